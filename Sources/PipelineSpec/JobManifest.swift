@@ -1,0 +1,157 @@
+/// A job, with every value resolved: what was written, completed by pipeline, workspace and defaults.
+///
+/// The keys are those of the manifest file in snake case; `ManifestSchema` says for each what it means and what
+/// is accepted. Paths are absolute. Stages read this type and nothing of the file.
+package struct JobManifest: Codable, Sendable, Equatable {
+    /// The base a job starts from.
+    package enum Base: Codable, Sendable, Equatable {
+        /// A Hugging Face checkpoint folder, as an absolute path.
+        case folder(String)
+        /// A folder with `config.json` and a tokenizer, whose weights are drawn at random: pretraining.
+        case random(config: String)
+
+        /// The folder with `config.json`.
+        package var path: String {
+            switch self {
+            case .folder(let path), .random(let path): path
+            }
+        }
+    }
+
+    /// How much of the data becomes the validation or test split.
+    package enum Split: Codable, Sendable, Equatable {
+        /// A share of the training files' records, 0…1, chosen by content hash.
+        case fraction(Double)
+        /// Files of its own, absolute paths.
+        case files([String])
+    }
+
+    package enum DataFormat: String, Codable, Sendable, CaseIterable { case auto, text, completion }
+    package enum Overlength: String, Codable, Sendable, CaseIterable { case drop, truncate, error }
+
+    package struct Data: Codable, Sendable, Equatable {
+        /// Absolute paths or glob patterns.
+        package var train: [String] = []
+        package var validation: Split = .fraction(0.05)
+        package var test: Split = .fraction(0.05)
+        package var format: DataFormat = .auto
+        /// Canonical field to the record's own name, such as `prompt: question`.
+        package var columns: [String: String] = [:]
+        /// `nil` is the model's context length.
+        package var maxLength: Int?
+        package var overlength: Overlength = .drop
+        package var packing = true
+        package var maxBadRecords = 0
+        package init() {}
+    }
+
+    package enum AdapterMethod: String, Codable, Sendable, CaseIterable { case lora, full }
+
+    /// Which projections an adapter attaches to, by PEFT's rules.
+    package enum Targets: Codable, Sendable, Equatable {
+        case allLinear
+        case architectureDefault
+        case suffixes([String])
+        case regex(String)
+    }
+
+    package struct Adapter: Codable, Sendable, Equatable {
+        package var method: AdapterMethod = .lora
+        package var rank = 8
+        package var alpha = 16.0
+        package var dropout = 0.0
+        package var rslora = false
+        package var targets: Targets = .allLinear
+        package init() {}
+    }
+
+    /// How long to train.
+    package enum Duration: Codable, Sendable, Equatable {
+        case epochs(Double)
+        case steps(Int)
+    }
+
+    /// A number of optimizer steps, or a share of all of them.
+    package enum Warmup: Codable, Sendable, Equatable {
+        case steps(Int)
+        case fraction(Double)
+    }
+
+    package enum LearningRateSchedule: String, Codable, Sendable, CaseIterable { case constant, linear, cosine, wsd }
+    package enum Precision: String, Codable, Sendable, CaseIterable { case auto, fp32, bf16 }
+
+    package struct EarlyStopping: Codable, Sendable, Equatable {
+        package var metric = "loss"
+        package var patience = 3
+        package init() {}
+    }
+
+    package struct Train: Codable, Sendable, Equatable {
+        package var duration: Duration = .epochs(3)
+        /// Tokens per optimizer step; packed sequences are added until it is reached.
+        package var batchTokens = 4096
+        /// Examples (or blocks) per optimizer step; takes the place of `batchTokens` when set.
+        package var batchSize: Int?
+        /// Sequences per forward pass; `nil` is chosen from the memory budget.
+        package var microBatch: Int?
+        package var learningRate = 2e-4
+        package var lrSchedule: LearningRateSchedule = .cosine
+        package var warmup: Warmup = .fraction(0.03)
+        package var weightDecay = 0.0
+        package var clipNorm = 1.0
+        package var precision: Precision = .auto
+        package var seed: UInt64 = 42
+        package var earlyStopping: EarlyStopping?
+        package init() {}
+    }
+
+    package struct Evaluate: Codable, Sendable, Equatable {
+        package var metrics = ["loss"]
+        package init() {}
+    }
+
+    package enum MergeDType: String, Codable, Sendable, CaseIterable { case fp32, bf16, fp16 }
+
+    /// Whether, and in which dtype, the merged checkpoint is published too. `nil` is no merge.
+    package struct Merge: Codable, Sendable, Equatable {
+        package var dtype: MergeDType = .fp32
+        package init() {}
+    }
+
+    package enum OnConflict: String, Codable, Sendable, CaseIterable { case coalesce, queue, replace, reject }
+
+    package struct Run: Codable, Sendable, Equatable {
+        package var queue = "default"
+        /// -100…100; higher first.
+        package var priority = 0
+        package var retries = 2
+        package var timeoutSeconds = 8.0 * 3600
+        package var threads = 2
+        /// `nil` is the tenant and the job's name.
+        package var concurrencyKey: String?
+        package var onConflict: OnConflict = .coalesce
+        package var idempotencyKey: String?
+        package var hold = false
+        /// Not before this moment, seconds since 1970.
+        package var notBefore: Double?
+        /// Job ids this one waits for, each with `:ok`, `:any` or `:notok`.
+        package var after: [String] = []
+        package init() {}
+    }
+
+    package var version = 1
+    package var name: String
+    package var pipeline = "finetune"
+    package var base: Base
+    package var data = Data()
+    package var adapter = Adapter()
+    package var train = Train()
+    package var evaluate = Evaluate()
+    package var merge: Merge?
+    package var run = Run()
+
+    package init(name: String, base: Base) {
+        self.name = name
+        self.base = base
+    }
+}
