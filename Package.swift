@@ -18,16 +18,21 @@ let package = Package(
     ],
     targets: [
         // 0: C
+        .target(name: "CKernels", exclude: ["bodies"]),
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
         .target(name: "CSystem"),
         .systemLibrary(name: "CInotifyTools", providers: [.apt(["libinotifytools0-dev"])]),
 
         // 1: leaves
+        .target(name: "TensorCore", dependencies: ["CKernels", "COpenBLAS"], swiftSettings: strict),
         .target(
             name: "PipelineSpec",
             dependencies: [.product(name: "Yams", package: "Yams")],
             swiftSettings: strict),
 
+        // Tests
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+        .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "TestSupport"], swiftSettings: strict),
     ]
 )

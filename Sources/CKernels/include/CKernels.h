@@ -1,0 +1,98 @@
+// Vector loops that Swift cannot express well: reassociated reductions, exponentials, fused epilogues.
+//
+// Every function is plain C over float buffers, without state. Each body is compiled three times (AVX-512, AVX2 with
+// FMA, and the baseline of the architecture) and reached through one table, chosen at the first call from what the
+// processor has. LORAJOBS_CPU=avx512|avx2|plain overrides the choice, downwards only.
+//
+// Conventions: matrices are row-major and dense; `rows` x `cols`. No function allocates. Buffers do not overlap unless a
+// comment says that two may be the same.
+#ifndef CKERNELS_H
+#define CKERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "CKernelsConvert.h"
+
+typedef struct ck_table {
+    const char *name;
+
+    // y += a * x
+    void (*axpy)(size_t n, float a, const float *x, float *y);
+    // y = a * x; x may be y
+    void (*scale)(size_t n, float a, const float *x, float *y);
+    // z = x + y; z may be x or y
+    void (*add)(size_t n, const float *x, const float *y, float *z);
+    // Σ x² in double precision
+    double (*sum_of_squares)(size_t n, const float *x);
+    // Σ x·y
+    float (*dot)(size_t n, const float *x, const float *y);
+    // Whether every element is finite.
+    int (*all_finite)(size_t n, const float *x);
+
+    // every row of y += bias
+    void (*add_row)(size_t rows, size_t cols, const float *bias, float *y);
+    // sums[c] += Σ_rows x[r][c]
+    void (*column_sums)(size_t rows, size_t cols, const float *x, float *sums);
+
+    // GELU with tanh, as GPT-2: y = x/2 (1 + tanh(√(2/π)(x + 0.044715 x³)))
+    void (*gelu_tanh)(size_t n, const float *x, float *y);
+    // dx = dy · gelu'(x); dx may be dy
+    void (*gelu_tanh_backward)(size_t n, const float *x, const float *dy, float *dx);
+    // y = silu(gate) · up
+    void (*swiglu)(size_t n, const float *gate, const float *up, float *y);
+    // dgate and dup from dy
+    void (*swiglu_backward)(size_t n, const float *gate, const float *up, const float *dy, float *dgate, float *dup);
+
+    // y = (x − mean) · rstd · weight + bias, row by row; mean and rstd are kept, one a row
+    void (*layer_norm)(size_t rows, size_t cols, float eps, const float *x, const float *weight, const float *bias,
+                       float *y, float *mean, float *rstd);
+    // dx (=) and, unless null, dweight and dbias (+=)
+    void (*layer_norm_backward)(size_t rows, size_t cols, const float *x, const float *weight, const float *mean,
+                                const float *rstd, const float *dy, float *dx, float *dweight, float *dbias);
+    // y = x · rstd · weight, rstd = 1/√(mean(x²) + eps)
+    void (*rms_norm)(size_t rows, size_t cols, float eps, const float *x, const float *weight, float *y, float *rstd);
+    // dx (=) and, unless null, dweight (+=)
+    void (*rms_norm_backward)(size_t rows, size_t cols, const float *x, const float *weight, const float *rstd,
+                              const float *dy, float *dx, float *dweight);
+
+    // Rotates pairs (i, i + dim/2) of every head by the row's angles; cosines and sines are [rows][dim/2].
+    // sign = 1 forward, −1 backward. In place.
+    void (*rotate_halves)(size_t rows, size_t heads, size_t head_dim, size_t dim, float sign, const float *cosines,
+                          const float *sines, float *x, size_t row_stride);
+
+    // One row of causal or full attention weights: p = exp(scale·s − lse), where lse = log Σ exp(scale·s) over the
+    // first n entries; entries n..<width become 0. In place; returns lse.
+    float (*softmax_row)(size_t n, size_t width, float scale, float *s);
+    // Same with a known lse: recomputes the weights in the backward pass.
+    void (*softmax_row_from_lse)(size_t n, size_t width, float scale, float lse, float *s);
+    // ds = p · (dp − delta) · scale; ds may be dp
+    void (*softmax_row_backward)(size_t width, float scale, float delta, const float *p, const float *dp, float *ds);
+
+    // log Σ exp(x) over a row
+    float (*log_sum_exp)(size_t n, const float *x);
+    // x = exp(x − lse) · scale: the softmax times a factor, in place
+    void (*softmax_scaled)(size_t n, float lse, float scale, float *x);
+
+    // Elements stay with probability 1 − p and are multiplied by 1/(1 − p); element i of the stream `key` decides
+    // the i-th one from `first` on. y may be x.
+    void (*dropout)(size_t n, uint64_t key, uint64_t first, float p, const float *x, float *y);
+    // Uniform numbers in [low, high) from the stream `key`
+    void (*uniform)(size_t n, uint64_t key, uint64_t first, float low, float high, float *y);
+
+    // One AdamW step with decoupled weight decay, as torch.optim.AdamW:
+    // w −= lr·decay·w; m, v updated; w −= step_size · m / (√v / correction2_sqrt + eps)
+    void (*adamw)(size_t n, float lr, float beta1, float beta2, float eps, float decay, float step_size,
+                  float correction2_sqrt, const float *g, float grad_scale, float *w, float *m, float *v);
+} ck_table;
+
+// A hint to the processor that the caller spins.
+static inline void ck_pause(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+// The table for this processor.
+const ck_table *ck_kernels(void);
+
+#endif

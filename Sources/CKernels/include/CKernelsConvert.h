@@ -1,0 +1,3 @@
+#ifndef CKERNELS_CONVERT_H
+#define CKERNELS_CONVERT_H
+#endif

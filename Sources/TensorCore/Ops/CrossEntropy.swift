@@ -1,0 +1,90 @@
+import CKernels
+
+/// The result of scoring a batch against its targets.
+package struct ScoredTokens {
+    /// `scale · Σ nll` over the rows with a target; the tensor to call `backward` on.
+    package let loss: Tensor
+    /// Negative log-likelihood of each row's target in nats; 0 where there is none.
+    package let negativeLogLikelihoods: [Float]
+}
+
+extension Tensor {
+    /// Softmax cross-entropy of hidden states against targets, through the output head, without ever holding all logits.
+    ///
+    /// `logits = h Wᵀ`, `nll_n = log Σ_v exp(logits_nv) − logits_n,target`, `loss = scale · Σ_n nll_n`. Shapes: `h [N, C]`, head
+    /// `W [V, C]`, `targets [N]` with a negative number where a row has none. Rows with a target go through the head in chunks
+    /// of about 32 MB of logits; when a gradient is wanted, `dh` (and `dW`, if the head is trained) is formed in the same pass:
+    /// `dlogits = scale (softmax − onehot)`, `dh = dlogits W`, `dW = dlogitsᵀ h`. Rows without a target cost nothing.
+    ///
+    /// - Parameter scale: 1/(targets of the whole optimizer step) makes accumulated gradients the gradient of the mean.
+    /// - Precondition: the shapes above; targets below V.
+    package func crossEntropy(head: Tensor, targets: [Int32], scale: Float) -> ScoredTokens {
+        let (c, vocabulary) = (columns, head.rows)
+        precondition(head.columns == c && targets.count == rows, "crossEntropy: \(shape), head \(head.shape), \(targets.count) targets")
+        let scored = targets.indices.filter { targets[$0] >= 0 }
+        precondition(scored.allSatisfy { Int(targets[$0]) < vocabulary }, "crossEntropy: a target is beyond the vocabulary")
+        var likelihoods = [Float](repeating: 0, count: targets.count)
+        let records = Tensor.records([self, head])
+        let gradient = records && requiresGradient ? Tensor(zeros: shape) : nil
+        let headGradient = records && head.requiresGradient ? Tensor(zeros: head.shape) : nil
+
+        let chunk = max(1, min(scored.count, (32 << 20) / (4 * vocabulary)))
+        let hidden = Tensor(uninitialized: [chunk, c])
+        let logits = Tensor(uninitialized: [chunk, vocabulary])
+        for start in stride(from: 0, to: scored.count, by: chunk) {
+            let part = scored[start..<min(start + chunk, scored.count)]
+            let n = part.count
+            for (i, row) in part.enumerated() { (hidden.pointer + i * c).update(from: pointer + row * c, count: c) }
+            Gemm.multiply(
+                n, vocabulary, c, hidden.pointer, lda: c, transposed: false, head.pointer, ldb: c, transposed: true,
+                beta: 0, logits.pointer, ldc: vocabulary)
+            let rowsOfPart = Array(part)
+            likelihoods.withUnsafeMutableBufferPointer { likelihoods in
+                let likelihoods = likelihoods.baseAddress!
+                let logits = logits.pointer
+                Parallel.forEachRange(n) { range in
+                    for i in range {
+                        let row = logits + i * vocabulary
+                        let target = Int(targets[rowsOfPart[i]])
+                        let lse = ck_kernels().pointee.log_sum_exp(vocabulary, row)
+                        likelihoods[rowsOfPart[i]] = lse - row[target]
+                        if records {
+                            ck_kernels().pointee.softmax_scaled(vocabulary, lse, scale, row)
+                            row[target] -= scale
+                        }
+                    }
+                }
+            }
+            if let headGradient {
+                Gemm.multiply(
+                    vocabulary, c, n, logits.pointer, lda: vocabulary, transposed: true, hidden.pointer, ldb: c,
+                    transposed: false, beta: 1, headGradient.pointer, ldc: c)
+            }
+            if let gradient {
+                Gemm.multiply(
+                    n, c, vocabulary, logits.pointer, lda: vocabulary, transposed: false, head.pointer, ldb: c,
+                    transposed: false, beta: 0, hidden.pointer, ldc: c)
+                for (i, row) in part.enumerated() {
+                    (gradient.pointer + row * c).update(from: hidden.pointer + i * c, count: c)
+                }
+            }
+        }
+        let total = scored.reduce(0.0) { $0 + Double(likelihoods[$1]) }
+        let loss = Tensor([Float(total) * scale], shape: []).recorded(
+            [self, head], CrossEntropyOp(gradient: gradient, headGradient: headGradient))
+        return ScoredTokens(loss: loss, negativeLogLikelihoods: likelihoods)
+    }
+}
+
+/// Holds the gradients formed in the forward pass; backward multiplies them by the gradient of the loss.
+private struct CrossEntropyOp: DifferentiableOp {
+    let gradient: Tensor?
+    let headGradient: Tensor?
+
+    func backward(_ outer: Tensor, into inputs: GradientSinks) {
+        for (index, tensor) in [gradient, headGradient].enumerated() {
+            guard let tensor, inputs.needs(index) else { continue }
+            inputs.add(outer.scalar == 1 ? tensor : tensor.scaled(by: outer.scalar), to: index)
+        }
+    }
+}

@@ -1,0 +1,95 @@
+/// A dense, row-major array of 32-bit floats, with the node that made it when a gradient is wanted.
+///
+/// Layers speak in matrices: a tensor of shape `[…, C]` is `rows` rows of `columns` = C elements. There are no
+/// strided views; an op that needs part of a row takes a column range. Tensors are values over shared storage: an op
+/// never changes a tensor that someone else can still see.
+package struct Tensor {
+    /// Sizes, outermost first. An empty shape is a scalar.
+    package let shape: [Int]
+    var storage: Storage
+    /// Index of the first element in `storage`.
+    let offset: Int
+    /// Who made this tensor, when its gradient is wanted.
+    var node: Node?
+
+    /// How many elements the shape holds.
+    package var count: Int { shape.reduce(1, *) }
+    /// The last size; 1 for a scalar.
+    package var columns: Int { shape.last ?? 1 }
+    /// The product of all sizes but the last.
+    package var rows: Int { shape.dropLast().reduce(1, *) }
+    /// Whether backward will carry a gradient into this tensor.
+    package var requiresGradient: Bool { node != nil }
+
+    /// The first element. Valid while this tensor, or another with its storage, is alive.
+    package var pointer: UnsafeMutablePointer<Float> { storage.pointer + offset }
+
+    init(shape: [Int], storage: Storage, offset: Int = 0, node: Node? = nil) {
+        self.shape = shape
+        self.storage = storage
+        self.offset = offset
+        self.node = node
+    }
+
+    /// A tensor whose content the caller writes before anyone reads it.
+    package init(uninitialized shape: [Int]) {
+        self.init(shape: shape, storage: Storage(count: shape.reduce(1, *)))
+    }
+
+    /// A tensor of zeros.
+    package init(zeros shape: [Int]) {
+        self.init(uninitialized: shape)
+        pointer.initialize(repeating: 0, count: count)
+    }
+
+    /// A tensor with the given elements, row by row.
+    ///
+    /// - Precondition: as many values as the shape holds.
+    package init(_ values: [Float], shape: [Int]) {
+        precondition(values.count == shape.reduce(1, *), "Tensor: \(values.count) values for shape \(shape)")
+        self.init(uninitialized: shape)
+        values.withUnsafeBufferPointer { source in
+            if let base = source.baseAddress { pointer.initialize(from: base, count: source.count) }
+        }
+    }
+
+    /// Floats in memory that `owner` keeps alive, such as a mapped file; read-only and without a copy.
+    package init(borrowing pointer: UnsafePointer<Float>, shape: [Int], owner: AnyObject) {
+        self.init(shape: shape, storage: Storage(borrowing: pointer, count: shape.reduce(1, *), owner: owner))
+    }
+
+    /// The elements, row by row.
+    package var values: [Float] { Array(UnsafeBufferPointer(start: pointer, count: count)) }
+
+    /// The only element.
+    ///
+    /// - Precondition: the tensor has exactly one.
+    package var scalar: Float {
+        precondition(count == 1, "scalar: shape \(shape) has \(count) elements")
+        return pointer.pointee
+    }
+
+    /// The same elements under another shape; shares storage, and gradients pass unchanged.
+    ///
+    /// - Precondition: both shapes hold as many elements.
+    package func reshaped(_ newShape: [Int]) -> Tensor {
+        precondition(newShape.reduce(1, *) == count, "reshaped: \(shape) to \(newShape)")
+        return Tensor(shape: newShape, storage: storage, offset: offset, node: node)
+    }
+
+    /// The first `rows` rows of a tensor that needs no gradient; shares storage.
+    package func prefix(rows: Int) -> Tensor {
+        precondition(node == nil && rows <= self.rows, "prefix: \(rows) rows of \(shape)")
+        return Tensor(shape: [rows, columns], storage: storage, offset: offset)
+    }
+
+    /// The same elements without the node: backward stops here.
+    package func detached() -> Tensor { Tensor(shape: shape, storage: storage, offset: offset) }
+
+    /// A copy in storage of its own, without a node.
+    package func copied() -> Tensor {
+        let copy = Tensor(uninitialized: shape)
+        copy.pointer.initialize(from: pointer, count: count)
+        return copy
+    }
+}

@@ -1,0 +1,92 @@
+import Testing
+
+@testable import TensorCore
+
+/// Checks `op`'s backward pass by finite differences on seeded random parameters of the given shapes.
+///
+/// The loss is a fixed random combination of the outputs, so that no symmetry of the op hides a mistake.
+func expectGradient(
+    of shapes: [[Int]], spread: Float = 1, tolerance: Double = 5e-3, sourceLocation: SourceLocation = #_sourceLocation,
+    op: ([Tensor]) -> Tensor
+) {
+    let random = RandomStream(seed: 7)
+    let parameters = shapes.enumerated().map { index, shape in
+        Parameter("input \(index)", random.substream(index).normal(shape, standardDeviation: spread), isTrainable: true)
+    }
+    let report = GradientCheck.run(parameters) {
+        let y = op(parameters.map(\.tensor))
+        let weights = random.substream("loss").normal([y.count, 1], standardDeviation: 1)
+        return y.reshaped([1, y.count]).linear(weights, layout: .inputByOutput)
+    }
+    #expect(report.largestError < tolerance, "\(report.place)", sourceLocation: sourceLocation)
+}
+
+@Suite struct GradientTests {
+    @Test(arguments: [WeightLayout.outputByInput, .inputByOutput])
+    func linear(layout: WeightLayout) {
+        let weight = layout == .outputByInput ? [4, 5] : [5, 4]
+        expectGradient(of: [[3, 5], weight, [4], [3, 4]]) {
+            $0[0].linear($0[1], bias: $0[2], layout: layout, scale: 0.7, adding: $0[3])
+        }
+    }
+
+    @Test func sum() {
+        expectGradient(of: [[3, 4], [3, 4]]) { Tensor.sum($0[0], $0[1]) }
+        expectGradient(of: [[3, 4]]) { Tensor.sum($0[0], $0[0]) }
+    }
+
+    @Test func scale() { expectGradient(of: [[3, 4]]) { $0[0].scaled(by: -1.7) } }
+
+    @Test func layerNorm() {
+        expectGradient(of: [[3, 8], [8], [8]]) { $0[0].layerNorm(weight: $0[1], bias: $0[2], eps: 1e-5) }
+    }
+
+    @Test func rmsNorm() {
+        expectGradient(of: [[3, 8], [8]]) { $0[0].rmsNorm(weight: $0[1], eps: 1e-5) }
+    }
+
+    @Test func geluTanh() { expectGradient(of: [[3, 8]]) { $0[0].geluTanh() } }
+
+    @Test func swiGLU() {
+        expectGradient(of: [[3, 8], [3, 8]]) { Tensor.swiGLU(gate: $0[0], up: $0[1]) }
+    }
+
+    @Test func embedding() {
+        expectGradient(of: [[5, 3]]) { $0[0].gatheringRows([4, 0, 4, 2]) }
+    }
+
+    @Test func dropout() {
+        expectGradient(of: [[6, 8]]) { $0[0].dropout(0.4, stream: RandomStream(seed: 3)) }
+    }
+
+    @Test func rotaryEmbedding() {
+        let angles = RotaryAngles(positions: [0, 3, 11], inverseFrequencies: [1, 0.1], attentionFactor: 1.2)
+        expectGradient(of: [[3, 12]]) { $0[0].rotated(by: angles, headDimension: 6) }
+    }
+
+    @Test(arguments: [true, false])
+    func groupedAttention(isCausal: Bool) {
+        let layout = AttentionLayout(rows: [0..<3, 3..<8], isCausal: isCausal)
+        expectGradient(of: [[8, 12], [8, 6], [8, 6]]) {
+            Tensor.attention(query: $0[0], key: $0[1], value: $0[2], heads: 4, keyValueHeads: 2, scale: 0.6, layout: layout)
+        }
+    }
+
+    @Test func fusedAttention() {
+        let layout = AttentionLayout(rows: [0..<2, 2..<7], isCausal: true)
+        expectGradient(of: [[7, 18]]) { Tensor.attention(fused: $0[0], heads: 2, scale: 0.6, layout: layout) }
+    }
+
+    @Test func attentionOverSeveralTiles() {
+        let layout = AttentionLayout(rows: [0..<130], isCausal: true)
+        expectGradient(of: [[130, 6]], tolerance: 2e-2) {
+            Tensor.attention(fused: $0[0], heads: 1, scale: 0.7, layout: layout)
+        }
+    }
+
+    @Test func crossEntropy() {
+        expectGradient(of: [[6, 4], [9, 4]]) {
+            $0[0].crossEntropy(head: $0[1], targets: [1, -1, 8, 0, -100, 3], scale: 0.25).loss
+        }
+    }
+}
