@@ -1,0 +1,54 @@
+package import TensorCore
+
+/// A named linear map of a model: the seam where adapters plug in.
+///
+/// A model calls its projections and knows nothing of adapters; an adapter method replaces what a projection computes by
+/// setting ``adaptation`` and knows nothing of architectures.
+package final class Projection {
+    /// The module path in the reference implementation, such as `model.layers.0.self_attn.q_proj`.
+    package let path: String
+    /// `[out, in]` or `[in, out]`, by ``layout``.
+    package let weight: Parameter
+    package let bias: Parameter?
+    package let layout: WeightLayout
+    /// What an adapter makes of this map; `nil` is the base alone.
+    package var adaptation: (any Adaptation)?
+
+    /// - Precondition: the weight is a matrix.
+    package init(path: String, weight: Parameter, bias: Parameter?, layout: WeightLayout) {
+        precondition(weight.tensor.shape.count == 2, "\(path): weight \(weight.tensor.shape)")
+        self.path = path
+        self.weight = weight
+        self.bias = bias
+        self.layout = layout
+    }
+
+    /// The size of an input row.
+    package var inputSize: Int { layout == .outputByInput ? weight.tensor.shape[1] : weight.tensor.shape[0] }
+    /// The size of an output row.
+    package var outputSize: Int { layout == .outputByInput ? weight.tensor.shape[0] : weight.tensor.shape[1] }
+    /// The trained or frozen weights of the base map.
+    package var parameters: [Parameter] { [weight] + (bias.map { [$0] } ?? []) }
+
+    /// The adapted map of `x [N, in]`: `[N, out]`.
+    package func callAsFunction(_ x: Tensor, _ context: ForwardContext) -> Tensor {
+        adaptation?.forward(x, projection: self, context: context) ?? base(x)
+    }
+
+    /// The map without its adapter.
+    package func base(_ x: Tensor) -> Tensor {
+        x.linear(weight.tensor, bias: bias?.tensor, layout: layout)
+    }
+}
+
+/// What one adapter method does to one projection.
+package protocol Adaptation: AnyObject {
+    /// What is trained.
+    var parameters: [Parameter] { get }
+
+    /// The adapted map of `x [N, in]`: `[N, out]`.
+    func forward(_ x: Tensor, projection: Projection, context: ForwardContext) -> Tensor
+
+    /// What a merge adds to the weight, in the projection's own layout.
+    func weightDelta(for projection: Projection) -> Tensor
+}

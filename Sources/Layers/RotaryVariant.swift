@@ -1,0 +1,28 @@
+import Foundation
+
+/// The rotary embedding of a configuration, read from either of Hugging Face's dialects.
+///
+/// transformers 4 writes `rope_theta` and `rope_scaling`; transformers 5 writes `rope_parameters` with both inside.
+package struct RotaryVariant: Equatable, Sendable {
+    /// One angle step a rotated pair, in radians per position: `theta^(−2i/dim)`.
+    package let inverseFrequencies: [Double]
+
+    /// Why a configuration's rotary embedding cannot be used.
+    package struct Unsupported: Error, CustomStringConvertible {
+        package let description: String
+    }
+
+    /// Reads the rotary embedding of a parsed `config.json`.
+    ///
+    /// - Throws: ``Unsupported`` for a variant other than `default`, with its name.
+    package init(configuration: [String: Any], headDimension: Int) throws {
+        let parameters = configuration["rope_parameters"] as? [String: Any]
+        let scaling = configuration["rope_scaling"] as? [String: Any]
+        let kind = (parameters ?? scaling).flatMap { ($0["rope_type"] ?? $0["type"]) as? String } ?? "default"
+        guard kind == "default" else {
+            throw Unsupported(description: "rope_type \(kind) is not supported; only default is")
+        }
+        let theta = ((parameters?["rope_theta"] ?? configuration["rope_theta"]) as? NSNumber)?.doubleValue ?? 10000
+        inverseFrequencies = (0..<headDimension / 2).map { pow(theta, -2 * Double($0) / Double(headDimension)) }
+    }
+}

@@ -1,0 +1,127 @@
+package import Layers
+package import TensorCore
+
+/// Where an architecture takes its weights from, one by one: a checkpoint, or random numbers.
+///
+/// Names are those the reference implementation has in memory. A checkpoint may lack the prefix of the base model
+/// (`transformer.`, `model.`), as files saved from the headless class do; both forms are found.
+package final class WeightReader {
+    /// How a weight begins in a model that is not loaded.
+    package enum Initial: Sendable {
+        /// Normally distributed with this standard deviation.
+        case normal(Float)
+        case ones
+        case zeros
+    }
+
+    private enum Source {
+        case checkpoint(CheckpointFiles)
+        case random(RandomStream)
+    }
+
+    private let source: Source
+    private var taken: Set<String> = []
+
+    /// Prefixes that a file saved from a headless class leaves out.
+    private static let prefixes = ["transformer.", "model."]
+
+    /// Ends of names that old files hold and no model needs: causal masks and rotary tables.
+    private static let leftovers = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"]
+
+    init(checkpoint: CheckpointFiles) { source = .checkpoint(checkpoint) }
+
+    init(random: RandomStream) { source = .random(random) }
+
+    /// The weight `name`, which must have the given shape.
+    ///
+    /// F32 data that lies aligned in its file is used in place; other types are converted to F32.
+    func take(_ name: String, _ shape: [Int], _ initial: Initial) throws -> Parameter {
+        switch source {
+        case .random(let stream):
+            return Parameter(name, Self.initial(initial, shape, stream.substream(name)))
+        case .checkpoint(let files):
+            guard let stored = storedName(name, in: files) else {
+                throw ModelError(.weights, "\(files.folder.path): tensor \(name) \(shape) is missing from the checkpoint")
+            }
+            let entry = try files.entry(stored)
+            guard entry.shape == shape else {
+                throw ModelError(
+                    .weights,
+                    "\(files.folder.path): tensor \(stored) has shape \(entry.shape); config.json asks for \(shape)")
+            }
+            taken.insert(stored)
+            return Parameter(name, try files.tensor(stored))
+        }
+    }
+
+    /// The output head of a model whose head is its embedding.
+    ///
+    /// - Throws: when the checkpoint holds a head of its own that differs: a reload elsewhere would overwrite it.
+    func tied(_ name: String, to embedding: Parameter) throws -> Parameter {
+        if case .checkpoint(let files) = source, let stored = storedName(name, in: files) {
+            let head = try files.tensor(stored)
+            guard head.shape == embedding.tensor.shape, head.values == embedding.tensor.values else {
+                throw ModelError(
+                    .weights,
+                    "\(files.folder.path): \(stored) differs from \(embedding.name) though tie_word_embeddings is true; "
+                        + "set it to false to use the head as stored")
+            }
+            taken.insert(stored)
+        }
+        return embedding
+    }
+
+    /// A linear map `path` of `input` by `output` elements.
+    func projection(
+        _ path: String, _ input: Int, _ output: Int, _ layout: WeightLayout, hasBias: Bool, _ initial: Initial
+    ) throws -> Projection {
+        let shape = layout == .outputByInput ? [output, input] : [input, output]
+        return Projection(
+            path: path, weight: try take("\(path).weight", shape, initial),
+            bias: hasBias ? try take("\(path).bias", [output], .zeros) : nil, layout: layout)
+    }
+
+    /// A layer norm over rows of `size` elements.
+    func layerNorm(_ path: String, _ size: Int, eps: Float) throws -> LayerNorm {
+        LayerNorm(
+            weight: try take("\(path).weight", [size], .ones), bias: try take("\(path).bias", [size], .zeros), eps: eps)
+    }
+
+    /// A root-mean-square norm over rows of `size` elements.
+    func rmsNorm(_ path: String, _ size: Int, eps: Float) throws -> RMSNorm {
+        RMSNorm(weight: try take("\(path).weight", [size], .ones), eps: eps)
+    }
+
+    /// Checks that the checkpoint held nothing that was not taken.
+    func finish() throws {
+        guard case .checkpoint(let files) = source else { return }
+        let unexpected = files.names.filter { name in
+            !taken.contains(name) && !Self.leftovers.contains { name.hasSuffix($0) }
+        }
+        guard unexpected.isEmpty else {
+            throw ModelError(
+                .weights,
+                "\(files.folder.path): the checkpoint holds \(unexpected.count) tensor(s) this architecture does not have, "
+                    + "such as \(unexpected.sorted()[0])")
+        }
+    }
+
+    private func storedName(_ name: String, in files: CheckpointFiles) -> String? {
+        if files.contains(name) { return name }
+        for prefix in Self.prefixes {
+            if name.hasPrefix(prefix), files.contains(String(name.dropFirst(prefix.count))) {
+                return String(name.dropFirst(prefix.count))
+            }
+            if files.contains(prefix + name) { return prefix + name }
+        }
+        return nil
+    }
+
+    private static func initial(_ initial: Initial, _ shape: [Int], _ stream: RandomStream) -> Tensor {
+        switch initial {
+        case .normal(let spread): stream.normal(shape, standardDeviation: spread)
+        case .ones: Tensor([Float](repeating: 1, count: shape.reduce(1, *)), shape: shape)
+        case .zeros: Tensor(zeros: shape)
+        }
+    }
+}
