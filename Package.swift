@@ -34,8 +34,13 @@ let package = Package(
         // 2
         .target(name: "Layers", dependencies: ["TensorCore"], swiftSettings: strict),
 
+        // 3: peers; compute peers never import each other
+        .target(name: "Models", dependencies: ["TensorCore", "Layers"], swiftSettings: strict),
+
         // Tests
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+        .testTarget(
+            name: "ModelsTests", dependencies: ["Models", "Layers", "TensorCore", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "TestSupport"], swiftSettings: strict),
     ]
 )

@@ -1,6 +1,6 @@
 package import Foundation
 package import Layers
-package import TensorCore
+import TensorCore
 
 /// The architectures this engine knows, by `model_type` of their `config.json`.
 package enum ModelRegistry {
@@ -18,7 +18,7 @@ package enum ModelRegistry {
     /// - Throws: ``ModelError`` or a weight-file error that names the file, key or tensor.
     package static func load(folder: URL) throws -> any LanguageModel {
         let configuration = try ModelConfiguration(folder: folder)
-        return try make(configuration, WeightReader(checkpoint: CheckpointFiles(folder: folder)))
+        return try make(configuration, WeightReader(checkpoint: folder))
     }
 
     /// A model of the given configuration with random weights.

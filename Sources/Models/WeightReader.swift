@@ -1,5 +1,6 @@
-package import Layers
-package import TensorCore
+import Foundation
+import Layers
+import TensorCore
 
 /// Where an architecture takes its weights from, one by one: a checkpoint, or random numbers.
 ///
@@ -15,7 +16,7 @@ package final class WeightReader {
     }
 
     private enum Source {
-        case checkpoint(CheckpointFiles)
+        case checkpoint(CheckpointFiles, folder: String)
         case random(RandomStream)
     }
 
@@ -28,7 +29,9 @@ package final class WeightReader {
     /// Ends of names that old files hold and no model needs: causal masks and rotary tables.
     private static let leftovers = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"]
 
-    init(checkpoint: CheckpointFiles) { source = .checkpoint(checkpoint) }
+    init(checkpoint folder: URL) throws {
+        source = .checkpoint(try CheckpointFiles(folder), folder: folder.path)
+    }
 
     init(random: RandomStream) { source = .random(random) }
 
@@ -39,15 +42,15 @@ package final class WeightReader {
         switch source {
         case .random(let stream):
             return Parameter(name, Self.initial(initial, shape, stream.substream(name)))
-        case .checkpoint(let files):
+        case .checkpoint(let files, let folder):
             guard let stored = storedName(name, in: files) else {
-                throw ModelError(.weights, "\(files.folder.path): tensor \(name) \(shape) is missing from the checkpoint")
+                throw ModelError(.weights, "\(folder): tensor \(name) \(shape) is missing from the checkpoint")
             }
             let entry = try files.entry(stored)
             guard entry.shape == shape else {
                 throw ModelError(
                     .weights,
-                    "\(files.folder.path): tensor \(stored) has shape \(entry.shape); config.json asks for \(shape)")
+                    "\(folder): tensor \(stored) has shape \(entry.shape); config.json asks for \(shape)")
             }
             taken.insert(stored)
             return Parameter(name, try files.tensor(stored))
@@ -58,12 +61,12 @@ package final class WeightReader {
     ///
     /// - Throws: when the checkpoint holds a head of its own that differs: a reload elsewhere would overwrite it.
     func tied(_ name: String, to embedding: Parameter) throws -> Parameter {
-        if case .checkpoint(let files) = source, let stored = storedName(name, in: files) {
+        if case .checkpoint(let files, let folder) = source, let stored = storedName(name, in: files) {
             let head = try files.tensor(stored)
             guard head.shape == embedding.tensor.shape, head.values == embedding.tensor.values else {
                 throw ModelError(
                     .weights,
-                    "\(files.folder.path): \(stored) differs from \(embedding.name) though tie_word_embeddings is true; "
+                    "\(folder): \(stored) differs from \(embedding.name) though tie_word_embeddings is true; "
                         + "set it to false to use the head as stored")
             }
             taken.insert(stored)
@@ -94,14 +97,14 @@ package final class WeightReader {
 
     /// Checks that the checkpoint held nothing that was not taken.
     func finish() throws {
-        guard case .checkpoint(let files) = source else { return }
+        guard case .checkpoint(let files, let folder) = source else { return }
         let unexpected = files.names.filter { name in
             !taken.contains(name) && !Self.leftovers.contains { name.hasSuffix($0) }
         }
         guard unexpected.isEmpty else {
             throw ModelError(
                 .weights,
-                "\(files.folder.path): the checkpoint holds \(unexpected.count) tensor(s) this architecture does not have, "
+                "\(folder): the checkpoint holds \(unexpected.count) tensor(s) this architecture does not have, "
                     + "such as \(unexpected.sorted()[0])")
         }
     }

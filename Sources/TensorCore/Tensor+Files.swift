@@ -1,0 +1,30 @@
+extension CheckpointFiles {
+    /// The tensor `name` as floats.
+    ///
+    /// F32 data that lies aligned in its file is used where it is mapped, without a copy and read-only; other types are
+    /// converted.
+    package func tensor(_ name: String) throws -> Tensor { try file(of: name).tensor(name) }
+}
+
+extension SafetensorsFile {
+    /// The tensor `name` as floats; see ``CheckpointFiles/tensor(_:)``.
+    package func tensor(_ name: String) throws -> Tensor {
+        let shape = try entry(name).shape
+        if let floats = try directFloats(of: name), let base = floats.baseAddress {
+            return Tensor(borrowing: base, shape: shape, owner: self)
+        }
+        let tensor = Tensor(uninitialized: shape)
+        try readFloats(name, into: UnsafeMutableBufferPointer(start: tensor.pointer, count: tensor.count))
+        return tensor
+    }
+}
+
+extension Tensor {
+    /// What a writer needs to store this tensor as `dtype` under `name`; keeps the values alive.
+    package func weightSource(_ name: String, as dtype: DType = .float32) -> WeightSource {
+        WeightSource(name: name, dtype: dtype, shape: shape) { [self] sink in
+            let floats = UnsafeBufferPointer(start: pointer, count: count)
+            try WeightSource(name: name, shape: shape, floats: floats, as: dtype).emit(sink)
+        }
+    }
+}
