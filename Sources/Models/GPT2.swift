@@ -7,7 +7,7 @@ package import TensorCore
 /// Shapes in this file: `N` tokens of a batch, `C` = `n_embd`, `V` vocabulary. Learned positions, layer norm before each block,
 /// weights of linear maps stored `[in, out]` (Conv1D), the head usually tied to the embedding. Deliberately unsupported:
 /// `reorder_and_upcast_attn`, cross attention. The configuration's own dropout rates are for pretraining and are not applied.
-package final class GPT2: LanguageModel {
+package final class GPT2: ModelArchitecture {
     package let modelType = "gpt2"
     package let vocabularySize: Int
     package let contextLength: Int
@@ -20,7 +20,13 @@ package final class GPT2: LanguageModel {
     private let finalNorm: LayerNorm
     private let heads: Int
 
-    package init(_ configuration: ModelConfiguration, _ weights: WeightReader) throws {
+    static func limits(_ configuration: ModelConfiguration) throws -> ModelLimits {
+        ModelLimits(
+            vocabularySize: try configuration.size("vocab_size", default: 50257),
+            contextLength: try configuration.size("n_positions", default: 1024))
+    }
+
+    init(_ configuration: ModelConfiguration, _ weights: WeightReader) throws {
         try configuration.require("activation_function", in: ["gelu_new", "gelu_pytorch_tanh"])
         try configuration.require("reorder_and_upcast_attn", false)
         try configuration.require("add_cross_attention", false)
@@ -32,8 +38,9 @@ package final class GPT2: LanguageModel {
         let scalesWeights = try configuration.flag("scale_attn_weights", default: true)
         let scalesByLayer = try configuration.flag("scale_attn_by_inverse_layer_idx", default: false)
         heads = try configuration.size("n_head", default: 12)
-        vocabularySize = try configuration.size("vocab_size", default: 50257)
-        contextLength = try configuration.size("n_positions", default: 1024)
+        let limits = try Self.limits(configuration)
+        vocabularySize = limits.vocabularySize
+        contextLength = limits.contextLength
         guard width % heads == 0 else {
             throw ModelError(.configuration, "\(configuration.file.path): n_embd \(width) is not a multiple of n_head \(heads)")
         }

@@ -7,7 +7,7 @@ package import TensorCore
 ///
 /// Shapes in this file: `N` tokens of a batch, `C` = `hidden_size`, `V` vocabulary, `D` = `head_dim`. Root-mean-square norms,
 /// rotary positions (halves), SwiGLU. Both of Hugging Face's rotary dialects are read.
-package final class Llama: LanguageModel {
+package final class Llama: ModelArchitecture {
     package let modelType = "llama"
     package let vocabularySize: Int
     package let contextLength: Int
@@ -19,14 +19,21 @@ package final class Llama: LanguageModel {
     private let finalNorm: RMSNorm
     private let shape: LlamaShape
 
-    package init(_ configuration: ModelConfiguration, _ weights: WeightReader) throws {
+    static func limits(_ configuration: ModelConfiguration) throws -> ModelLimits {
+        ModelLimits(
+            vocabularySize: try configuration.size("vocab_size"),
+            contextLength: try configuration.size("max_position_embeddings", default: 2048))
+    }
+
+    init(_ configuration: ModelConfiguration, _ weights: WeightReader) throws {
         try configuration.require("hidden_act", in: ["silu", "swish"])
         let width = try configuration.size("hidden_size")
         let eps = Float(try configuration.number("rms_norm_eps", default: 1e-6))
         let spread = Float(try configuration.number("initializer_range", default: 0.02))
         shape = try LlamaShape(configuration, width: width)
-        vocabularySize = try configuration.size("vocab_size")
-        contextLength = try configuration.size("max_position_embeddings", default: 2048)
+        let limits = try Self.limits(configuration)
+        vocabularySize = limits.vocabularySize
+        contextLength = limits.contextLength
         let shape = shape
 
         embedding = try weights.take("model.embed_tokens.weight", [vocabularySize, width], .normal(spread))

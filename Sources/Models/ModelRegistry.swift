@@ -2,38 +2,64 @@ package import Foundation
 package import Layers
 import TensorCore
 
+/// What a tokenizer and a dataset must know of a model before its weights are read.
+package struct ModelLimits: Sendable {
+    /// How many token ids the model has embeddings for.
+    package let vocabularySize: Int
+    /// The longest sequence it has positions for.
+    package let contextLength: Int
+}
+
+/// An architecture: a model that can be made from a configuration and weights.
+protocol ModelArchitecture: LanguageModel {
+    /// Reads the limits of a configuration.
+    static func limits(_ configuration: ModelConfiguration) throws -> ModelLimits
+
+    /// Takes every weight from `weights`, by the names the reference implementation has in memory.
+    init(_ configuration: ModelConfiguration, _ weights: WeightReader) throws
+}
+
 /// The architectures this engine knows, by `model_type` of their `config.json`.
 package enum ModelRegistry {
-    /// How to make a model from its configuration and weights.
-    typealias Make = @Sendable (ModelConfiguration, WeightReader) throws -> any LanguageModel
-
     /// One line an architecture.
-    static let architectures: [String: Make] = [
-        "gpt2": { try GPT2($0, $1) },
-        "llama": { try Llama($0, $1) },
+    static let architectures: [String: any ModelArchitecture.Type] = [
+        "gpt2": GPT2.self,
+        "llama": Llama.self,
     ]
 
     /// Loads a Hugging Face checkpoint folder as it is.
     ///
     /// - Throws: ``ModelError`` or a weight-file error that names the file, key or tensor.
     package static func load(folder: URL) throws -> any LanguageModel {
-        let configuration = try ModelConfiguration(folder: folder)
-        return try make(configuration, WeightReader(checkpoint: folder))
+        try make(ModelConfiguration(folder: folder)) { try WeightReader(checkpoint: folder) }
     }
 
     /// A model of the given configuration with random weights.
     package static func random(_ configuration: ModelConfiguration, seed: UInt64) throws -> any LanguageModel {
-        try make(configuration, WeightReader(random: RandomStream(seed: seed)))
+        try make(configuration) { WeightReader(random: RandomStream(seed: seed)) }
     }
 
-    private static func make(_ configuration: ModelConfiguration, _ weights: WeightReader) throws -> any LanguageModel {
+    /// What the configuration says of vocabulary and context.
+    package static func limits(_ configuration: ModelConfiguration) throws -> ModelLimits {
+        try architecture(configuration).limits(configuration)
+    }
+
+    private static func architecture(_ configuration: ModelConfiguration) throws -> any ModelArchitecture.Type {
         let type = try configuration.word("model_type", default: "")
         guard let architecture = architectures[type] else {
             let known = architectures.keys.sorted().joined(separator: ", ")
             throw ModelError(
                 .unsupported, "\(configuration.file.path): model_type \"\(type)\" is not supported; supported: \(known)")
         }
-        let model = try architecture(configuration, weights)
+        return architecture
+    }
+
+    private static func make(
+        _ configuration: ModelConfiguration, _ weights: () throws -> WeightReader
+    ) throws -> any LanguageModel {
+        let architecture = try architecture(configuration)
+        let weights = try weights()
+        let model = try architecture.init(configuration, weights)
         try weights.finish()
         return model
     }

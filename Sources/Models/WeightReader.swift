@@ -6,9 +6,9 @@ import TensorCore
 ///
 /// Names are those the reference implementation has in memory. A checkpoint may lack the prefix of the base model
 /// (`transformer.`, `model.`), as files saved from the headless class do; both forms are found.
-package final class WeightReader {
+final class WeightReader {
     /// How a weight begins in a model that is not loaded.
-    package enum Initial: Sendable {
+    enum Initial: Sendable {
         /// Normally distributed with this standard deviation.
         case normal(Float)
         case ones
