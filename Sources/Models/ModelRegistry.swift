@@ -11,7 +11,7 @@ package struct ModelLimits: Sendable {
 }
 
 /// An architecture: a model that can be made from a configuration and weights.
-protocol ModelArchitecture: LanguageModel {
+protocol ModelArchitecture: LanguageModel, SendableMetatype {
     /// Reads the limits of a configuration.
     static func limits(_ configuration: ModelConfiguration) throws -> ModelLimits
 
