@@ -1,0 +1,42 @@
+# make demo    install what is missing (when that is allowed), build, and adapt the small base that ships here
+# make test    every test, one command
+# make build   the two programs, under $(BUILD)/release
+# make help    the rest
+
+SWIFT  ?= swift
+BUILD  ?= .build
+CHECK  := --explicit-target-dependency-import-check error
+
+# What a fresh Debian 12 needs beside a Swift toolchain and git. dict-devil is the text of the demo.
+PACKAGES := libopenblas-dev libinotifytools0-dev libsqlite3-dev libpcre2-dev pkg-config dict-devil
+
+.PHONY: help deps build demo test test-peft bench soak fuzz clean
+
+help:
+	@sed -n 's/^# make /make /p' Makefile
+	@echo "make test-peft  exchange adapters with PEFT, in a Python environment of its own"
+	@echo "make bench      training speed beside torch and PEFT, in the same environment"
+
+# Installs missing packages as root or with passwordless sudo; otherwise prints the line to type.
+deps:
+	@missing=""; for p in $(PACKAGES); do \
+	  dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q "install ok installed" || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ]; then run=""; elif sudo -n true 2>/dev/null; then run="sudo"; \
+	  else echo "Missing Debian packages. Install them, then run make again:"; \
+	       echo "  sudo apt-get install -y$$missing"; exit 1; fi; \
+	  echo "Installing:$$missing"; \
+	  $$run apt-get update -qq && $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq$$missing >/dev/null; \
+	fi
+
+build: deps
+	$(SWIFT) build -c release $(CHECK) --scratch-path $(BUILD)
+
+demo: build
+	@Jobs/demo/demo.sh $(BUILD)/release/lorajobs
+
+test: deps
+	$(SWIFT) test -c release $(CHECK)
+
+clean:
+	rm -rf .build .build-*
