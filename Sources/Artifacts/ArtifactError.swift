@@ -2,7 +2,9 @@ import Foundation
 
 /// What the store could not do, where, and what to do about it.
 package struct ArtifactError: Error, CustomStringConvertible, Equatable {
-    /// The kind of failure, for programs. New kinds may be added; a `switch` needs a default.
+    /// The kind of failure, for programs.
+    ///
+    /// New kinds may be added; a `switch` needs a default.
     package struct Code: RawRepresentable, Hashable, Sendable {
         package let rawValue: String
         package init(rawValue: String) { self.rawValue = rawValue }

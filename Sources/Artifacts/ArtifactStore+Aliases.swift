@@ -1,8 +1,9 @@
 package import Foundation
 
 extension ArtifactStore {
-    /// Points an alias at a version, and logs the move with its reason. A move to where the alias already points
-    /// changes nothing.
+    /// Points an alias at a version, and logs the move with its reason.
+    ///
+    /// A move to where the alias already points changes nothing.
     ///
     /// The version is read and compared with its digests first, so that an alias never points at damaged content.
     ///

@@ -87,8 +87,9 @@ extension ArtifactStore {
         return max(present.max() ?? 0, logged.max() ?? 0) + 1
     }
 
-    /// The version an attempt has made of a name, after completing what a crash may have interrupted. The caller
-    /// holds the lock.
+    /// The version an attempt has made of a name, after completing what a crash may have interrupted.
+    ///
+    /// The caller holds the lock.
     private func published(
         _ attemptID: String, name: String, in collection: ArtifactCollection
     ) throws -> Version? {
@@ -107,7 +108,9 @@ extension ArtifactStore {
         return try version(number, of: name, in: collection)
     }
 
-    /// Completes versions whose writer died between showing and logging them. The caller holds the lock.
+    /// Completes versions whose writer died between showing and logging them.
+    ///
+    /// The caller holds the lock.
     func completeInterrupted(_ name: String, in collection: ArtifactCollection) throws {
         let entries = try versionLog(of: name, in: collection).entries()
         for number in try numbers(of: name, in: collection) where entries.publication(of: number) == nil {
@@ -135,7 +138,9 @@ extension ArtifactStore {
         try fault(.versionLogged)
     }
 
-    /// Builds a version's folder under `tmp/`: links to blobs, and the record. All of it is flushed.
+    /// Builds a version's folder under `tmp/`: links to blobs, and the record.
+    ///
+    /// All of it is flushed.
     private func assemble(_ record: StoredRecord, at folder: URL, scratch: URL) throws {
         try FileTree.makeFolder(folder)
         var contents = record.files
@@ -161,7 +166,9 @@ extension ArtifactStore {
         blobs.appending(path: Digest.hexadecimal(of: digest) ?? digest)
     }
 
-    /// Adds one file's content. `write` makes and flushes it at the path it is given, and says what it wrote.
+    /// Adds one file's content.
+    ///
+    /// `write` makes and flushes it at the path it is given, and says what it wrote.
     private func addBlob(scratch: URL, write: (URL) throws -> FileRecord) throws -> FileRecord {
         let copy = scratch.appending(path: "blob")
         try FileTree.remove(copy)

@@ -139,7 +139,9 @@ struct DigestsByInode {
 
 /// Compares a folder with what is recorded of it.
 enum FileCheck {
-    /// Whether every recorded file is there with its size. Reads no content.
+    /// Whether every recorded file is there with its size.
+    ///
+    /// Reads no content.
     static func isComplete(_ folder: URL, _ files: [String: FileRecord]) throws -> Bool {
         try files.allSatisfy { path, file in
             guard let status = try FileTree.status(folder.appending(path: path)) else { return false }
@@ -147,7 +149,9 @@ enum FileCheck {
         }
     }
 
-    /// Everything below `folder` that differs from `files`. A file in `ignoring` may also be absent from `files`.
+    /// Everything below `folder` that differs from `files`.
+    ///
+    /// A file in `ignoring` may also be absent from `files`.
     static func differences(
         below folder: URL, from files: [String: FileRecord], ignoring: Set<String> = [], subject: String,
         digests: inout DigestsByInode

@@ -82,7 +82,9 @@ package struct ArtifactStore: Sendable {
         return entries
     }
 
-    /// What each alias of a name points at, except `latest`. An alias whose version is gone is among them.
+    /// What each alias of a name points at, except `latest`.
+    ///
+    /// An alias whose version is gone is among them.
     package func aliases(of name: String, in collection: ArtifactCollection = .adapters) throws -> [String: Int] {
         let folder = folder(of: name, in: collection)
         var aliases: [String: Int] = [:]
@@ -192,7 +194,9 @@ package struct ArtifactStore: Sendable {
         folder(of: name, in: collection).appending(path: "\(number)", directoryHint: .isDirectory)
     }
 
-    /// Versions as their records tell, or for damaged ones as the log does. What neither knows was never published.
+    /// Versions as their records tell, or for damaged ones as the log does.
+    ///
+    /// What neither knows was never published.
     private func readableVersions(
         _ wanted: [Int], of name: String, in collection: ArtifactCollection
     ) throws -> [Version] {

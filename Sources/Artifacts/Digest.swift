@@ -22,8 +22,9 @@ package enum Digest {
     }
 
     /// One digest for a folder: that of the listing `<hexadecimal digest>␠␠<relative path>NUL` of every file in it,
-    /// sorted by the paths' bytes. `find . -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum -z |
-    /// sha256sum` computes the same.
+    /// sorted by the paths' bytes.
+    ///
+    /// `find . -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum -z | sha256sum` computes the same.
     ///
     /// - Throws: `invalidFolder` for a symlink or special file.
     package static func directoryDigest(_ folder: URL) throws -> String {

@@ -1,4 +1,6 @@
-/// The steps of the store's writes, in order. Tests stop the program after each of them; nothing else uses this.
+/// The steps of the store's writes, in order.
+///
+/// Tests stop the program after each of them; nothing else uses this.
 enum FaultPoint: String, CaseIterable, Sendable {
     case blobWritten, blobLinked, blobsFlushed
     case versionAssembled, versionFlushed, versionRenamed, versionSealed, versionLogged

@@ -116,8 +116,9 @@ enum FileTree {
         for folder in try folders(below: root) { try OpenFile.syncFolder(folder) }
     }
 
-    /// Removes a file, a symlink or a whole folder, sealed or not. Files keep their mode, since they may be linked
-    /// elsewhere.
+    /// Removes a file, a symlink or a whole folder, sealed or not.
+    ///
+    /// Files keep their mode, since they may be linked elsewhere.
     static func remove(_ url: URL) throws {
         guard let status = try status(url) else { return }
         guard isFolder(status) else {
@@ -131,7 +132,9 @@ enum FileTree {
         guard rmdir(url.path) == 0 || errno == ENOENT else { throw ArtifactError.system("remove", url.path, errno) }
     }
 
-    /// Makes `new` a second name of the file `old`. False when `new` exists.
+    /// Makes `new` a second name of the file `old`.
+    ///
+    /// False when `new` exists.
     static func link(_ old: URL, to new: URL) throws -> Bool {
         if Foundation.link(old.path, new.path) == 0 { return true }
         if errno == EEXIST { return false }
@@ -147,7 +150,9 @@ enum FileTree {
         }
     }
 
-    /// Moves a folder to a path that must be free. False when it is taken.
+    /// Moves a folder to a path that must be free.
+    ///
+    /// False when it is taken.
     static func renameWithoutReplacing(_ old: URL, to new: URL) throws -> Bool {
         if csystem_rename_noreplace(old.path, new.path) == 0 { return true }
         var number = errno

@@ -1,8 +1,9 @@
 import CSystem
 import Foundation
 
-/// An open file or folder, closed when it goes out of scope. Every call retries when interrupted, and throws with
-/// the path.
+/// An open file or folder, closed when it goes out of scope.
+///
+/// Every call retries when interrupted, and throws with the path.
 struct OpenFile: ~Copyable {
     /// One read or write; large enough that system calls do not show beside hashing.
     static let bufferSize = 1 << 20

@@ -2,8 +2,10 @@ import Foundation
 package import PipelineSpec
 
 extension Digest {
-    /// Pins input files as they are at this moment: the path with symlinks resolved, the length, and the digest of
-    /// so many bytes. What is appended while or after a file is read belongs to the next run.
+    /// Pins input files as they are at this moment: the path with symlinks resolved, the length, and the digest of so
+    /// many bytes.
+    ///
+    /// What is appended while or after a file is read belongs to the next run.
     ///
     /// - Throws: `notFound` for a missing file, `invalidFolder` for what is no regular file, `inputsChanged` when a
     ///   file is cut short while it is read.
@@ -21,7 +23,9 @@ extension Digest {
         }
     }
 
-    /// Reads pinned files again and compares. Bytes after the pinned length do not matter.
+    /// Reads pinned files again and compares.
+    ///
+    /// Bytes after the pinned length do not matter.
     ///
     /// - Throws: `inputsChanged`, naming the first file that is not what was pinned, and also when it is gone.
     package static func check(_ files: [PinnedFile]) throws {

@@ -1,7 +1,9 @@
 import Foundation
 
-/// A folder of one operation under the store's `tmp/`. It is locked for as long as this value lives, so that a sweep
-/// knows by the kernel whether anyone still works in it, and it is removed at the end.
+/// A folder of one operation under the store's `tmp/`.
+///
+/// It is locked for as long as this value lives, so that a sweep knows by the kernel whether anyone still works in it,
+/// and it is removed at the end.
 struct ScratchFolder: ~Copyable {
     let url: URL
     private let lock: OpenFile

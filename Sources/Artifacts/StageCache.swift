@@ -66,9 +66,10 @@ package struct StageCache: Sendable {
         package let metadata: Metadata
     }
 
-    /// The output of a key, if there is one and its files are there with their sizes. Contents are not read:
-    /// ``verify(_:)`` does that. An entry that is not whole counts as none, and the next ``store(key:folder:metadata:)``
-    /// replaces it.
+    /// The output of a key, if there is one and its files are there with their sizes.
+    ///
+    /// Contents are not read: ``verify(_:)`` does that. An entry that is not whole counts as none, and the next
+    /// ``store(key:folder:metadata:)`` replaces it.
     ///
     /// - Parameter key: a digest, as ``Digest`` writes it.
     package func lookup(_ key: String) throws -> CachedOutput? {
@@ -80,8 +81,10 @@ package struct StageCache: Sendable {
             key: key, folder: Self.output(entry), digest: description.digest, metadata: description.metadata)
     }
 
-    /// Keeps the output of a run. The files are shared with `folder` by hard links where the file system allows, so
-    /// nothing large is copied, and lose the right to be written in both places.
+    /// Keeps the output of a run.
+    ///
+    /// The files are shared with `folder` by hard links where the file system allows, so nothing large is copied, and
+    /// lose the right to be written in both places.
     ///
     /// When the key has an output already, because another run was faster, that one is kept and returned.
     ///

@@ -8,15 +8,18 @@ package struct Version: Sendable, Equatable {
     package let number: Int
     /// Of `adapter_model.safetensors`, or for a model of the listing of its files and their digests.
     package let digest: String
-    /// The folder, as an absolute URL. Whoever uses a version resolves once and then keeps to this.
+    /// The folder, as an absolute URL.
+    ///
+    /// Whoever uses a version resolves once and then keeps to this.
     package let url: URL
     /// The aliases that point here, sorted; `latest` is among them for the newest version.
     package let aliases: [String]
     package let created: Date
     /// The attempt that published it.
     package let attemptID: String
-    /// All of `lorajobs.json`: what the stage recorded, and what the store added. `null` in a listing when the file is
-    /// damaged; resolving such a version fails.
+    /// All of `lorajobs.json`: what the stage recorded, and what the store added.
+    ///
+    /// `null` in a listing when the file is damaged; resolving such a version fails.
     package let record: JSONValue
 
     /// `name:42`.
@@ -59,7 +62,9 @@ struct StoredRecord: Equatable {
         self.all = .object(members)
     }
 
-    /// Reads a record back. The path is for messages.
+    /// Reads a record back.
+    ///
+    /// The path is for messages.
     init(_ data: Data, path: String) throws {
         func fail(_ reason: String) -> ArtifactError {
             ArtifactError(

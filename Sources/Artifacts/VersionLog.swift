@@ -2,7 +2,9 @@ import Foundation
 
 /// One line of an artifact's `log.jsonl`: a version that came to be, or a move of an alias.
 package struct LogEntry: Codable, Sendable, Equatable {
-    /// What happened. A later program may write more kinds than this one knows.
+    /// What happened.
+    ///
+    /// A later program may write more kinds than this one knows.
     package struct Event: RawRepresentable, Hashable, Codable, Sendable {
         package let rawValue: String
         package init(rawValue: String) { self.rawValue = rawValue }
@@ -63,7 +65,9 @@ struct VersionLog {
         return entries
     }
 
-    /// Adds a line and flushes it. The caller holds the store's lock.
+    /// Adds a line and flushes it.
+    ///
+    /// The caller holds the store's lock.
     func append(_ entry: LogEntry) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
