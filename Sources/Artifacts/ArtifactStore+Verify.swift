@@ -1,0 +1,201 @@
+import Foundation
+
+/// One thing in the store, or in the cache, that is not as it was published.
+package struct Damage: Sendable, Equatable, CustomStringConvertible {
+    /// What is wrong with it.
+    package enum Problem: String, Sendable {
+        /// A file that was published is not there.
+        case missing
+        /// The content of a file differs.
+        case changed
+        /// A file is there that was not published.
+        case unexpected
+        /// `lorajobs.json`, or a cache entry's description, cannot be read.
+        case unreadable
+        /// An alias points at a version that does not exist.
+        case dangling
+    }
+
+    package let problem: Problem
+    /// `name:42`, a digest for a blob, or a cache key.
+    package let subject: String
+    /// The file, as an absolute path.
+    package let path: String
+    /// A sentence that names the file.
+    package let message: String
+
+    package var description: String { message }
+}
+
+extension ArtifactStore {
+    /// Reads versions and compares every file with its recorded digest.
+    ///
+    /// - Parameter reference: one version; `nil` is every version of both collections, every alias, and every blob.
+    package func verify(
+        _ reference: ArtifactReference? = nil, in collection: ArtifactCollection = .adapters
+    ) throws -> [Damage] {
+        var digests = DigestsByInode()
+        if let reference {
+            return try damage(of: resolvedForVerifying(reference, in: collection), in: collection, digests: &digests)
+        }
+        var found: [Damage] = []
+        for collection in ArtifactCollection.allCases {
+            for name in try FileTree.names(in: root.appending(path: collection.rawValue))
+            where ArtifactNaming.isArtifact(name) {
+                let numbers = try numbers(of: name, in: collection)
+                for number in numbers {
+                    found += try damage(of: (name, number), in: collection, digests: &digests)
+                }
+                for (alias, number) in try aliases(of: name, in: collection).sorted(by: { $0.key < $1.key })
+                where !numbers.contains(number) {
+                    let path = folder(of: name, in: collection).appending(path: alias).path
+                    found.append(
+                        Damage(
+                            problem: .dangling, subject: "\(name)@\(alias)", path: path,
+                            message: "\(path) points at version \(number), which does not exist"))
+                }
+            }
+        }
+        for name in try FileTree.names(in: blobs) {
+            let url = blobs.appending(path: name)
+            if try digests.digest(of: url) != "sha256:" + name {
+                found.append(
+                    Damage(
+                        problem: .changed, subject: "sha256:" + name, path: url.path,
+                        message: "the content of \(url.path) is not what its name says"))
+            }
+        }
+        return found
+    }
+
+    /// The damage of one version.
+    package func verify(_ version: Version) throws -> [Damage] {
+        var digests = DigestsByInode()
+        return try damage(of: (version.name, version.number), in: version.collection, digests: &digests)
+    }
+
+    /// Like `resolve`, but a version with an unreadable record is what verifying is for.
+    private func resolvedForVerifying(
+        _ reference: ArtifactReference, in collection: ArtifactCollection
+    ) throws -> (String, Int) {
+        if case .version(let number) = reference.selector,
+            try numbers(of: reference.name, in: collection).contains(number)
+        {
+            return (reference.name, number)
+        }
+        let version = try resolve(reference, in: collection)
+        return (version.name, version.number)
+    }
+
+    private func damage(
+        of version: (name: String, number: Int), in collection: ArtifactCollection, digests: inout DigestsByInode
+    ) throws -> [Damage] {
+        let url = folder(of: version.name, in: collection)
+            .appending(path: "\(version.number)", directoryHint: .isDirectory)
+        let subject = "\(version.name):\(version.number)"
+        let recordFile = url.appending(path: Version.recordFile)
+        let record: StoredRecord
+        do {
+            record = try self.record(at: url)
+        } catch let error as ArtifactError where error.code == .damaged {
+            let isThere = try FileTree.status(recordFile) != nil
+            return [
+                Damage(
+                    problem: isThere ? .unreadable : .missing, subject: subject, path: recordFile.path,
+                    message: error.message)
+            ]
+        }
+        var expected = record.files
+        let logged = try versionLog(of: version.name, in: collection).entries().publication(of: version.number)
+        var found: [Damage] = []
+        if let digest = logged?.record {
+            expected[Version.recordFile] = FileRecord(
+                size: Int64(try FileTree.status(recordFile)?.st_size ?? 0), digest: digest)
+        }
+        found += try FileCheck.differences(
+            below: url, from: expected, ignoring: [Version.recordFile], subject: subject, digests: &digests)
+        return found
+    }
+}
+
+/// Digests of files by inode: a version's files are links to blobs, and each content is read once.
+struct DigestsByInode {
+    private struct Inode: Hashable {
+        let device: UInt
+        let number: UInt
+    }
+    private var known: [Inode: String] = [:]
+
+    mutating func digest(of url: URL) throws -> String {
+        let file = try OpenFile(url.path, O_RDONLY | O_NOFOLLOW)
+        let status = try file.status()
+        let inode = Inode(device: UInt(status.st_dev), number: UInt(status.st_ino))
+        if let digest = known[inode] { return digest }
+        let digest = try Digest.sha256(of: file)
+        known[inode] = digest
+        return digest
+    }
+}
+
+/// Compares a folder with what is recorded of it.
+enum FileCheck {
+    /// Whether every recorded file is there with its size.
+    ///
+    /// Reads no content.
+    static func isComplete(_ folder: URL, _ files: [String: FileRecord]) throws -> Bool {
+        try files.allSatisfy { path, file in
+            guard let status = try FileTree.status(folder.appending(path: path)) else { return false }
+            return FileTree.isRegular(status) && Int64(status.st_size) == file.size
+        }
+    }
+
+    /// Everything below `folder` that differs from `files`.
+    ///
+    /// A file in `ignoring` may also be absent from `files`.
+    static func differences(
+        below folder: URL, from files: [String: FileRecord], ignoring: Set<String> = [], subject: String,
+        digests: inout DigestsByInode
+    ) throws -> [Damage] {
+        var found: [Damage] = []
+        for (path, file) in files.sorted(by: { FileTree.precedes($0.key, $1.key) }) {
+            let url = folder.appending(path: path)
+            func damage(_ problem: Damage.Problem, _ text: String) -> Damage {
+                Damage(problem: problem, subject: subject, path: url.path, message: text)
+            }
+            guard let status = try FileTree.status(url) else {
+                found.append(damage(.missing, "\(path) of \(subject) is missing: \(url.path)"))
+                continue
+            }
+            guard FileTree.isRegular(status) else {
+                found.append(damage(.changed, "\(path) of \(subject) is not a regular file any more: \(url.path)"))
+                continue
+            }
+            guard Int64(status.st_size) == file.size else {
+                let sizes = "\(status.st_size) bytes instead of \(file.size)"
+                found.append(damage(.changed, "\(path) of \(subject) has \(sizes): \(url.path)"))
+                continue
+            }
+            let digest = try digests.digest(of: url)
+            if digest != file.digest {
+                let digests = "\(digest) instead of \(file.digest)"
+                found.append(damage(.changed, "\(path) of \(subject) has the digest \(digests): \(url.path)"))
+            }
+        }
+        for path in try paths(below: folder) where files[path] == nil && !ignoring.contains(path) {
+            let url = folder.appending(path: path)
+            found.append(
+                Damage(
+                    problem: .unexpected, subject: subject, path: url.path,
+                    message: "\(path) was not published with \(subject): \(url.path)"))
+        }
+        return found
+    }
+
+    /// Whatever is not a folder, symlinks too.
+    private static func paths(below folder: URL, prefix: String = "") throws -> [String] {
+        try FileTree.names(in: folder).flatMap { name in
+            let url = folder.appending(path: name)
+            return try FileTree.isFolder(at: url) ? paths(below: url, prefix: prefix + name + "/") : [prefix + name]
+        }
+    }
+}

@@ -1,0 +1,106 @@
+import Foundation
+
+/// One line of an artifact's `log.jsonl`: a version that came to be, or a move of an alias.
+package struct LogEntry: Codable, Sendable, Equatable {
+    /// What happened.
+    ///
+    /// A later program may write more kinds than this one knows.
+    package struct Event: RawRepresentable, Hashable, Codable, Sendable {
+        package let rawValue: String
+        package init(rawValue: String) { self.rawValue = rawValue }
+
+        package static let published = Event(rawValue: "published")
+        package static let aliasMoved = Event(rawValue: "alias")
+    }
+
+    package var event: Event
+    /// ISO 8601, UTC.
+    package var time: String
+    /// The version that was published, or that the alias points at from now on; `nil` when the alias was removed.
+    package var version: Int?
+    /// For a published version: its digest, its attempt, and the digest of its `lorajobs.json`.
+    package var digest: String?
+    package var attempt: String?
+    package var record: String?
+    /// For an alias: its name, what it pointed at before, and why it was moved.
+    package var alias: String?
+    package var previous: Int?
+    package var reason: String?
+}
+
+/// The history of one artifact, one JSON object a line, only ever appended to.
+///
+/// A line counts once it ends in a newline: what follows the last newline was cut off by a crash, is not read, and
+/// is overwritten by the next line.
+struct VersionLog {
+    let url: URL
+
+    /// Every entry, oldest first.
+    ///
+    /// - Throws: `damaged`, with the line's number: a number given twice would be worse than a pause.
+    func entries() throws -> [LogEntry] {
+        let data: Data
+        do {
+            data = try FileTree.read(url)
+        } catch let error as ArtifactError where error.code == .notFound {
+            return []
+        }
+        var entries: [LogEntry] = []
+        let decoder = JSONDecoder()
+        var line = 0
+        for bytes in data[..<Self.completeLength(data)].split(
+            separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        {
+            line += 1
+            if bytes.isEmpty { continue }
+            do {
+                entries.append(try decoder.decode(LogEntry.self, from: Data(bytes)))
+            } catch {
+                throw ArtifactError(
+                    .damaged,
+                    "\(url.path):\(line) is not an entry of the store's log; mend the line, or remove it if "
+                        + "the versions beside it are all there", path: url.path)
+            }
+        }
+        return entries
+    }
+
+    /// Adds a line and flushes it.
+    ///
+    /// The caller holds the store's lock.
+    func append(_ entry: LogEntry) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        let line = try encoder.encode(entry) + Data("\n".utf8)
+        let isNew = try FileTree.status(url) == nil
+        let file = try OpenFile(url.path, O_WRONLY | O_CREAT | O_APPEND, mode: 0o644)
+        let existing = isNew ? Data() : try FileTree.read(url)
+        let complete = Self.completeLength(existing)
+        if complete < existing.count { try file.truncate(to: Int64(complete)) }
+        do {
+            try file.write(line)
+            try file.sync()
+        } catch {
+            // Half a line must not stay, or the next would be joined to it; if this fails too, the next append
+            // cuts it off.
+            try? file.truncate(to: Int64(complete))
+            throw error
+        }
+        if isNew { try OpenFile.syncFolder(url.deletingLastPathComponent()) }
+    }
+
+    private static func completeLength(_ data: Data) -> Int {
+        data.lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0
+    }
+}
+
+extension [LogEntry] {
+    /// What an alias has pointed at, oldest first.
+    func values(of alias: String) -> [Int?] {
+        compactMap { $0.event == .aliasMoved && $0.alias == alias ? .some($0.version) : nil }
+    }
+
+    func publication(of version: Int) -> LogEntry? {
+        last { $0.event == .published && $0.version == version }
+    }
+}
