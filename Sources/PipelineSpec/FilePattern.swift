@@ -8,34 +8,50 @@ struct FilePattern: Sendable {
     private let segments: [Substring]
 
     /// The absolute pattern `path`.
-    init(_ path: String) { segments = path.split(separator: "/", omittingEmptySubsequences: true) }
-
-    /// Every path that matches, sorted by its bytes. Names that begin with a dot match only a pattern that does.
-    /// `**` does not follow symlinks, so it always ends.
-    func matches() -> [String] {
-        var found: Set<String> = []
-        expand("", segments[...], into: &found)
-        return found.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    init(_ path: String) {
+        var segments: [Substring] = []
+        for segment in path.split(separator: "/") where !(segment == "**" && segments.last == "**") {
+            segments.append(segment)
+        }
+        self.segments = segments
     }
 
-    private func expand(_ folder: String, _ rest: ArraySlice<Substring>, into found: inout Set<String>) {
+    /// The folder that every match lies under.
+    var fixedPrefix: String {
+        "/" + segments.prefix { !Self.isPattern(String($0)) }.joined(separator: "/")
+    }
+
+    /// Every path that matches, sorted by its bytes; `nil` when more than `budget` folders would have to be
+    /// listed. Names that begin with a dot match only a pattern that does. `**` does not follow symlinks.
+    func matches(budget: Int = 20_000) -> [String]? {
+        var found: Set<String> = []
+        var budget = budget
+        expand("", segments[...], into: &found, budget: &budget)
+        return budget < 0 ? nil : found.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    }
+
+    private func expand(
+        _ folder: String, _ rest: ArraySlice<Substring>, into found: inout Set<String>, budget: inout Int
+    ) {
         guard let segment = rest.first else {
             found.insert(folder)
             return
         }
+        if Self.isPattern(String(segment)) { budget -= 1 }
+        if budget < 0 { return }
         let tail = rest.dropFirst()
         if segment == "**" {
-            expand(folder, tail, into: &found)
+            expand(folder, tail, into: &found, budget: &budget)
             for name in names(in: folder) where !name.hasPrefix(".") && isOwnFolder("\(folder)/\(name)") {
-                expand("\(folder)/\(name)", rest, into: &found)
+                expand("\(folder)/\(name)", rest, into: &found, budget: &budget)
             }
         } else if Self.isPattern(String(segment)) {
             let pattern = Array(segment)
             for name in names(in: folder) where segment.hasPrefix(".") || !name.hasPrefix(".") {
-                if Self.match(pattern[...], Array(name)[...]) { expand("\(folder)/\(name)", tail, into: &found) }
+                if Self.match(pattern[...], Array(name)[...]) { expand("\(folder)/\(name)", tail, into: &found, budget: &budget) }
             }
         } else if FileManager.default.fileExists(atPath: "\(folder)/\(segment)") {
-            expand("\(folder)/\(segment)", tail, into: &found)
+            expand("\(folder)/\(segment)", tail, into: &found, budget: &budget)
         }
     }
 

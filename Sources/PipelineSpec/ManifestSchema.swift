@@ -106,7 +106,7 @@ package enum ManifestSchema {
             .choice(
                 JobManifest.AdapterMethod.allCases.map(\.rawValue),
                 planned: ["dora", "qlora", "adalora", "ia3", "vera", "loha", "lokr", "oft", "prefix", "prompt"]),
-            "How weights are adapted; `full` trains all of them.",
+            "How weights are adapted; `full` trains all of them, as a base with random weights does by default.",
             get: { .string($0.adapter.method.rawValue) },
             set: { $0.adapter.method = try $1.choice(JobManifest.AdapterMethod.self) }),
         ManifestField(
