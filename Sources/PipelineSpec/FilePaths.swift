@@ -9,9 +9,11 @@ package enum FilePaths {
         return String(cString: resolved)
     }
 
-    /// `path` as an absolute path; a relative one starts at `folder`. Nothing is resolved.
+    /// `path` as an absolute path; a relative one starts at `folder`. Empty and `.` steps are dropped; `..` and
+    /// symlinks are left for ``realPath(_:)``, which alone knows where they lead.
     package static func absolute(_ path: String, in folder: URL) -> String {
-        path.hasPrefix("/") ? path : folder.path(percentEncoded: false) + (folder.path.hasSuffix("/") ? "" : "/") + path
+        let whole = path.hasPrefix("/") ? path : folder.path(percentEncoded: false) + "/" + path
+        return "/" + whole.split(separator: "/").filter { $0 != "." }.joined(separator: "/")
     }
 
     /// The longest leading part of `path` that exists.

@@ -36,8 +36,8 @@ struct SourceText: Sendable {
         scalars = Array(string.unicodeScalars)
         var starts = [0]
         for (offset, scalar) in scalars.enumerated() {
-            let endsLine = scalar == "\n" || (scalar == "\r" && (offset + 1 == scalars.count || scalars[offset + 1] != "\n"))
-            if endsLine { starts.append(offset + 1) }
+            let isLoneReturn = scalar == "\r" && (offset + 1 == scalars.count || scalars[offset + 1] != "\n")
+            if scalar == "\n" || isLoneReturn { starts.append(offset + 1) }
         }
         lineStarts = starts
     }
@@ -127,7 +127,7 @@ struct SourceText: Sendable {
         for cut in 0...min(3, bytes.count) where String(validating: bytes.dropLast(cut), as: UTF8.self) != nil {
             let tail = bytes.suffix(cut)
             guard let lead = tail.first else { return true }
-            let length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC2 ? 2 : 0
+            let length = lead > 0xF4 ? 0 : lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC2 ? 2 : 0
             return length > cut && tail.dropFirst().allSatisfy { $0 & 0xC0 == 0x80 }
         }
         return false

@@ -39,19 +39,23 @@ struct YAMLDiagnosis {
         _ problem: String, context: String?, at mark: SourceMark, in text: SourceText
     ) -> Finding {
         let sentence = [context, problem].compactMap { $0 }.filter { !$0.isEmpty }.joined(separator: ", ")
-        if text.offset(of: mark) >= text.contentEnd, !problem.contains("alphabetic") {
-            return Finding(.truncated, at: mark, "the file ends in the middle of something: \(sentence)",
+        if problem.contains("nesting level") {
+            return Finding(.tooDeep, at: mark, "nested far too deep")
+        }
+        if context?.contains("alias") == true {
+            // The parser points behind the asterisk.
+            let place = SourceMark(line: mark.line, column: max(1, mark.column - 1))
+            return Finding(.syntax, at: place, "not YAML: a value cannot start with an asterisk",
+                hint: "put a pattern that starts with * in quotation marks")
+        }
+        if text.offset(of: mark) >= text.contentEnd {
+            return Finding(.truncated, at: text.mark(at: text.contentEnd), "the file ends in the middle of something: \(sentence)",
                 hint: "the file looks truncated; write it under another name and rename it when it is whole")
         }
-        return Finding(.syntax, at: mark, "not YAML: \(sentence)", hint: hint(problem, context, at: mark, in: text))
+        return Finding(.syntax, at: mark, "not YAML: \(sentence)", hint: hint(problem, at: mark, in: text))
     }
 
-    private static func hint(
-        _ problem: String, _ context: String?, at mark: SourceMark, in text: SourceText
-    ) -> String? {
-        if context?.contains("alias") == true || text.line(mark.line).contains("*") && problem.contains("alphabetic") {
-            return "put a pattern that starts with * in quotation marks"
-        }
+    private static func hint(_ problem: String, at mark: SourceMark, in text: SourceText) -> String? {
         if problem.contains("cannot start any token"), text.scalar(at: mark) == "\t" {
             return "indent with spaces, not tabs"
         }
@@ -81,8 +85,9 @@ struct YAMLDiagnosis {
     private static func sameLine(_ key: String, after first: SourceMark, in text: SourceText) -> SourceMark? {
         let line = Array(text.line(first.line))
         let needle = Array(key.unicodeScalars)
-        guard !needle.isEmpty, first.column < line.count else { return nil }
-        for start in first.column..<line.count where line[start...].starts(with: needle) {
+        let behind = first.column + needle.count
+        guard !needle.isEmpty, behind < line.count else { return nil }
+        for start in behind..<line.count where line[start...].starts(with: needle) {
             let end = line[(start + needle.count)...].drop { $0 == "\"" || $0 == "'" }
             let isOpen = start == 0 || " {,\"'".unicodeScalars.contains(line[start - 1])
             if isOpen, end.first == ":" {
