@@ -2,6 +2,8 @@
 ///
 /// The keys are those of the manifest file in snake case; `ManifestSchema` says for each what it means and what
 /// is accepted. Paths are absolute. Stages read this type and nothing of the file.
+///
+/// The stored properties' initial values are the documented defaults: nothing else declares them.
 package struct JobManifest: Codable, Sendable, Equatable {
     /// The base a job starts from.
     package enum Base: Codable, Sendable, Equatable {
@@ -37,8 +39,8 @@ package struct JobManifest: Codable, Sendable, Equatable {
         package var format: DataFormat = .auto
         /// Canonical field to the record's own name, such as `prompt: question`.
         package var columns: [String: String] = [:]
-        /// `nil` is the model's context length.
-        package var maxLength: Int?
+        /// Most tokens of one example; the model's context caps it. `nil` is the model's context.
+        package var maxLength: Int? = 1024
         package var overlength: Overlength = .drop
         package var packing = true
         package var maxBadRecords = 0
@@ -101,7 +103,8 @@ package struct JobManifest: Codable, Sendable, Equatable {
         package var clipNorm = 1.0
         package var precision: Precision = .auto
         package var seed: UInt64 = 42
-        package var earlyStopping: EarlyStopping?
+        /// `nil` trains to the end.
+        package var earlyStopping: EarlyStopping? = EarlyStopping()
         package init() {}
     }
 
@@ -153,5 +156,17 @@ package struct JobManifest: Codable, Sendable, Equatable {
     package init(name: String, base: Base) {
         self.name = name
         self.base = base
+    }
+}
+
+extension JobManifest {
+    /// Reads what ``encode(to:)`` wrote, in this version or another.
+    package init(from decoder: any Decoder) throws {
+        self = try ManifestSchema.manifest(from: try JSONValue(from: decoder))
+    }
+
+    /// Writes the canonical form: the manifest file's own keys, every value in force.
+    package func encode(to encoder: any Encoder) throws {
+        try ManifestSchema.canonical(self).encode(to: encoder)
     }
 }

@@ -1,5 +1,3 @@
-package import Foundation
-
 /// One input file as it was when the job pinned it: what is appended later belongs to the next run.
 package struct PinnedFile: Codable, Sendable, Equatable {
     /// Absolute path, symlinks resolved.

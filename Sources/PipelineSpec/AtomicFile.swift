@@ -1,0 +1,66 @@
+package import Foundation
+
+/// Files that appear whole or not at all, and stay after a power cut.
+package enum AtomicFile {
+    /// Writes `data` under a temporary name in the same folder, syncs it, renames it to `url`, and syncs the
+    /// folder. Whatever stood there is replaced.
+    ///
+    /// - Throws: ``SpecError`` with the system's error number; nothing is left behind.
+    package static func write(_ data: Data, to url: URL, permissions: mode_t = 0o644) throws {
+        let folder = url.deletingLastPathComponent().path(percentEncoded: false)
+        let target = url.path(percentEncoded: false)
+        let temporary = folder + (folder.hasSuffix("/") ? "" : "/") + ".\(url.lastPathComponent).\(ULID()).tmp"
+        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, permissions)
+        guard descriptor >= 0 else { throw failure("cannot create", temporary) }
+        do {
+            defer { close(descriptor) }
+            try write(data, to: descriptor, path: temporary)
+            guard fsync(descriptor) == 0 else { throw failure("cannot sync", temporary) }
+        } catch {
+            unlink(temporary)
+            throw error
+        }
+        guard rename(temporary, target) == 0 else {
+            let error = failure("cannot rename to", target)
+            unlink(temporary)
+            throw error
+        }
+        try syncFolder(folder)
+    }
+
+    /// Makes the renames, creations and removals in a folder durable.
+    package static func syncFolder(_ path: String) throws {
+        let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw failure("cannot open the folder", path) }
+        defer { close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw failure("cannot sync the folder", path) }
+    }
+
+    /// Appends `data` with one write call, creating the file if need be. Not synced.
+    package static func append(_ data: Data, to url: URL) throws {
+        let path = url.path(percentEncoded: false)
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { throw failure("cannot open", path) }
+        defer { close(descriptor) }
+        try write(data, to: descriptor, path: path)
+    }
+
+    private static func write(_ data: Data, to descriptor: Int32, path: String) throws {
+        try data.withUnsafeBytes { bytes in
+            var offset = 0
+            while offset < bytes.count {
+                let count = Foundation.write(descriptor, bytes.baseAddress! + offset, bytes.count - offset)
+                if count < 0 {
+                    if errno == EINTR { continue }
+                    throw failure("cannot write", path)
+                }
+                offset += count
+            }
+        }
+    }
+
+    private static func failure(_ what: String, _ path: String) -> SpecError {
+        let code = errno
+        return SpecError(.io, "\(what) \(path): \(String(cString: strerror(code)))", systemError: code)
+    }
+}

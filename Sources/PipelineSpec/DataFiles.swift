@@ -1,0 +1,97 @@
+import Foundation
+
+/// The data files of a job, patterns expanded: absolute paths with symlinks resolved, sorted, each once.
+package struct DataFiles: Sendable, Equatable {
+    package private(set) var train: [String] = []
+    /// Empty where the split is a share of the training files.
+    package private(set) var validation: [String] = []
+    package private(set) var test: [String] = []
+
+    /// The files by key of the manifest: `train`, and `validation` and `test` where they have files of their own.
+    package var bySplit: [String: [String]] {
+        ["train": train, "validation": validation, "test": test].filter { !$0.value.isEmpty }
+    }
+
+    /// Expands the patterns of `manifest` as they match now.
+    ///
+    /// - Throws: ``InvalidFile`` when a pattern matches nothing, or what it matches lies outside `roots` or is
+    ///   no regular file.
+    package init(of manifest: JobManifest, roots: PathRoots) throws {
+        var findings: [Finding] = []
+        func expand(_ patterns: [String], _ split: String) -> [String] {
+            var files: Set<String> = []
+            for pattern in patterns {
+                switch Self.expand(pattern, roots: roots) {
+                case .success(let matches): files.formUnion(matches)
+                case .failure(let problem): findings.append(problem.finding("data.\(split)", at: nil, "/data/\(split)"))
+                }
+            }
+            return files.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+        }
+        train = expand(manifest.data.train, "train")
+        if case .files(let patterns) = manifest.data.validation { validation = expand(patterns, "validation") }
+        if case .files(let patterns) = manifest.data.test { test = expand(patterns, "test") }
+        if !findings.isEmpty { throw InvalidFile(findings) }
+    }
+
+    /// The regular files behind one absolute path or pattern.
+    static func expand(_ path: String, roots: PathRoots) -> Result<[String], PathProblem> {
+        let pattern = FilePattern(path)
+        let isPattern = FilePattern.isPattern(path) && !FileManager.default.fileExists(atPath: path)
+        if isPattern {
+            // Nothing outside the roots is listed, not even to say that nothing matched.
+            let prefix = pattern.fixedPrefix
+            guard let real = FilePaths.realPath(prefix) else { return .failure(.notFound(prefix, isPattern: false)) }
+            guard roots.contain(real) else { return .failure(.outsideRoots(real, roots)) }
+        }
+        guard let matches = isPattern ? pattern.matches() : [path] else { return .failure(.tooBroad(path)) }
+        if matches.isEmpty { return .failure(.notFound(path, isPattern: true)) }
+        var files: [String] = []
+        for match in matches {
+            guard let real = FilePaths.realPath(match) else { return .failure(.notFound(match, isPattern: false)) }
+            guard roots.contain(real) else { return .failure(.outsideRoots(real, roots)) }
+            guard FilePaths.isRegularFile(real) else {
+                // A pattern may well match a folder among files; a path that names one is a mistake.
+                if isPattern, FilePaths.isFolder(real) { continue }
+                return .failure(.notAFile(match, isFolder: FilePaths.isFolder(real)))
+            }
+            files.append(real)
+        }
+        return files.isEmpty ? .failure(.notFound(path, isPattern: true)) : .success(files)
+    }
+}
+
+/// What is wrong with a path a manifest names.
+enum PathProblem: Error {
+    case notFound(String, isPattern: Bool)
+    case outsideRoots(String, PathRoots)
+    case notAFile(String, isFolder: Bool)
+    case tooBroad(String)
+
+    /// The finding about the value of `key`.
+    func finding(_ key: String, at mark: SourceMark?, _ pointer: String) -> Finding {
+        switch self {
+        case .notFound(let path, let isPattern):
+            let parent = FilePaths.nearestExistingParent(of: isPattern ? FilePattern(path).fixedPrefix + "/x" : path)
+            return Finding(.pathNotFound, at: mark, pointer: pointer,
+                isPattern ? "\(key): no file matches \(shown(path))" : "\(key): there is no \(shown(path))",
+                hint: isPattern ? "looked in \(parent)" : "\(parent) exists, what follows does not")
+        case .outsideRoots(let path, _):
+            return Finding(.pathOutsideRoots, at: mark, pointer: pointer,
+                "\(key): \(shown(path)) lies outside the workspace, the Hugging Face cache and the allowed roots",
+                hint: "list its folder under roots: in lorajobs.yaml, or run: lorajobs init --allow-root DIR")
+        case .notAFile(let path, let isFolder):
+            return Finding(.notARegularFile, at: mark, pointer: pointer,
+                "\(key): \(shown(path)) is \(isFolder ? "a folder" : "no regular file")",
+                hint: isFolder ? "name its files: \(PrintableText.line(path, limit: 120))/*.jsonl" : nil)
+        case .tooBroad(let path):
+            return Finding(.invalidValue, at: mark, pointer: pointer,
+                "\(key): \(shown(path)) looks into too many folders", hint: "start the pattern deeper")
+        }
+    }
+
+    private func shown(_ path: String) -> String {
+        // The end of a path says more than its beginning.
+        PrintableText.line(path.count > 100 ? "…" + path.suffix(99) : path, limit: 100)
+    }
+}

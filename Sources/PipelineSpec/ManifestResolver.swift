@@ -1,0 +1,301 @@
+package import Foundation
+
+/// A manifest with every value in force, and where each came from.
+package struct ResolvedManifest: Sendable {
+    package var manifest: JobManifest
+    /// By dotted key, such as `train.epochs`; also `stages.<name>.retries` and `stages.<name>.timeout` for every
+    /// stage of the pipeline.
+    package var origins: [String: Origin]
+    package var pipeline: PipelineDefinition
+    /// What is doubtful, but refuses nothing.
+    package var warnings: [Finding]
+
+    /// How often a failed try at `stage` is repeated: the manifest's number when it writes one, else the
+    /// pipeline's, else the workspace's or the default.
+    package func retries(of stage: PipelineDefinition.Stage) -> Int {
+        origins["run.retries"] == .manifest ? manifest.run.retries : stage.retries ?? manifest.run.retries
+    }
+
+    /// The longest time of one try at `stage`, in seconds, by the same rule as ``retries(of:)``.
+    package func timeoutSeconds(of stage: PipelineDefinition.Stage) -> Double {
+        origins["run.timeout"] == .manifest
+            ? manifest.run.timeoutSeconds : stage.timeoutSeconds ?? manifest.run.timeoutSeconds
+    }
+}
+
+/// Turns the bytes of a manifest into a job, or into everything that is wrong with them.
+package struct ManifestResolver: Sendable {
+    package let workspace: Workspace
+    package let settings: WorkspaceSettings
+    /// The stages there are, by kind.
+    package let kinds: [String: StageDescriptor]
+    /// Where model ids are looked up.
+    package var cache = HuggingFaceCache()
+    /// The pipeline of a name, `nil` when there is none. Reads `Pipelines/<name>.yaml` unless replaced.
+    package var pipeline: @Sendable (String) throws -> PipelineDefinition?
+    /// The folder of a reference into the store, given without `store:`; `nil` when there is none. Throws to say
+    /// why a reference is malformed.
+    package var store: @Sendable (String) throws -> URL? = { _ in nil }
+    /// Top-level keys that somebody else reads, such as `schedule` in a recurring job.
+    package var foreignKeys: Set<String> = []
+    /// Whose time a moment without an offset is.
+    package var timeZone = TimeZone.current
+
+    package init(workspace: Workspace, settings: WorkspaceSettings, kinds: [String: StageDescriptor]) {
+        self.workspace = workspace
+        self.settings = settings
+        self.kinds = kinds
+        pipeline = { try PipelineDefinition.load($0, in: workspace, kinds: kinds) }
+    }
+
+    /// The folders that paths must lie in: the workspace, the Hugging Face cache, and the settings' roots.
+    package var roots: PathRoots {
+        PathRoots([workspace.root.path(percentEncoded: false), cache.root] + settings.roots)
+    }
+
+    /// Reads, completes and checks a manifest. Looks at the file system, changes nothing.
+    ///
+    /// - Throws: ``InvalidFile`` with every finding, in the order of the lines.
+    package func resolve(_ data: Data) throws -> ResolvedManifest {
+        var reader = DocumentReader()
+        reader.maxBytes = settings.inbox.maxBytes
+        let root = try reader.read(data)
+        var parser = ManifestParser(timeZone: timeZone, passing: foreignKeys)
+        parser.parse(root)
+        guard root.entries != nil else { throw InvalidFile(parser.findings) }
+        var resolution = Resolution(resolver: self, layer: parser.layer, root: root, findings: parser.findings)
+        return try resolution.run()
+    }
+}
+
+/// One manifest on its way to a job.
+private struct Resolution {
+    let resolver: ManifestResolver
+    let layer: ManifestLayer
+    let root: SourceNode
+    var findings: [Finding]
+    private let roots: PathRoots
+    private var manifest = ManifestSchema.defaults
+    private var origins: [String: Origin] = [:]
+
+    init(resolver: ManifestResolver, layer: ManifestLayer, root: SourceNode, findings: [Finding]) {
+        self.resolver = resolver
+        self.layer = layer
+        self.root = root
+        self.findings = findings
+        roots = resolver.roots
+    }
+
+    mutating func run() throws -> ResolvedManifest {
+        for field in ManifestSchema.fields { resolve(field) }
+        if case .random = manifest.base, origins["adapter.method"] == .default { manifest.adapter.method = .full }
+        checkQueue()
+        checkOverlap()
+        let pipeline = findPipeline()
+        guard let pipeline, !findings.hasErrors else { throw InvalidFile(findings) }
+        for stage in pipeline.stages {
+            origins["stages.\(stage.name).retries"] = origin("run.retries", orPipelines: stage.retries != nil)
+            origins["stages.\(stage.name).timeout"] = origin("run.timeout", orPipelines: stage.timeoutSeconds != nil)
+        }
+        return ResolvedManifest(
+            manifest: manifest, origins: origins, pipeline: pipeline, warnings: findings.inLineOrder)
+    }
+
+    private mutating func resolve(_ field: ManifestField) {
+        if case .planned = field.availability {
+            origins[field.path] = .default
+            return
+        }
+        let written = layer.entries[field.path]
+        let other = field.excludes
+        // What the manifest writes about one of two exclusive keys settles both.
+        let isSettled = layer.isWritten(field.path) || other.map(layer.isWritten) ?? false
+        let inherited = isSettled ? nil : resolver.settings.defaults.entries[field.path]
+        if let entry = written ?? inherited {
+            let isOwn = written != nil
+            guard let value = located(entry, field, isOwn: isOwn) else { return }
+            do {
+                try field.set(&manifest, value)
+                origins[field.path] = isOwn ? .manifest : .workspace
+            } catch {
+                note(.invalidValue, entry.node, "\(field.path): \(error)")
+            }
+        } else if field.isRequired, !layer.refused.contains(field.path) {
+            let parent = root["data"].flatMap { field.path.hasPrefix("data.") && $0.entries != nil ? $0 : nil } ?? root
+            let example = ["name": "my-adapter", "base": "models/my-model"][field.path] ?? "data/*.jsonl"
+            findings.append(Finding(.missingKey, at: parent.mark, pointer: field.pointer,
+                "\(field.path) is missing", hint: "write \(field.key): \(example)"))
+        } else if !isSettled, field.defaultValue != nil, !isReplacedByWorkspace(other) {
+            origins[field.path] = .default
+        }
+    }
+
+    /// Whether the workspace writes the key that excludes this one.
+    private func isReplacedByWorkspace(_ other: String?) -> Bool {
+        other.map { resolver.settings.defaults.entries[$0] != nil } ?? false
+    }
+
+    /// The value with its paths looked up, or `nil` after noting what is wrong with them.
+    private mutating func located(
+        _ entry: ManifestLayer.Entry, _ field: ManifestField, isOwn: Bool
+    ) -> JSONValue? {
+        let before = findings.count
+        let value: JSONValue?
+        switch field.constraint {
+        case .base: value = base(entry)
+        case .paths: value = files(entry, field)
+        case .split:
+            if case .array = entry.value { value = files(entry, field) } else { value = entry.value }
+        default: return entry.value
+        }
+        if !isOwn {
+            // The place is one in lorajobs.yaml, which the report of a manifest cannot show.
+            for index in before..<findings.count {
+                findings[index].line = nil
+                findings[index].column = nil
+                findings[index].message = PrintableText.line(
+                    "lorajobs.yaml, line \(entry.node.mark.line): \(findings[index].message)", limit: 200)
+            }
+        }
+        return value
+    }
+
+    private mutating func files(_ entry: ManifestLayer.Entry, _ field: ManifestField) -> JSONValue? {
+        guard case .array(let values) = entry.value else { return nil }
+        var paths: [JSONValue] = []
+        var isWhole = true
+        for (index, value) in values.enumerated() {
+            guard case .string(let text) = value else { continue }
+            let path = FilePaths.absolute(text, in: resolver.workspace.root)
+            let node = entry.node.elements?[index] ?? entry.node
+            if case .failure(let problem) = DataFiles.expand(path, roots: roots) {
+                findings.append(problem.finding(field.path, at: node.mark, node.pointer))
+                isWhole = false
+            }
+            paths.append(.string(path))
+        }
+        return isWhole ? .array(paths) : nil
+    }
+
+    private mutating func base(_ entry: ManifestLayer.Entry) -> JSONValue? {
+        if case .string(let config)? = entry.value["config"] {
+            let node = entry.node["config"] ?? entry.node
+            return folder(FilePaths.absolute(config, in: resolver.workspace.root), "base.config", node).map {
+                .object(["config": .string($0), "init": "random"])
+            }
+        }
+        guard case .string(let text) = entry.value else { return nil }
+        if text.hasPrefix("store:") { return stored(String(text.dropFirst(6)), entry.node).map { .string($0) } }
+        let path = FilePaths.absolute(text, in: resolver.workspace.root)
+        if !FileManager.default.fileExists(atPath: path), HuggingFaceCache.isModelID(text) {
+            if let snapshot = resolver.cache.snapshot(of: text) {
+                return folder(snapshot, "base", entry.node).map { .string($0) }
+            }
+            let parent = FilePaths.nearestExistingParent(of: path)
+            note(.pathNotFound, entry.node,
+                "base: there is no folder \(PrintableText.quoted(text)), and no such model in the Hugging Face cache",
+                hint: "\(parent) exists; a model is downloaded with: hf download \(PrintableText.line(text, limit: 60))")
+            return nil
+        }
+        return folder(path, "base", entry.node).map { .string($0) }
+    }
+
+    private mutating func stored(_ reference: String, _ node: SourceNode) -> String? {
+        do {
+            if let url = try resolver.store(reference) {
+                return folder(url.path(percentEncoded: false), "base", node)
+            }
+            note(.referenceNotFound, node, "base: the store has no \(PrintableText.quoted(reference, limit: 100))",
+                hint: "lorajobs adapters list shows what it has")
+        } catch {
+            note(.referenceNotFound, node, "base: \(error)")
+        }
+        return nil
+    }
+
+    /// The real path of a checkpoint folder: inside the roots, with a `config.json`, its files inside them too.
+    private mutating func folder(_ path: String, _ key: String, _ node: SourceNode) -> String? {
+        func refuse(_ problem: PathProblem) -> String? {
+            findings.append(problem.finding(key, at: node.mark, node.pointer))
+            return nil
+        }
+        guard let real = FilePaths.realPath(path) else { return refuse(.notFound(path, isPattern: false)) }
+        guard roots.contain(real) else { return refuse(.outsideRoots(real, roots)) }
+        guard FilePaths.isFolder(real) else {
+            note(.baseIncomplete, node, "\(key): \(node.description) is a file", hint: "name the folder it lies in")
+            return nil
+        }
+        guard FilePaths.isRegularFile(real + "/config.json") else {
+            note(.baseIncomplete, node, "\(key): \(node.description) has no config.json",
+                hint: "a base is a Hugging Face checkpoint folder")
+            return nil
+        }
+        for name in (try? FileManager.default.contentsOfDirectory(atPath: real))?.sorted() ?? [] {
+            guard let target = FilePaths.realPath("\(real)/\(name)") else { continue }
+            if !roots.contain(target) { return refuse(.outsideRoots(target, roots)) }
+        }
+        return real
+    }
+
+    private mutating func checkQueue() {
+        guard let entry = layer.entries["run.queue"], case .string(let name) = entry.value,
+            resolver.settings.queues[name] == nil
+        else { return }
+        let names = resolver.settings.queues.keys.sorted()
+        let near = KeySuggestion.nearest(name, among: names)
+        note(.unknownQueue, entry.node, "run.queue: there is no queue \(PrintableText.quoted(name))",
+            hint: near.map { "did you mean \($0)?" } ?? "one of \(names.joined(separator: ", "))")
+    }
+
+    /// A file that is trained on and judged by makes the judgement worthless.
+    private mutating func checkOverlap() {
+        guard findings.isEmpty, let files = try? DataFiles(of: manifest, roots: roots) else { return }
+        let train = Set(files.train)
+        for (key, own) in [("data.validation", files.validation), ("data.test", files.test)] {
+            guard let shared = own.first(where: train.contains) else { continue }
+            findings.append(Finding(.overlappingSplits, severity: .warning, at: layer.entries[key]?.node.mark,
+                pointer: ManifestSchema.field(key)?.pointer ?? "",
+                "\(key): \(PrintableText.line(resolver.workspace.relativePath(URL(filePath: shared)), limit: 100)) is trained on too"))
+        }
+    }
+
+    private mutating func findPipeline() -> PipelineDefinition? {
+        let node = layer.entries["pipeline"]?.node
+        if layer.refused.contains("pipeline") { return nil }
+        let name = manifest.pipeline
+        let file = "Pipelines/\(name).yaml"
+        do {
+            if let pipeline = try resolver.pipeline(name) { return pipeline }
+            findings.append(Finding(.pipelineNotFound, at: node?.mark, pointer: "/pipeline",
+                "pipeline: there is no \(file)", hint: pipelineHint(name)))
+        } catch let error as InvalidFile {
+            for finding in error.findings.prefix(3) {
+                let place = finding.line.map { ", line \($0), col \(finding.column ?? 1)" } ?? ""
+                findings.append(Finding(.pipelineInvalid, at: node?.mark, pointer: "/pipeline",
+                    "\(file)\(place): \(finding.message)", hint: finding.hint))
+            }
+        } catch {
+            findings.append(
+                Finding(.pipelineInvalid, at: node?.mark, pointer: "/pipeline", "\(file): \(error)"))
+        }
+        return nil
+    }
+
+    private func pipelineHint(_ name: String) -> String? {
+        let folder = resolver.workspace.pipelines.path(percentEncoded: false)
+        let files = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+        let names = files.filter { $0.hasSuffix(".yaml") }.map { String($0.dropLast(5)) }.sorted()
+        if names.isEmpty { return "lorajobs init lays down examples" }
+        return KeySuggestion.nearest(name, among: names).map { "did you mean \($0)?" }
+            ?? "there are \(names.prefix(8).joined(separator: ", "))"
+    }
+
+    private func origin(_ key: String, orPipelines isWritten: Bool) -> Origin {
+        let own = origins[key] ?? .default
+        return own == .manifest ? .manifest : isWritten ? .pipeline : own
+    }
+
+    private mutating func note(_ code: Finding.Code, _ node: SourceNode, _ message: String, hint: String? = nil) {
+        findings.append(Finding(code, at: node.mark, pointer: node.pointer, message, hint: hint))
+    }
+}

@@ -1,0 +1,142 @@
+package import Foundation
+
+/// Where a value comes from.
+package enum Origin: String, Codable, Sendable, CaseIterable {
+    /// Written in the manifest.
+    case manifest
+    /// Written in the pipeline file.
+    case pipeline
+    /// Written in `lorajobs.yaml`.
+    case workspace
+    /// Written nowhere.
+    case `default`
+}
+
+/// The settings of a workspace: `lorajobs.yaml`, completed by defaults.
+package struct WorkspaceSettings: Sendable {
+    /// What a queue allows.
+    package struct Queue: Sendable, Equatable {
+        /// Jobs that may run at once; at least 1.
+        package var maxJobs = 1
+        package init() {}
+    }
+
+    /// How files enter.
+    package struct Inbox: Sendable, Equatable {
+        /// How long a file must stay as it is before it counts as complete.
+        package var settleSeconds = 2.0
+        /// Whether a YAML manifest must end in a line `...` to count as complete.
+        package var requireEndMarker = false
+        /// The largest manifest that is read.
+        package var maxBytes = 1 << 20
+        package init() {}
+    }
+
+    /// One value as `lorajobs config` prints it.
+    package struct Setting: Sendable, Equatable {
+        /// The dotted key.
+        package var key: String
+        package var value: JSONValue
+        package var origin: Origin
+    }
+
+    /// Folders outside the workspace that manifests may name: absolute paths.
+    package private(set) var roots: [String] = []
+    /// By name; `default` always exists.
+    package private(set) var queues: [String: Queue] = ["default": Queue()]
+    package private(set) var inbox = Inbox()
+    /// The values under `defaults:`.
+    private(set) var defaults = ManifestLayer()
+    private var written: Set<String> = []
+
+    /// The settings of a workspace without a `lorajobs.yaml`.
+    package init() {}
+
+    /// Reads the settings of `workspace`; a missing file is all defaults.
+    ///
+    /// - Throws: ``InvalidFile`` with every finding.
+    package init(of workspace: Workspace) throws {
+        guard let data = FileManager.default.contents(atPath: workspace.settings.path(percentEncoded: false)) else {
+            self.init()
+            return
+        }
+        try self.init(data)
+    }
+
+    /// Reads the bytes of a `lorajobs.yaml`. A file of nothing but comments is all defaults.
+    ///
+    /// - Throws: ``InvalidFile`` with every finding.
+    package init(_ data: Data) throws {
+        let root: SourceNode
+        do {
+            root = try DocumentReader().read(data)
+        } catch let error as InvalidFile where error.findings.first?.code == .empty {
+            self.init()
+            return
+        }
+        self.init()
+        var parser = SettingsParser()
+        parser.parse(root)
+        if !parser.findings.isEmpty { throw InvalidFile(parser.findings) }
+        roots = parser.roots
+        queues.merge(parser.queues) { $1 }
+        inbox = parser.inbox
+        defaults = parser.defaults
+        written = parser.written
+    }
+
+    /// Every value with its origin, sorted by key; the defaults of manifests that the settings change are last.
+    package var all: [Setting] {
+        func setting(_ key: String, _ value: JSONValue) -> Setting {
+            Setting(key: key, value: value, origin: written.contains(key) ? .workspace : .default)
+        }
+        var settings = [
+            setting("inbox.max_bytes", .string(Quantity.size(inbox.maxBytes))),
+            setting("inbox.require_end_marker", .bool(inbox.requireEndMarker)),
+            setting("inbox.settle", .string(Quantity.duration(inbox.settleSeconds))),
+        ]
+        for (name, queue) in queues.sorted(by: { $0.key < $1.key }) {
+            settings.append(setting("queues.\(name).max_jobs", .integer(queue.maxJobs)))
+        }
+        settings.append(setting("roots", .array(roots.map { .string($0) })))
+        for field in ManifestSchema.fields where field.availability == .built {
+            if let entry = defaults.entries[field.path] {
+                settings.append(Setting(key: "defaults.\(field.path)", value: entry.value, origin: .workspace))
+            } else if let value = field.defaultValue {
+                settings.append(Setting(key: "defaults.\(field.path)", value: value, origin: .default))
+            }
+        }
+        return settings
+    }
+
+    /// The bytes of a `lorajobs.yaml` that lists `folder` under `roots:` too; the rest stays as it is.
+    ///
+    /// - Throws: ``SpecError`` when the file's layout leaves no safe place for the line.
+    package static func adding(root folder: String, to data: Data?) throws -> Data {
+        let path = JSONValue.string(folder).text()
+        guard let data, let settings = try? WorkspaceSettings(data) else {
+            if let data { _ = try WorkspaceSettings(data) }
+            return Data("roots:\n  - \(path)\n".utf8)
+        }
+        if settings.roots.contains(folder) { return data }
+        var lines = String(decoding: data, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
+            .map(String.init)
+        if let index = lines.firstIndex(where: { $0.hasPrefix("roots:") }) {
+            let rest = lines[index].dropFirst(6).trimmingCharacters(in: .whitespaces)
+            if rest.hasPrefix("["), let close = lines[index].lastIndex(of: "]") {
+                lines[index].insert(contentsOf: settings.roots.isEmpty ? path : ", \(path)", at: close)
+            } else {
+                let indent = lines.dropFirst(index + 1).first { $0.contains("-") }?.prefix { $0 == " " } ?? "  "
+                lines.insert("\(indent)- \(path)", at: index + 1)
+            }
+        } else {
+            if lines.last?.isEmpty == true { lines.removeLast() }
+            lines += ["roots:", "  - \(path)", ""]
+        }
+        let result = Data(lines.joined(separator: "\n").utf8)
+        guard let changed = try? WorkspaceSettings(result), changed.roots.contains(folder) else {
+            throw SpecError(.format, "cannot add \(folder) to lorajobs.yaml; add it under roots: by hand")
+        }
+        return result
+    }
+}
