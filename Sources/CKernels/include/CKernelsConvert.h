@@ -1,8 +1,8 @@
 // Conversions between the number formats of weight files and float.
 //
 // `source` and `destination` may have any alignment where they are `void *`; they never overlap.
-// Every function is pure arithmetic on bits with the same result on every processor, whatever its
-// flush-to-zero setting. NaNs stay NaNs; those that change width by rounding rules come out quiet.
+// Results are the same on every processor in the default rounding mode. The 16-bit conversions do not depend on
+// flush-to-zero settings; those of binary64 do. NaNs stay NaNs, and all but bfloat16's to binary32 come out quiet.
 #ifndef CKERNELS_CONVERT_H
 #define CKERNELS_CONVERT_H
 

@@ -3,8 +3,8 @@ import Glibc
 
 /// A file that appears under its name whole or not at all.
 ///
-/// Written under a hidden temporary name beside its place (`.<name>.<pid>-<random>.tmp`), flushed to the disk, renamed,
-/// and the folder flushed. A process that is killed may leave a temporary file, never half a file.
+/// Written under a hidden temporary name beside its place (`.<name>.<pid>-<random>.tmp`), flushed to the disk,
+/// renamed, and the folder flushed. A process that is killed may leave a temporary file, never half a file.
 struct AtomicFile: ~Copyable {
     private let descriptor: Int32
     private let temporary: String

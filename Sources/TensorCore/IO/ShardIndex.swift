@@ -15,7 +15,9 @@ struct ShardIndex {
         self.totalByteCount = totalByteCount
     }
 
-    /// Reads an index. `total_size` is not looked at: some tools count tied tensors twice.
+    /// Reads an index.
+    ///
+    /// `total_size` is not looked at: some tools count tied tensors twice.
     ///
     /// - Throws: ``WeightFileError`` with code `malformed`, `notFound` or `system`.
     init(_ url: URL) throws {

@@ -1,6 +1,6 @@
 /// What is wrong with a file of weights, for the person who has to mend it.
 package struct WeightFileError: Error, CustomStringConvertible, Hashable {
-    /// The kind of trouble, for callers that react to it. More kinds may come.
+    /// The kind of trouble, for callers that react to it; more kinds may come.
     package struct Code: Sendable, Hashable, CustomStringConvertible {
         package let description: String
 

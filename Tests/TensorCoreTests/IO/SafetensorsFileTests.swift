@@ -155,7 +155,7 @@ import Testing
     }
 
     @Test(arguments: 0..<4) func misalignedDataIsReadByCopy(padding: Int) throws {
-        let values: [Float] = [1.5, -3, 1e-40, .infinity]
+        let values: [Float] = [1.5, -3, 0x1p-140, .infinity]
         let header = "{\"t\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}"
         let aligned = header + String(repeating: " ", count: (4 - header.utf8.count % 4) % 4 + padding)
         let file = try open(safetensors(aligned, data: values.withUnsafeBytes { Array($0) }))
