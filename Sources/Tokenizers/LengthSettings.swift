@@ -1,0 +1,58 @@
+/// What a tokenizer file says about cutting long texts. Nothing here applies it by itself.
+package struct TruncationSettings: Sendable, Equatable {
+    package enum Side: String, Sendable { case left = "Left", right = "Right" }
+
+    /// The number of tokens to keep, special tokens included.
+    package let maximumLength: Int
+    /// How many tokens a part shares with the one before it.
+    package let stride: Int
+    /// Which of two texts to cut: `LongestFirst`, `OnlyFirst` or `OnlySecond`.
+    package let strategy: String
+    /// The side to cut.
+    package let side: Side
+
+    init(from node: JSONNode) throws {
+        try node.allow(only: "max_length", "stride", "strategy", "direction")
+        maximumLength = try node.required("max_length").integer(in: 0...Int.max)
+        stride = try node.optional("stride")?.integer(in: 0...Int.max) ?? 0
+        strategy = try node.optional("strategy")?.string() ?? "LongestFirst"
+        side = try node.optional("direction").map(Side.init(from:)) ?? .right
+    }
+}
+
+extension TruncationSettings.Side {
+    init(from node: JSONNode) throws {
+        guard let side = Self(rawValue: try node.string()) else {
+            throw node.error(.unsupported, "the direction must be Left or Right")
+        }
+        self = side
+    }
+}
+
+/// What a tokenizer file says about filling short texts. Nothing here applies it by itself.
+package struct PaddingSettings: Sendable, Equatable {
+    /// The length to fill to, or `nil` for that of the longest text of the batch.
+    package let fixedLength: Int?
+    /// The side to fill.
+    package let side: TruncationSettings.Side
+    /// A number that the length is rounded up to a multiple of.
+    package let multiple: Int?
+    package let padID: Int32
+    package let padToken: String
+
+    init(from node: JSONNode) throws {
+        try node.allow(only: "strategy", "direction", "pad_to_multiple_of", "pad_id", "pad_type_id", "pad_token")
+        let strategy = try node.required("strategy")
+        switch strategy.value {
+        case .string("BatchLongest"): fixedLength = nil
+        case .object:
+            try strategy.allow(only: "Fixed")
+            fixedLength = try strategy.required("Fixed").integer(in: 0...Int.max)
+        default: throw strategy.error(.unsupported, "the strategy must be \"BatchLongest\" or {\"Fixed\": n}")
+        }
+        side = try node.optional("direction").map(TruncationSettings.Side.init(from:)) ?? .right
+        multiple = try node.optional("pad_to_multiple_of")?.integer(in: 0...Int.max)
+        padID = try node.required("pad_id").tokenID()
+        padToken = try node.required("pad_token").string()
+    }
+}
