@@ -28,3 +28,16 @@ extension Tensor {
         }
     }
 }
+
+extension WeightSource {
+    /// A tensor to be stored as `dtype`, made when its turn comes and dropped behind it.
+    ///
+    /// - Precondition: `values` gives a tensor of the given shape; `dtype` is a floating-point type.
+    package init(name: String, shape: [Int], as dtype: DType = .float32, values: @escaping () -> Tensor) {
+        self.init(name: name, dtype: dtype, shape: shape) { sink in
+            let tensor = values()
+            precondition(tensor.shape == shape, "\(name): \(tensor.shape) given for \(shape)")
+            try tensor.weightSource(name, as: dtype).emit(sink)
+        }
+    }
+}

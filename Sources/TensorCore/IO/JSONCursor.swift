@@ -113,6 +113,33 @@ struct JSONCursor {
         }
     }
 
+    /// Reads one value of any kind.
+    mutating func readValue(depth: Int = 0) throws -> JSONValue {
+        guard depth < 64 else { throw Failure(offset: offset, message: "nested more than 64 deep") }
+        skipSpace()
+        let start = offset
+        switch peek() {
+        case UInt8(ascii: "{"):
+            var members: [JSONValue.Member] = []
+            try readObject { cursor, key in
+                members.append(JSONValue.Member(key, try cursor.readValue(depth: depth + 1)))
+            }
+            return .object(members)
+        case UInt8(ascii: "["):
+            var elements: [JSONValue] = []
+            try readArray { cursor in elements.append(try cursor.readValue(depth: depth + 1)) }
+            return .array(elements)
+        case UInt8(ascii: "\""):
+            return .string(try readString())
+        case UInt8(ascii: "t"), UInt8(ascii: "f"), UInt8(ascii: "n"):
+            try skipValue()
+            return text[start] == UInt8(ascii: "n") ? .null : .bool(text[start] == UInt8(ascii: "t"))
+        default:
+            try skipNumber()
+            return .number(String(decoding: text[start..<offset], as: UTF8.self))
+        }
+    }
+
     /// Checks that only white space is left.
     mutating func readEnd() throws {
         skipSpace()

@@ -1,0 +1,67 @@
+package import Foundation
+package import Layers
+package import TensorCore
+
+/// Writes Hugging Face checkpoint folders: results of full training, and bases with an adapter merged into them.
+package enum CheckpointWriter {
+    /// What belongs to a model besides its weights and `config.json`, copied when the base has it.
+    private static let companions = [
+        "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+        "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "chat_template.jinja", "additional_chat_templates",
+    ]
+
+    /// Writes a folder that loads as the base folder does, with other weights.
+    ///
+    /// The weights have the names of the architecture's main class in transformers; a tied head is left out as there. They are
+    /// made and written one at a time. `config.json` comes last, as the base has it but for the element type: a folder
+    /// without it is not a checkpoint.
+    ///
+    /// - Parameters:
+    ///   - folder: made when it is not there.
+    ///   - base: the folder whose `config.json` and tokenizer belong to the model.
+    ///   - dtype: F32, F16 or BF16; rounded to nearest.
+    ///   - maximumShardByteCount: the most tensor bytes in a file; beyond it the weights are split into shards with an index.
+    ///   - values: what to write for a parameter, in its shape; by default its own values.
+    /// - Throws: ``ModelError`` for a base without a readable `config.json` or another type; ``WeightFileError`` for what the
+    ///   disk refuses.
+    package static func write(
+        _ model: any LanguageModel, to folder: URL, base: URL, dtype: DType = .float32,
+        maximumShardByteCount: Int = 5_000_000_000, values: @escaping (Parameter) -> Tensor = { $0.tensor.detached() }
+    ) throws {
+        let configuration = try configuration(of: base, dtype: dtype)
+        let files = FileManager.default
+        try files.createDirectory(at: folder, withIntermediateDirectories: true)
+        try SafetensorsWriter.writeCheckpoint(
+            model.parameters.map { parameter in
+                WeightSource(name: parameter.name, shape: parameter.tensor.shape, as: dtype) { values(parameter) }
+            },
+            metadata: ["format": "pt"], to: folder, maximumShardByteCount: maximumShardByteCount)
+        for name in companions {
+            let source = base.appending(path: name).resolvingSymlinksInPath(), target = folder.appending(path: name)
+            guard files.fileExists(atPath: source.path(percentEncoded: false)) else { continue }
+            if files.fileExists(atPath: target.path(percentEncoded: false)) { try files.removeItem(at: target) }
+            try files.copyItem(at: source, to: target)
+        }
+        try Data(configuration.utf8).write(to: folder.appending(path: "config.json"), options: .atomic)
+    }
+
+    /// The text of the base's `config.json` with the element type of the new weights.
+    ///
+    /// transformers 4 reads `torch_dtype`, transformers 5 also `dtype`: the key that is there is set, else the older one added.
+    private static func configuration(of base: URL, dtype: DType) throws -> String {
+        guard let type = [DType.float32: "float32", .float16: "float16", .bfloat16: "bfloat16"][dtype] else {
+            throw ModelError(.unsupported, "a checkpoint is written as F32, F16 or BF16, not as \(dtype)")
+        }
+        let file = base.appending(path: "config.json").path(percentEncoded: false)
+        guard let data = FileManager.default.contents(atPath: file) else {
+            throw ModelError(.incomplete, "\(file) is missing or unreadable; a base folder needs a config.json")
+        }
+        guard case .object(var members) = try JSONValue(data, file: file) else {
+            throw ModelError(.configuration, "\(file) is not a JSON object")
+        }
+        let keys = ["torch_dtype", "dtype"]
+        if !members.contains(where: { keys.contains($0.key) }) { members.append(JSONValue.Member(keys[0], .null)) }
+        for index in members.indices where keys.contains(members[index].key) { members[index].value = .string(type) }
+        return JSONValue.object(members).text + "\n"
+    }
+}
