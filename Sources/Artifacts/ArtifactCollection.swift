@@ -1,3 +1,5 @@
+import PipelineSpec
+
 /// The two folders of the store that hold versions.
 package enum ArtifactCollection: String, Codable, Sendable, CaseIterable {
     /// Adapters, each version a PEFT folder.
@@ -38,14 +40,8 @@ enum ArtifactNaming {
         }
     }
 
-    static func isArtifact(_ name: String) -> Bool {
-        guard let first = name.utf8.first, isLetter(first) || isDigit(first), name.utf8.count <= 128 else {
-            return false
-        }
-        return name.utf8.allSatisfy {
-            isLetter($0) || isDigit($0) || $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "_") || $0 == UInt8(ascii: "-")
-        }
-    }
+    /// The rule of a manifest's `name`.
+    static func isArtifact(_ name: String) -> Bool { ValueConstraint.isName(name) }
 
     /// No dots, so that an alias is never mistaken for a file such as `log.jsonl`.
     static func isAlias(_ alias: String) -> Bool {

@@ -144,7 +144,7 @@ extension ArtifactStore {
     private func assemble(_ record: StoredRecord, at folder: URL, scratch: URL) throws {
         try FileTree.makeFolder(folder)
         var contents = record.files
-        let data = try record.encoded()
+        let data = record.encoded()
         contents[Version.recordFile] = try addBlob(scratch: scratch) { copy in
             try FileTree.write(data, to: copy, mode: 0o444)
             return FileRecord(size: Int64(data.count), digest: Digest.sha256(data))

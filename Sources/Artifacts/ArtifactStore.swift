@@ -1,4 +1,5 @@
 package import Foundation
+import PipelineSpec
 
 /// The folder `Artifacts/`: immutable versions of adapters and models, and the aliases that point at them.
 ///

@@ -1,4 +1,5 @@
 package import Foundation
+package import PipelineSpec
 
 /// One immutable version of an adapter or a model.
 package struct Version: Sendable, Equatable {
@@ -47,12 +48,12 @@ struct StoredRecord: Equatable {
         var members: [String: JSONValue] = [:]
         if case .object(let existing) = record { members = existing }
         members["name"] = .string(name)
-        members["version"] = .integer(Int64(version))
+        members["version"] = .integer(version)
         members["attempt"] = .string(attempt)
         members["digest"] = .string(digest)
         members["created"] = .string(Timestamp.text(created))
         members["files"] = .object(
-            files.mapValues { .object(["size": .integer($0.size), "digest": .string($0.digest)]) })
+            files.mapValues { .object(["size": .integer(Int($0.size)), "digest": .string($0.digest)]) })
         self.name = name
         self.version = version
         self.attempt = attempt
@@ -89,15 +90,11 @@ struct StoredRecord: Equatable {
             guard case .integer(let size) = value["size"], let digest = value["digest"]?.string else {
                 throw fail("the size or digest of \(file) is missing")
             }
-            self.files[file] = FileRecord(size: size, digest: digest)
+            self.files[file] = FileRecord(size: Int64(size), digest: digest)
         }
     }
 
-    func encoded() throws -> Data {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        return try encoder.encode(all) + Data("\n".utf8)
-    }
+    func encoded() -> Data { all.data(pretty: true) + Data("\n".utf8) }
 }
 
 /// Moments as the store writes them: ISO 8601 in UTC, to the millisecond.

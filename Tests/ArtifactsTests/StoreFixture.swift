@@ -24,7 +24,7 @@ final class StoreFixture: Sendable {
         try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
         try Data(weights.utf8).write(to: url.appending(path: "adapter_model.safetensors"))
         try Data(#"{"peft_type": "LORA", "r": 8}"#.utf8).write(to: url.appending(path: "adapter_config.json"))
-        try Data(#"{"seed": 18446744073709551615, "metrics": {"loss": 1.25}, "name": "x"}"#.utf8)
+        try Data(#"{"seed": 9223372036854775807, "metrics": {"loss": 1.25}, "name": "x"}"#.utf8)
             .write(to: url.appending(path: "lorajobs.json"))
         return url
     }

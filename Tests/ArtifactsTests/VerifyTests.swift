@@ -1,4 +1,5 @@
 import Foundation
+import PipelineSpec
 import TestSupport
 import Testing
 
