@@ -1,0 +1,186 @@
+import Foundation
+import TensorCore
+
+/// Which sequences each optimizer step sees, and in which order: a pure function of dataset, sizes and seed.
+///
+/// Every epoch is a permutation of all sequences, drawn from `RandomStream(seed)/order/epoch`, and is cut in that order into steps;
+/// no step reaches into the next epoch, so the last of an epoch may be smaller. A step in which no token counts is left
+/// out. All steps are known before the first, so that a schedule knows its end and a run can start in the middle.
+package struct BatchPlan: Sendable {
+    /// How long to train.
+    package enum Duration: Codable, Sendable, Equatable {
+        /// Passes over the data. A fraction is that part of the steps of one more pass, rounded up.
+        case epochs(Double)
+        /// Optimizer steps, over as many passes as they take.
+        case steps(Int)
+    }
+
+    /// When an optimizer step is full.
+    package enum StepSize: Codable, Sendable, Equatable {
+        /// Sequences are added until there are at least so many tokens.
+        case tokens(Int)
+        /// So many sequences.
+        case sequences(Int)
+    }
+
+    /// What is computed at once. A step is cut into as many micro-batches as it takes; its result is the same but for rounding
+    /// and for dropout, which draws anew in each.
+    package enum MicroBatchSize: Codable, Sendable, Equatable {
+        /// At most so many tokens, but at least one sequence.
+        case tokens(Int)
+        /// At most so many sequences.
+        case sequences(Int)
+    }
+
+    /// One optimizer step.
+    package struct Step: Sendable, Equatable {
+        /// Counted from 0 over the whole run.
+        package let index: Int
+        /// Counted from 0.
+        package let epoch: Int
+        /// Whether the epoch ends with it.
+        package let endsEpoch: Bool
+        /// Indices into the dataset, in order.
+        package let sequences: ArraySlice<Int>
+        /// Tokens of all its sequences.
+        package let tokens: Int
+        /// Tokens that count; at least 1.
+        package let targets: Int
+    }
+
+    /// Optimizer steps of the whole run.
+    package let stepCount: Int
+
+    private let stepSize: StepSize
+    private let microBatchSize: MicroBatchSize
+    private let order: RandomStream
+    /// Tokens, and tokens that count, of every sequence.
+    private let lengths: [Int32]
+    private let targets: [Int32]
+    /// The first step of each epoch of the run.
+    private let firstSteps: [Int]
+
+    /// Plans a run.
+    ///
+    /// - Throws: ``TrainingError``: `invalidInput` for a size or a duration that is not positive, `nothingToTrain` for a dataset
+    ///   in which no token counts.
+    package init(
+        _ dataset: TokenDataset, duration: Duration, stepSize: StepSize, microBatchSize: MicroBatchSize, seed: UInt64
+    ) throws {
+        switch (stepSize, microBatchSize) {
+        case (.tokens(let step), .tokens(let micro)), (.tokens(let step), .sequences(let micro)),
+            (.sequences(let step), .tokens(let micro)), (.sequences(let step), .sequences(let micro)):
+            guard step > 0, micro > 0 else {
+                throw TrainingError(.invalidInput, "a batch of \(step) and a micro-batch of \(micro) must both be positive")
+            }
+        }
+        guard dataset.targetCount > 0 else {
+            throw TrainingError(
+                .nothingToTrain,
+                "\(dataset.path): none of its \(dataset.tokenCount) tokens counts; look at the roles and columns that are trained on")
+        }
+        self.stepSize = stepSize
+        self.microBatchSize = microBatchSize
+        order = RandomStream(seed: seed).substream("order")
+        lengths = (0..<dataset.count).map { Int32(dataset.length($0)) }
+        targets = (0..<dataset.count).map { Int32(dataset[$0].targetCount) }
+
+        var firstSteps: [Int] = []
+        var total = 0
+        switch duration {
+        case .steps(let wanted):
+            guard wanted > 0 else { throw TrainingError(.invalidInput, "\(wanted) training steps; at least 1 is needed") }
+            while total < wanted {
+                firstSteps.append(total)
+                total += Self.cut(order, firstSteps.count - 1, stepSize, lengths, targets).count
+            }
+            total = wanted
+        case .epochs(let wanted):
+            guard wanted > 0, wanted < 1e9 else {
+                throw TrainingError(.invalidInput, "\(wanted) epochs; more than 0 are needed")
+            }
+            for epoch in 0..<Int(wanted.rounded(.up)) {
+                let steps = Self.cut(order, epoch, stepSize, lengths, targets).count
+                let part = min(1, wanted - Double(epoch))
+                firstSteps.append(total)
+                // A hair less, so that 0.1 of 10 steps is 1 and not 2.
+                total += max(1, Int((part * Double(steps) - 1e-9).rounded(.up)))
+            }
+        }
+        self.firstSteps = firstSteps
+        stepCount = total
+    }
+
+    /// Epochs that the run touches.
+    package var epochCount: Int { firstSteps.count }
+
+    /// The epoch that step `index` lies in.
+    package func epoch(ofStep index: Int) -> Int {
+        (firstSteps.lastIndex { $0 <= index }) ?? 0
+    }
+
+    /// The steps of an epoch, as far as the run goes.
+    ///
+    /// - Complexity: linear in the number of sequences; call it once an epoch.
+    package func steps(inEpoch epoch: Int) -> [Step] {
+        let cuts = Self.cut(order, epoch, stepSize, lengths, targets)
+        let first = firstSteps[epoch]
+        return cuts.enumerated().prefix(stepCount - first).map { index, cut in
+            Step(
+                index: first + index, epoch: epoch, endsEpoch: index == cuts.count - 1, sequences: cut.sequences,
+                tokens: cut.tokens, targets: cut.targets)
+        }
+    }
+
+    /// The sequences of a step in the parts that are computed at once.
+    package func microBatches(of step: Step) -> [ArraySlice<Int>] {
+        var parts: [ArraySlice<Int>] = []
+        var low = step.sequences.startIndex
+        var tokens = 0
+        for place in step.sequences.indices {
+            let length = Int(lengths[step.sequences[place]])
+            let isFull =
+                switch microBatchSize {
+                case .tokens(let limit): tokens + length > limit
+                case .sequences(let limit): place - low == limit
+                }
+            if isFull && place > low {
+                parts.append(step.sequences[low..<place])
+                (low, tokens) = (place, 0)
+            }
+            tokens += length
+        }
+        parts.append(step.sequences[low...])
+        return parts
+    }
+
+    private struct Cut {
+        let sequences: ArraySlice<Int>
+        let tokens: Int
+        let targets: Int
+    }
+
+    /// The steps of one epoch, without those in which no token counts.
+    private static func cut(
+        _ order: RandomStream, _ epoch: Int, _ size: StepSize, _ lengths: [Int32], _ targets: [Int32]
+    ) -> [Cut] {
+        let sequences = order.substream(epoch).permutation(lengths.count)
+        var cuts: [Cut] = []
+        var (low, tokens, counted) = (0, 0, 0)
+        for (place, sequence) in sequences.enumerated() {
+            tokens += Int(lengths[sequence])
+            counted += Int(targets[sequence])
+            let isFull =
+                switch size {
+                case .tokens(let wanted): tokens >= wanted
+                case .sequences(let wanted): place + 1 - low == wanted
+                }
+            guard isFull || place == sequences.count - 1 else { continue }
+            if counted > 0 {
+                cuts.append(Cut(sequences: sequences[low...place], tokens: tokens, targets: counted))
+            }
+            (low, tokens, counted) = (place + 1, 0, 0)
+        }
+        return cuts
+    }
+}

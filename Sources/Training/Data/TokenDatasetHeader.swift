@@ -1,0 +1,92 @@
+/// The first 64 bytes of a dataset file, and where everything else lies.
+///
+/// All numbers are little-endian; every part begins at a multiple of 8 and gaps are zero, so the same sequences give the
+/// same bytes:
+///
+///     0  8 bytes "LJTOKENS"       32  UInt64 tokens to be predicted
+///     8  UInt32  version, 1       40  UInt64 tokens of the longest sequence
+///    12  UInt32  flags            48  UInt64 smallest vocabulary that has every id
+///    16  UInt64  sequences        56  UInt64 checksum of everything from byte 64 on
+///    24  UInt64  tokens
+///    64  Int32   ids of all sequences, one after another
+///     …  UInt8   with flag 1: a bit a token, lowest first, whether predicting it counts; absent when all count
+///     …  UInt64  the first token of each sequence, and the number of tokens
+struct TokenDatasetHeader: Sendable, Equatable {
+    static let byteCount = 64
+    static let magic = Array("LJTOKENS".utf8)
+    static let version: UInt32 = 1
+    private static let maskFlag: UInt32 = 1
+
+    var sequenceCount = 0
+    var tokenCount = 0
+    var targetCount = 0
+    var longest = 0
+    var vocabularySize = 0
+    var hasMask = false
+    var checksum: UInt64 = 0
+
+    var idsOffset: Int { Self.byteCount }
+    var maskOffset: Int { idsOffset + Self.padded(tokenCount * 4) }
+    var startsOffset: Int { maskOffset + (hasMask ? Self.padded((tokenCount + 7) / 8) : 0) }
+    var fileByteCount: Int { startsOffset + (sequenceCount + 1) * 8 }
+
+    static func padded(_ byteCount: Int) -> Int { (byteCount + 7) / 8 * 8 }
+
+    init() {}
+
+    /// Reads and checks the header of a file.
+    init(_ bytes: UnsafeRawBufferPointer, path: String) throws {
+        guard bytes.count >= Self.magic.count, bytes.prefix(Self.magic.count).elementsEqual(Self.magic) else {
+            throw TrainingError(.malformed, "\(path): is not a tokenised dataset; it does not begin with LJTOKENS")
+        }
+        guard bytes.count >= Self.byteCount else {
+            throw TrainingError(.truncated, "\(path): ends inside its header, after \(bytes.count) bytes; tokenise again")
+        }
+        func word(_ offset: Int) -> UInt32 {
+            UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
+        }
+        let version = word(8), flags = word(12)
+        guard version == Self.version, flags & ~Self.maskFlag == 0 else {
+            throw TrainingError(
+                .unsupported,
+                "\(path): dataset version \(version) with flags \(flags) is not known here; tokenise again with this build")
+        }
+        /// Counts above 2^48 would overflow the sizes below, and no disk holds them.
+        func count(_ offset: Int) throws -> Int {
+            let value = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+            guard value < 1 << 48 else {
+                throw TrainingError(.malformed, "\(path): the header has an impossible count \(value) at byte \(offset)")
+            }
+            return Int(value)
+        }
+        hasMask = flags & Self.maskFlag != 0
+        sequenceCount = try count(16)
+        tokenCount = try count(24)
+        targetCount = try count(32)
+        longest = try count(40)
+        vocabularySize = try count(48)
+        checksum = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 56, as: UInt64.self))
+        guard bytes.count >= fileByteCount else {
+            throw TrainingError(
+                .truncated,
+                "\(path): the file has \(bytes.count) bytes where its header promises \(fileByteCount); tokenise again")
+        }
+        guard bytes.count == fileByteCount else {
+            throw TrainingError(
+                .malformed, "\(path): \(bytes.count - fileByteCount) bytes follow the end that its header gives")
+        }
+    }
+
+    /// The header as it is written.
+    var bytes: [UInt8] {
+        var result = Self.magic
+        func append(_ value: some FixedWidthInteger) {
+            withUnsafeBytes(of: value.littleEndian) { result.append(contentsOf: $0) }
+        }
+        append(Self.version)
+        append(hasMask ? Self.maskFlag : 0)
+        for value in [sequenceCount, tokenCount, targetCount, longest, vocabularySize] { append(UInt64(value)) }
+        append(checksum)
+        return result
+    }
+}

@@ -1,0 +1,139 @@
+import Foundation
+package import Layers
+import TensorCore
+
+/// How well a model predicts sequences: negative log-likelihoods in nats, without gradients or dropout.
+///
+/// The first token of a sequence is not scored; every other one that counts is, exactly once. A sequence longer than the context is
+/// cut into consecutive windows of context length that share no token as input; the last row of a window predicts the first
+/// token of the next.
+package struct Evaluation: Sendable, Equatable {
+    /// What one sequence contributed.
+    package struct Example: Sendable, Equatable {
+        /// The sum over its scored tokens, in nats.
+        package var negativeLogLikelihood = 0.0
+        /// How many tokens were scored.
+        package var tokens = 0
+    }
+
+    /// One entry a sequence, in order.
+    package let examples: [Example]
+
+    /// Scored tokens.
+    package var tokens: Int { examples.reduce(0) { $0 + $1.tokens } }
+
+    /// Nats per scored token; `nil` when none was scored.
+    package var meanNegativeLogLikelihood: Double? {
+        guard tokens > 0 else { return nil }
+        return examples.reduce(0) { $0 + $1.negativeLogLikelihood } / Double(tokens)
+    }
+
+    /// `exp` of the mean; `nil` when nothing was scored.
+    package var perplexity: Double? { meanNegativeLogLikelihood.map { exp($0) } }
+
+    /// Scores a dataset.
+    ///
+    /// - Parameters:
+    ///   - batchTokens: what is computed at once: at most so many tokens, but at least one window.
+    ///   - onBatch: told after each batch how many tokens are scored; what it throws ends the evaluation.
+    /// - Throws: ``TrainingError`` with code `vocabulary` for an id that the model does not have.
+    package init(
+        of model: any LanguageModel, on dataset: TokenDataset, batchTokens: Int,
+        onBatch: (_ scoredTokens: Int) throws -> Void = { _ in }
+    ) throws {
+        try checkVocabulary(dataset.vocabularySize, of: model, in: dataset.path)
+        try self.init(model, dataset.count, batchTokens, onBatch) { index, collector in
+            let sequence = dataset[index]
+            try collector.append(sequence.ids, example: index, scored: sequence.isScored)
+        }
+    }
+
+    /// Scores sequences in memory; all tokens but the first of each count.
+    ///
+    /// - Throws: as ``init(of:on:batchTokens:onBatch:)``.
+    package init(
+        of model: any LanguageModel, on sequences: [[Int32]], batchTokens: Int,
+        onBatch: (_ scoredTokens: Int) throws -> Void = { _ in }
+    ) throws {
+        for (index, ids) in sequences.enumerated() {
+            if let worst = ids.first(where: { $0 < 0 }) {
+                throw TrainingError(.vocabulary, "sequence \(index): \(worst) is not a token id")
+            }
+            try checkVocabulary(Int(ids.max() ?? -1) + 1, of: model, in: "sequence \(index)")
+        }
+        try self.init(model, sequences.count, batchTokens, onBatch) { index, collector in
+            try sequences[index].withUnsafeBufferPointer {
+                try collector.append($0, example: index, scored: { $0 > 0 })
+            }
+        }
+    }
+
+    private init(
+        _ model: any LanguageModel, _ count: Int, _ batchTokens: Int, _ onBatch: (Int) throws -> Void,
+        _ append: (_ index: Int, _ collector: inout WindowCollector) throws -> Void
+    ) throws {
+        precondition(batchTokens > 0, "Evaluation: batches of \(batchTokens) tokens")
+        examples = try withoutActuallyEscaping(onBatch) { onBatch in
+            var collector = WindowCollector(model: model, batchTokens: batchTokens, count: count, onBatch: onBatch)
+            for index in 0..<count { try append(index, &collector) }
+            try collector.score()
+            return collector.examples
+        }
+    }
+}
+
+/// Gathers windows until a batch is full, and scores it.
+private struct WindowCollector {
+    let model: any LanguageModel
+    let batchTokens: Int
+    let onBatch: (Int) throws -> Void
+    var examples: [Evaluation.Example]
+    private var batch = TokenBatch(ids: [], positions: [], sequences: [], targets: [])
+    /// The example of each sequence of the batch.
+    private var owners: [Int] = []
+    private var scoredTokens = 0
+
+    init(model: any LanguageModel, batchTokens: Int, count: Int, onBatch: @escaping (Int) throws -> Void) {
+        self.model = model
+        self.batchTokens = batchTokens
+        self.onBatch = onBatch
+        examples = [Evaluation.Example](repeating: Evaluation.Example(), count: count)
+    }
+
+    /// Cuts a sequence into windows; one in which nothing counts is left out.
+    mutating func append(_ ids: UnsafeBufferPointer<Int32>, example: Int, scored: (Int) -> Bool) throws {
+        for low in stride(from: 0, to: ids.count, by: model.contextLength) {
+            let rows = low..<min(low + model.contextLength, ids.count)
+            guard rows.contains(where: { $0 + 1 < ids.count && scored($0 + 1) }) else { continue }
+            if batch.ids.count + rows.count > batchTokens { try score() }
+            batch.append(ids, rows: rows, scored: scored)
+            owners.append(example)
+        }
+    }
+
+    /// Adds a batch to its examples and empties it.
+    mutating func score() throws {
+        guard !batch.ids.isEmpty else { return }
+        let scored = Autograd.withoutGradients { model.score(batch, scale: 1, context: ForwardContext()) }
+        for (rows, owner) in zip(batch.sequences, owners) {
+            for row in rows where batch.targets[row] >= 0 {
+                examples[owner].negativeLogLikelihood += Double(scored.negativeLogLikelihoods[row])
+                examples[owner].tokens += 1
+                scoredTokens += 1
+            }
+        }
+        batch = TokenBatch(ids: [], positions: [], sequences: [], targets: [])
+        owners = []
+        try onBatch(scoredTokens)
+    }
+}
+
+/// Checks that the model has every id below `needed`.
+func checkVocabulary(_ needed: Int, of model: any LanguageModel, in place: String) throws {
+    guard needed <= model.vocabularySize else {
+        throw TrainingError(
+            .vocabulary,
+            "\(place): has token id \(needed - 1), but the model's vocabulary ends at \(model.vocabularySize - 1); "
+                + "it was tokenised for another base")
+    }
+}
