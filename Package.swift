@@ -15,6 +15,7 @@ let package = Package(
     name: "lorajobs",
     dependencies: [
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
     ],
     targets: [
         // 0: C
@@ -26,6 +27,7 @@ let package = Package(
 
         // 1: leaves
         .target(name: "TensorCore", dependencies: ["CKernels", "COpenBLAS"], swiftSettings: strict),
+        .target(name: "Tokenizers", dependencies: ["CPCRE2"], swiftSettings: strict),
         .target(
             name: "PipelineSpec",
             dependencies: [.product(name: "Yams", package: "Yams")],
@@ -33,12 +35,30 @@ let package = Package(
 
         // 2
         .target(name: "Layers", dependencies: ["TensorCore"], swiftSettings: strict),
+        .target(
+            name: "Artifacts",
+            dependencies: ["PipelineSpec", "CSystem", .product(name: "Crypto", package: "swift-crypto")],
+            swiftSettings: strict),
 
         // 3: peers; compute peers never import each other
         .target(name: "Models", dependencies: ["TensorCore", "Layers"], swiftSettings: strict),
+        .target(name: "Adapters", dependencies: ["TensorCore", "Layers"], swiftSettings: strict),
+        .target(name: "Training", dependencies: ["TensorCore", "Layers"], swiftSettings: strict),
+
+        // 4: the only library that joins both halves
+        .target(
+            name: "Stages",
+            dependencies: [
+                "TensorCore", "Layers", "Models", "Adapters", "Training", "Tokenizers", "PipelineSpec", "Artifacts",
+                .product(name: "Crypto", package: "swift-crypto"),
+            ],
+            swiftSettings: strict),
 
         // Tests
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+        .testTarget(name: "PipelineSpecTests", dependencies: ["PipelineSpec", "TestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "ArtifactsTests", dependencies: ["Artifacts", "PipelineSpec", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "ModelsTests", dependencies: ["Models", "Layers", "TensorCore", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "TestSupport"], swiftSettings: strict),

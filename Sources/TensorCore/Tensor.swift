@@ -1,3 +1,5 @@
+import CKernels
+
 /// A dense, row-major array of 32-bit floats, with the node that made it when a gradient is wanted.
 ///
 /// Layers speak in matrices: a tensor of shape `[…, C]` is `rows` rows of `columns` = C elements. There are no
@@ -91,5 +93,21 @@ package struct Tensor {
         let copy = Tensor(uninitialized: shape)
         copy.pointer.initialize(from: pointer, count: count)
         return copy
+    }
+}
+
+extension Tensor {
+    /// Whether no element is infinite or not a number.
+    package var isFinite: Bool { ck_kernels().pointee.all_finite(count, pointer) != 0 }
+
+    /// The largest absolute value; 0 for no elements.
+    package var largestMagnitude: Float { values.reduce(0) { max($0, abs($1)) } }
+
+    /// The largest absolute difference from a tensor of the same shape; not a number if any element is.
+    package func largestDifference(from other: Tensor) -> Float {
+        precondition(shape == other.shape, "largestDifference: \(shape) and \(other.shape)")
+        let differences = zip(values, other.values).map { abs($0 - $1) }
+        // `max` passes over what is not a number.
+        return differences.contains(where: \.isNaN) ? .nan : differences.max() ?? 0
     }
 }

@@ -48,11 +48,12 @@ package struct Evaluation: Sendable, Equatable {
         }
     }
 
-    /// Scores sequences in memory; all tokens but the first of each count.
+    /// Scores sequences in memory.
     ///
+    /// - Parameter scored: for each sequence, which of its tokens count; `nil` for all but the first, which never does.
     /// - Throws: as ``init(of:on:batchTokens:onBatch:)``.
     package init(
-        of model: any LanguageModel, on sequences: [[Int32]], batchTokens: Int,
+        of model: any LanguageModel, on sequences: [[Int32]], scored: [[Bool]?]? = nil, batchTokens: Int,
         onBatch: (_ scoredTokens: Int) throws -> Void = { _ in }
     ) throws {
         for (index, ids) in sequences.enumerated() {
@@ -63,7 +64,8 @@ package struct Evaluation: Sendable, Equatable {
         }
         try self.init(model, sequences.count, batchTokens, onBatch) { index, collector in
             try sequences[index].withUnsafeBufferPointer {
-                try collector.append($0, example: index, scored: { $0 > 0 })
+                let flags = scored?[index]
+                try collector.append($0, example: index, scored: { $0 > 0 && (flags?[$0] ?? true) })
             }
         }
     }

@@ -1,0 +1,68 @@
+import Adapters
+package import Foundation
+package import Layers
+import Models
+import TensorCore
+package import Tokenizers
+
+/// A base with its tokenizer and, where asked for, an adapter: what evaluation, merging and generation start from.
+package final class LoadedModel {
+    package let folder: URL
+    package let model: any LanguageModel
+    /// `nil` for a base without a tokenizer.
+    package let tokenizer: Tokenizer?
+    /// The adapter on the model, if there is one.
+    let adapter: AttachedAdapter?
+    /// Tokens that end a text: those of `generation_config.json` or `config.json`, and the tokenizer's.
+    package let stopIDs: Set<Int32>
+
+    /// Loads a Hugging Face folder and an adapter folder in PEFT's format.
+    ///
+    /// - Throws: the error of the floor that cannot read its file, naming it.
+    package init(base: URL, adapter: URL? = nil) throws {
+        folder = base
+        let model = try ModelRegistry.load(folder: base)
+        self.model = model
+        let hasTokenizer = FileManager.default.fileExists(atPath: base.appending(path: "tokenizer.json").path)
+        tokenizer = hasTokenizer ? try Tokenizer.load(folder: base) : nil
+        self.adapter = try adapter.map { try PEFTFolder.read($0, attachingTo: model) }
+        stopIDs = Self.stopIDs(in: base).union(tokenizer?.eosTokenID.map { [$0] } ?? [])
+    }
+
+    /// The tokenizer.
+    ///
+    /// - Throws: ``StageError`` when the base has none.
+    func requireTokenizer() throws -> Tokenizer {
+        guard let tokenizer else {
+            throw StageError("base_incomplete", "\(folder.path) has no tokenizer.json; text cannot be turned into tokens")
+        }
+        return tokenizer
+    }
+
+    /// Runs `body` with the adapter off: the model is then exactly the base.
+    func withoutAdapter<Result>(_ body: () throws -> Result) rethrows -> Result {
+        guard let adapter, adapter.isEnabled else { return try body() }
+        adapter.isEnabled = false
+        defer { adapter.isEnabled = true }
+        return try body()
+    }
+
+    /// The logits of sequences, `[N, V]`, without recording.
+    func logits(_ sequences: [[Int32]]) -> Tensor {
+        Autograd.withoutGradients {
+            model.logits(model.hiddenStates(of: TokenBatch(sequences), context: ForwardContext()))
+        }
+    }
+
+    /// `eos_token_id`, a number or a list of them.
+    private static func stopIDs(in folder: URL) -> Set<Int32> {
+        for name in ["generation_config.json", "config.json"] {
+            guard let data = FileManager.default.contents(atPath: folder.appending(path: name).path),
+                let values = try? JSONSerialization.jsonObject(with: data) as? [String: Any]
+            else { continue }
+            if let id = values["eos_token_id"] as? Int { return [Int32(id)] }
+            if let ids = values["eos_token_id"] as? [Int] { return Set(ids.map(Int32.init)) }
+        }
+        return []
+    }
+}

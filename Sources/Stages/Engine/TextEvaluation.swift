@@ -1,0 +1,74 @@
+import Artifacts
+package import Foundation
+import Layers
+package import PipelineSpec
+import TensorCore
+import Tokenizers
+import Training
+
+/// How well a model predicts the records of a file: what `lorajobs eval` prints.
+///
+/// One record is one example, encoded with the tokenizer's special tokens and no end token; its first token is not scored; what
+/// is longer than the context is scored in consecutive windows.
+package struct TextEvaluation {
+    /// One record's share.
+    package struct Example: Codable {
+        package var nll: Double
+        package var tokens: Int
+    }
+
+    package let examples: [Example]
+    /// Scored tokens.
+    package let tokens: Int
+    /// Mean nats per scored token.
+    package let nll: Double
+    package let perplexity: Double
+
+    /// Scores every record of `file` with the base and, where one is loaded, its adapter.
+    ///
+    /// - Parameters:
+    ///   - format: `auto`, or the name of a format.
+    ///   - onProgress: told the share that is done, 0…1.
+    /// - Throws: ``StageError`` that names file and line.
+    package init(
+        of loaded: LoadedModel, on file: URL, format: JobManifest.DataFormat, columns: [String: String],
+        onProgress: (Double) -> Void
+    ) throws {
+        let tokenizer = try loaded.requireTokenizer()
+        var data = JobManifest.Data()
+        data.format = format
+        data.columns = columns
+        let pinned = try PinnedFile.reading(file)
+        let reader = try RecordFormats.format(for: pinned, data)
+        var sequences: [[Int32]] = []
+        var scored: [[Bool]?] = []
+        try reader.forEachRecord(in: pinned, columns: columns, passageBytes: 4 * loaded.model.contextLength) { result in
+            let record = try result.get()
+            let encoding = tokenizer.encode(record.text, addSpecialTokens: true)
+            guard !encoding.ids.isEmpty else { return }
+            sequences.append(encoding.ids)
+            scored.append(record.trainedFrom == 0 ? nil : encoding.offsets.map { $0.upperBound > record.trainedFrom })
+        }
+        let total = max(sequences.reduce(0) { $0 + $1.count - 1 }, 1)
+        let evaluation = try Evaluation(of: loaded.model, on: sequences, scored: scored, batchTokens: 2048) {
+            onProgress(Double($0) / Double(total))
+        }
+        guard let nll = evaluation.meanNegativeLogLikelihood, let perplexity = evaluation.perplexity else {
+            throw StageError("no_test_data", "\(file.path) has no token to score")
+        }
+        examples = evaluation.examples.map { Example(nll: $0.negativeLogLikelihood / Double(max($0.tokens, 1)), tokens: $0.tokens) }
+        tokens = evaluation.tokens
+        self.nll = nll
+        self.perplexity = perplexity
+    }
+}
+
+extension PinnedFile {
+    /// The file as it is now.
+    static func reading(_ file: URL) throws -> PinnedFile {
+        guard let pinned = try Digest.pin(paths: [file.path]).first else {
+            throw StageError("not_found", "\(file.path) is not a file that can be read")
+        }
+        return pinned
+    }
+}

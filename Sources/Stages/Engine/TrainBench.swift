@@ -1,0 +1,157 @@
+import Adapters
+import Foundation
+import Layers
+import Models
+import TensorCore
+import Training
+
+/// LoRA training steps on random weights of a known shape: what `lorajobs bench train` measures.
+package struct TrainBench: Sendable {
+    /// A model shape to measure on, with the projections that are adapted there unless told otherwise.
+    package struct Shape: Sendable {
+        package let name: String
+        let configuration: String
+        let targets: [String]
+    }
+
+    /// The shapes that performance is quoted on.
+    package static let shapes: [Shape] = [
+        Shape(name: "gpt2", configuration: #"{"model_type": "gpt2"}"#, targets: ["c_attn"]),
+        Shape(
+            name: "smollm-135m",
+            configuration: """
+                {"model_type": "llama", "hidden_size": 576, "num_hidden_layers": 30, "num_attention_heads": 9,
+                 "num_key_value_heads": 3, "intermediate_size": 1536, "vocab_size": 49152, "tie_word_embeddings": true,
+                 "max_position_embeddings": 2048, "rope_theta": 10000.0}
+                """,
+            targets: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]),
+        Shape(
+            name: "tinyllama-1.1b",
+            configuration: """
+                {"model_type": "llama", "hidden_size": 2048, "num_hidden_layers": 22, "num_attention_heads": 32,
+                 "num_key_value_heads": 4, "intermediate_size": 5632, "vocab_size": 32000, "max_position_embeddings": 2048,
+                 "rope_theta": 10000.0}
+                """,
+            targets: ["q_proj", "v_proj"]),
+    ]
+
+    package var shape: Shape
+    /// Sequences a step, and tokens of each.
+    package var batch = 4
+    package var length = 256
+    package var rank = 8
+    package var targets: [String]?
+    package var threads = 2
+    /// Timed steps, after two that warm up.
+    package var steps = 5
+
+    package init(shape: Shape) { self.shape = shape }
+
+    /// What was measured.
+    package struct Result: Codable, Sendable {
+        package var schema = 1
+        package var config: String
+        package var batch: Int
+        package var length: Int
+        package var rank: Int
+        package var precision = "fp32"
+        package var threads: Int
+        package var parameters: Int
+        package var trained_parameters: Int
+        /// From the median step.
+        package var tokens_per_second: Double
+        package var step_seconds: [Double]
+        package var first_step_seconds: Double
+        /// Processor seconds over wall seconds in the timed steps.
+        package var cpu_over_wall: Double
+        package var peak_rss_bytes: Int64
+        /// Share of the speed that the model's own large products reach alone, in this process.
+        package var gemm_ceiling_fraction: Double
+        package var gemm_gflops: Double
+        package var losses: [Float]
+        package var engine: String
+    }
+
+    /// Runs the steps; `onStep` is told each one's seconds.
+    package func run(onStep: (_ step: Int, _ seconds: Double) -> Void = { _, _ in }) throws -> Result {
+        Parallel.threadCount = threads
+        let file = URL(filePath: "\(shape.name).json")
+        let model = try ModelRegistry.random(ModelConfiguration(Data(shape.configuration.utf8), file: file), seed: 0)
+        let adapter = try AttachedAdapter(
+            LoRA(rank: rank, alpha: Double(2 * rank)), targets: TargetModules(.names(.list(targets ?? shape.targets))),
+            to: model, seed: 0)
+        let optimizer = AdamW(AdamW.Options())
+        var seconds: [Double] = [], losses: [Float] = []
+        var processor = 0.0
+        for step in -2..<steps {
+            let batch = tokens(step, vocabulary: model.vocabularySize)
+            let (start, used) = (Trainer.monotonicSeconds(), ProcessUsage.cpuSeconds)
+            let scored = model.score(batch, scale: 1 / Float(batch.targetCount), context: ForwardContext())
+            scored.loss.backward()
+            optimizer.step(adapter.parameters, learningRate: 1e-4, gradientScale: 1)
+            for parameter in adapter.parameters { parameter.zeroGradient() }
+            seconds.append(Trainer.monotonicSeconds() - start)
+            losses.append(scored.loss.scalar)
+            if step >= 0 { processor += ProcessUsage.cpuSeconds - used }
+            onStep(step, seconds[seconds.count - 1])
+        }
+        let peak = ProcessUsage.peakRSSBytes
+        let timed = Array(seconds.dropFirst(2))
+        let median = timed.sorted()[timed.count / 2]
+        let ceiling = gemmCeiling(model)
+        return Result(
+            config: shape.name, batch: batch, length: length, rank: rank, threads: threads,
+            parameters: model.parameters.reduce(0) { $0 + $1.tensor.count },
+            trained_parameters: adapter.parameters.reduce(0) { $0 + $1.tensor.count },
+            tokens_per_second: Double(batch * length) / median, step_seconds: timed, first_step_seconds: seconds[0],
+            cpu_over_wall: processor / timed.reduce(0, +), peak_rss_bytes: peak,
+            gemm_ceiling_fraction: ceiling.seconds / median, gemm_gflops: ceiling.flops / ceiling.seconds / 1e9,
+            losses: losses, engine: EngineDescription.text)
+    }
+
+    private func tokens(_ step: Int, vocabulary: Int) -> TokenBatch {
+        let random = RandomStream(seed: 1).substream(step)
+        return TokenBatch((0..<batch).map { sequence in
+            (0..<length).map { Int32(random.substream(sequence).bits(at: $0) % UInt64(vocabulary)) }
+        })
+    }
+
+    /// The time a step's large products take alone: forward and input gradient of every projection and of the head, each
+    /// shape timed by itself in this process (best of three).
+    ///
+    /// Attention and the adapter's own products are not counted, so a fraction near 1 is out of reach.
+    private func gemmCeiling(_ model: any LanguageModel) -> (seconds: Double, flops: Double) {
+        var shapes: [GemmShape: Int] = [:]
+        for projection in model.projections {
+            shapes[GemmShape(inputs: projection.inputSize, outputs: projection.outputSize, layout: projection.layout), default: 0] += 1
+        }
+        let head = model.outputHead.tensor
+        shapes[GemmShape(inputs: head.shape[1], outputs: head.shape[0], layout: .outputByInput), default: 0] += 1
+        let rows = batch * length
+        var seconds = 0.0, flops = 0.0
+        for (shape, count) in shapes {
+            let x = RandomStream(seed: 2).uniform([rows, shape.inputs], low: -1, high: 1)
+            let weight = RandomStream(seed: 3).uniform(
+                shape.layout == .outputByInput ? [shape.outputs, shape.inputs] : [shape.inputs, shape.outputs], low: -1, high: 1)
+            let dy = RandomStream(seed: 4).uniform([rows, shape.outputs], low: -1, high: 1)
+            func best(_ body: () -> Tensor) -> Double {
+                (0..<3).map { _ in
+                    let start = Trainer.monotonicSeconds()
+                    let result = body()
+                    return withExtendedLifetime(result) { Trainer.monotonicSeconds() - start }
+                }.min() ?? 0
+            }
+            let forward = best { x.linear(weight, layout: shape.layout) }
+            let backward = best { dy.linear(weight, layout: shape.layout == .outputByInput ? .inputByOutput : .outputByInput) }
+            seconds += Double(count) * (forward + backward)
+            flops += Double(count) * 4 * Double(rows) * Double(shape.inputs) * Double(shape.outputs)
+        }
+        return (seconds, flops)
+    }
+
+    private struct GemmShape: Hashable {
+        let inputs: Int
+        let outputs: Int
+        let layout: WeightLayout
+    }
+}

@@ -1,0 +1,94 @@
+import Adapters
+import Foundation
+import Models
+import PipelineSpec
+import TensorCore
+import Training
+
+/// Folds the adapter into the base and proves that the result computes what the adapter computes.
+///
+/// Output: `model/`, a Hugging Face checkpoint, and `merge.json` with the proof. The merged files are read back and their logits
+/// on held-out sequences compared with the adapter's; a difference beyond the dtype's own rounding is a failure, and nothing is
+/// published.
+enum MergeStage: Stage {
+    static let descriptor = StageDescriptor(
+        kind: "merge", version: 1, manifestKeys: ["merge"], inputs: [.base, .tokenizer],
+        requires: ["tokenize", "train"])
+
+    /// What `merge.json` says.
+    struct Report: Codable, Equatable {
+        var dtype: String
+        var sequences: Int
+        /// Largest absolute difference of a logit between the merged files and the adapter.
+        var largestDifference: Double
+        /// What was allowed.
+        var tolerance: Double
+    }
+
+    /// Sequences of held-out input the proof is made on.
+    private static let proofSequences = 8
+    /// Tokens of each that are compared.
+    private static let proofTokens = 128
+
+    static func run(_ run: StageRun) throws {
+        guard case .adapter(let adapterFolder) = try TrainedProduct(run.input("train")) else {
+            throw StageError("nothing_to_merge", "merge needs an adapter; method full trains the checkpoint itself")
+        }
+        let dtype = dtype(of: run.manifest.merge?.dtype ?? .fp32)
+        let loaded = try LoadedModel(base: run.base, adapter: adapterFolder)
+        guard let adapter = loaded.adapter else { throw StageError("nothing_to_merge", "there is no adapter to merge") }
+        run.report(0.1, "merging into \(dtype)")
+        for (name, values) in adapter.mergedWeights() where !values.isFinite {
+            throw StageError("non_finite_merge", "the merged weight \(name) has a value that is not finite")
+        }
+        let folder = run.output.appending(path: TrainedProduct.checkpointFolder, directoryHint: .isDirectory)
+        try CheckpointWriter.write(loaded.model, to: folder, base: run.base, dtype: dtype) { adapter.mergedValues(of: $0) }
+        if run.isStopRequested { throw StageError.stopped }
+
+        run.report(0.6, "comparing the merged files with the adapter")
+        let proof = try heldOut(run)
+        let expected = loaded.logits(proof)
+        let merged = try LoadedModel(base: folder).logits(proof)
+        let report = Report(
+            dtype: "\(dtype)", sequences: proof.count, largestDifference: Double(merged.largestDifference(from: expected)),
+            tolerance: tolerance(dtype, scale: expected.largestMagnitude))
+        guard report.largestDifference <= report.tolerance else {
+            throw StageError(
+                "merge_differs",
+                "the merged checkpoint's logits differ from the adapter's by \(report.largestDifference) on held-out input, more "
+                    + "than \(report.tolerance); it is not published")
+        }
+        try run.write(report, to: "merge.json")
+        run.metrics["merge_difference"] = report.largestDifference
+        run.report(1, "merged; logits differ by at most \(report.largestDifference)")
+    }
+
+    /// Held-out sequences: the test split, else validation.
+    private static func heldOut(_ run: StageRun) throws -> [[Int32]] {
+        for split in [SplitName.test, .validation] {
+            let data = try TokenDataset(run.input("tokenize").appending(path: split.tokensFile))
+            if data.count > 0 {
+                return (0..<min(data.count, proofSequences)).map { Array(data[$0].ids.prefix(proofTokens)) }
+            }
+        }
+        throw StageError("no_test_data", "a merge is proved on held-out input, but test and validation are empty")
+    }
+
+    private static func dtype(of merge: JobManifest.MergeDType) -> DType {
+        switch merge {
+        case .fp32: .float32
+        case .bf16: .bfloat16
+        case .fp16: .float16
+        }
+    }
+
+    /// What rounding may cost: a few ulps of F32 through the layers, or the storage type's own half step on every weight.
+    private static func tolerance(_ dtype: DType, scale: Float) -> Double {
+        let scale = Double(max(scale, 1))
+        return switch dtype {
+        case .bfloat16: 0x1p-5 * scale
+        case .float16: 0x1p-8 * scale
+        default: 1e-4 * scale
+        }
+    }
+}

@@ -1,0 +1,171 @@
+import Adapters
+import Foundation
+import PipelineSpec
+import TensorCore
+
+/// Makes of the trained product what the store keeps: a folder other tools open, with a card and its lineage.
+///
+/// Output: `adapter/` (PEFT's files, `README.md`, `lorajobs.json`), or `model/` for a checkpoint, or both after a merge. Whoever
+/// finalises the attempt publishes them as new versions.
+enum PackageStage: Stage {
+    static let descriptor = StageDescriptor(
+        kind: "package", version: 1, manifestKeys: ["name", "merge"], inputs: [],
+        requires: ["tokenize", "train", "evaluate"])
+
+    static func run(_ run: StageRun) throws {
+        let record = try VersionRecord(run)
+        switch try TrainedProduct(run.input("train")) {
+        case .adapter(let folder):
+            try package(folder, as: TrainedProduct.adapterFolder, collection: "adapters", record, run)
+            if run.manifest.merge != nil {
+                guard case .checkpoint(let merged) = try TrainedProduct(run.input("merge")) else {
+                    throw StageError("damaged_input", "the merge stage left no model; run merge again")
+                }
+                try package(merged, as: TrainedProduct.checkpointFolder, collection: "models", record, run)
+            }
+        case .checkpoint(let folder):
+            try package(folder, as: TrainedProduct.checkpointFolder, collection: "models", record, run)
+        }
+        run.metrics["loss"] = record.evaluation.trained.loss
+        run.metrics["perplexity"] = record.evaluation.trained.perplexity
+        run.report(1, "packaged \(run.publications.map { "\($0.collection)/\($0.name)" }.joined(separator: " and "))")
+    }
+
+    private static func package(
+        _ source: URL, as name: String, collection: String, _ record: VersionRecord, _ run: StageRun
+    ) throws {
+        let target = run.output.appending(path: name, directoryHint: .isDirectory)
+        // Left over from an attempt that was interrupted here.
+        try? FileManager.default.removeItem(at: target)
+        try FileManager.default.createDirectory(at: target, withIntermediateDirectories: true)
+        for file in try FileManager.default.contentsOfDirectory(at: source, includingPropertiesForKeys: nil) {
+            try FileManager.default.copyItem(at: file, to: target.appending(path: file.lastPathComponent))
+        }
+        let card = record.card(isAdapter: collection == "adapters")
+        try Data(card.text.utf8).write(to: target.appending(path: "README.md"), options: .atomic)
+        try run.write(record, to: "\(name)/lorajobs.json")
+        run.publications.append(Publication(collection: collection, name: run.request.name, folder: name))
+    }
+}
+
+/// What `lorajobs.json` says of a version, before the store adds name, number and digest.
+struct VersionRecord: Codable {
+    var schema = 1
+    var job: String
+    var evaluation: EvaluateStage.Report
+    var training: TrainStage.Report
+    var data: [String: TokenizeStage.Report.Split]
+    var lineage: Lineage
+
+    /// Everything the version was made from.
+    struct Lineage: Codable {
+        var manifest: JobManifest
+        var manifest_digest: String
+        /// Files as they were pinned when a stage began to read them.
+        var base: [PinnedFile]
+        var tokenizer: [PinnedFile]
+        var data: [String: [PinnedFile]]
+        /// Digests of the outputs this version was packaged from, by kind of stage.
+        var stages: [String: String]
+        var numerics_version: Int
+        var seed: UInt64
+        var threads: Int
+        var precision: String
+        /// Which kernels and which BLAS computed: the kind of processor that reproduces the bytes.
+        var engine: String
+    }
+
+    init(_ run: StageRun) throws {
+        let tokenize = try run.input("tokenize"), train = try run.input("train"), evaluate = try run.input("evaluate")
+        let tokenizeInputs = try run.read(InputRecord.self, from: tokenize.appending(path: InputRecord.fileName))
+        let trainInputs = try run.read(InputRecord.self, from: train.appending(path: InputRecord.fileName))
+        job = run.request.job
+        evaluation = try run.read(EvaluateStage.Report.self, from: evaluate.appending(path: "evaluation.json"))
+        training = try run.read(TrainStage.Report.self, from: train.appending(path: "training.json"))
+        data = try run.read(TokenizeStage.Report.self, from: tokenize.appending(path: "report.json")).splits
+        lineage = Lineage(
+            manifest: run.manifest, manifest_digest: run.request.manifestDigest, base: trainInputs.base,
+            tokenizer: tokenizeInputs.base, data: tokenizeInputs.data, stages: run.request.inputDigests,
+            numerics_version: trainInputs.numericsVersion, seed: run.manifest.train.seed, threads: trainInputs.threads,
+            precision: training.precision, engine: trainInputs.engine)
+    }
+
+    /// The model card: the numbers of this record, in words.
+    func card(isAdapter: Bool) -> ModelCard {
+        let manifest = lineage.manifest
+        let base = BaseName(path: manifest.base.path).description
+        func cells(_ name: String, _ score: EvaluateStage.Score) -> [String] {
+            [name, String(format: "%.4f", score.loss), String(format: "%.3f", score.perplexity)]
+        }
+        var rows = [cells(isAdapter ? "with this adapter" : "this model", evaluation.trained)]
+        if let before = evaluation.base { rows.insert(cells("base", before), at: 0) }
+        var training: [(name: String, value: String)] = [
+            ("Steps", "\(self.training.steps)"),
+            ("Trained tokens", "\(self.training.trainedTokens)"),
+            ("Trained parameters", "\(self.training.trainedParameters)"),
+            ("Learning rate", "\(manifest.train.learningRate), \(manifest.train.lrSchedule.rawValue)"),
+            ("Seed", "\(lineage.seed)"),
+            ("Precision", lineage.precision),
+        ]
+        if manifest.adapter.method == .lora {
+            let scaling = manifest.adapter.rslora ? " (rank-stabilised)" : ""
+            training.insert(("Adapter", "LoRA, rank \(manifest.adapter.rank), alpha \(manifest.adapter.alpha)\(scaling)"), at: 0)
+        }
+        let sources = lineage.data.keys.sorted().flatMap { split in
+            (lineage.data[split] ?? []).map { (name: split, value: "\($0.length) bytes, \($0.digest)") }
+        }
+        var sections = [
+            ModelCard.Section("Results", .table(
+                header: ["", "test loss (nats per token)", "test perplexity"], rows: rows)),
+            ModelCard.Section("How it was measured", .text(
+                "Loss and perplexity on \(evaluation.tokens) tokens in \(evaluation.sequences) sequences of the test split, which "
+                    + "training did not see.")),
+            ModelCard.Section("Training", .list(training)),
+            ModelCard.Section("Data", .list(sources)),
+        ]
+        if isAdapter {
+            sections.append(ModelCard.Section("Use", .code(
+                """
+                from peft import PeftModel
+                from transformers import AutoModelForCausalLM
+
+                model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("\(base)"), "path/to/this/folder")
+                """, language: "python")))
+        }
+        return ModelCard(
+            title: manifest.name, base: base, library: isAdapter ? "peft" : "transformers",
+            tags: isAdapter ? ["lora"] : [], sections: sections)
+    }
+}
+
+/// What a stage read, kept beside its output: `inputs.json`.
+struct InputRecord: Codable {
+    static let fileName = "inputs.json"
+
+    var data: [String: [PinnedFile]]
+    var base: [PinnedFile]
+    var inputDigests: [String: String]
+    var numericsVersion: Int
+    var threads: Int
+    var engine: String
+
+    init(_ request: StageRequest) {
+        data = request.data
+        base = request.base
+        inputDigests = request.inputDigests
+        numericsVersion = Numerics.version
+        threads = request.threads
+        engine = EngineDescription.text
+    }
+}
+
+/// How other tools know a base: its hub name when it lies in the local Hugging Face cache, else its path.
+struct BaseName: CustomStringConvertible {
+    let description: String
+
+    init(path: String) {
+        let cached = path.split(separator: "/").first { $0.hasPrefix("models--") }
+        let parts = cached?.dropFirst("models--".count).components(separatedBy: "--") ?? []
+        description = parts.count == 2 ? parts.joined(separator: "/") : path
+    }
+}

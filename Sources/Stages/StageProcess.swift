@@ -1,0 +1,101 @@
+import Adapters
+import Artifacts
+import CSystem
+import Foundation
+import Glibc
+import Models
+package import PipelineSpec
+import TensorCore
+import Tokenizers
+import Training
+
+/// A stage as a process: what `lorajobs stage RUNDIR` does.
+package enum StageProcess {
+    /// Runs the stage that `request.json` asks for and writes `result.json` as its last act.
+    ///
+    /// - Returns: the exit code; see ``WorkerExit``. Nothing is thrown: every failure is in the result.
+    package static func run(_ directory: RunDirectory) -> Int32 {
+        let request: StageRequest
+        do {
+            request = try directory.readRequest()
+        } catch {
+            complain("\(directory.request.path): \(error)")
+            return WorkerExit.invalidInput.rawValue
+        }
+        guard let lock = takeLock(directory.lock) else {
+            complain("\(directory.lock.path) is locked: another process runs this attempt")
+            return WorkerExit.tryAgain.rawValue
+        }
+        defer { close(lock) }
+        StageRun.catchStopSignals()
+        Parallel.threadCount = request.threads
+        let result = result(of: request, in: directory)
+        do {
+            try directory.write(result)
+        } catch {
+            complain("\(directory.result.path) cannot be written: \(error)")
+            return WorkerExit.tryAgain.rawValue
+        }
+        return result.exitCode
+    }
+
+    private static func result(of request: StageRequest, in directory: RunDirectory) -> StageResult {
+        var result = StageResult(attemptID: request.attemptID, exitCode: WorkerExit.done.rawValue)
+        do {
+            let run = try StageRun(request: request, directory: directory)
+            defer { result.metrics = run.metrics }
+            try StageRegistry.stage(request.uses).run(run)
+            try run.write(InputRecord(request), to: InputRecord.fileName)
+            result.publications = run.publications
+        } catch {
+            let failure = StageError(classifying: error)
+            complain(failure.description)
+            result.exitCode = failure.exit.rawValue
+            result.failure = StageFailure(code: failure.code, message: failure.description)
+        }
+        result.peakRSSBytes = ProcessUsage.peakRSSBytes
+        result.cpuSeconds = ProcessUsage.cpuSeconds
+        return result
+    }
+
+    /// Opens and locks the file for as long as the process lives; `nil` when someone else has it.
+    private static func takeLock(_ file: URL) -> Int32? {
+        let descriptor = open(file.path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { return nil }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            close(descriptor)
+            return nil
+        }
+        return descriptor
+    }
+
+    private static func complain(_ message: String) {
+        FileHandle.standardError.write(Data("error: \(message)\n".utf8))
+    }
+}
+
+extension StageError {
+    /// Decides what an error of any floor means for a retry.
+    ///
+    /// What the floors below say about files and settings is wrong input and stays wrong; a full disk or a changed input may
+    /// be another matter the next time; whatever is unknown is worth another try.
+    init(classifying error: any Error) {
+        switch error {
+        case let error as StageError: self = error
+        case let error as ModelError: self.init("base_\(error.code.rawValue)", error.description)
+        case let error as AdapterError: self.init("adapter", error.description)
+        case let error as TokenizerError: self.init("tokenizer_\(error.code.rawValue)", error.description)
+        case let error as WeightFileError:
+            self.init("weights_\(error.code.description)", error.description, exit: error.code == .system ? .tryAgain : .invalidInput)
+        case let error as TrainingError:
+            self.init(error.code.description, error.description, exit: error.code == .system ? .tryAgain : .invalidInput)
+        case let error as ArtifactError:
+            let isPassing = [.io, .noSpace, .inputsChanged].contains(error.code)
+            self.init(error.code.rawValue, error.description, exit: isPassing ? .tryAgain : .invalidInput)
+        case let error as CocoaError where error.code == .fileWriteOutOfSpace:
+            self.init("no_space", "the disk is full: free some space; the stage is tried again", exit: .tryAgain)
+        default:
+            self.init("stage_error", "\(error)", exit: .tryAgain)
+        }
+    }
+}

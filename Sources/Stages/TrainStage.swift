@@ -1,0 +1,230 @@
+import Adapters
+import Foundation
+import Layers
+import Models
+import PipelineSpec
+import TensorCore
+import Training
+
+/// Trains an adapter on a frozen base, or every weight of it.
+///
+/// Output: `adapter/` in PEFT's format, or `model/` as a Hugging Face checkpoint for `method: full`, and `training.json` with the
+/// loss curve. Continues exactly from its own checkpoint, or from an earlier attempt's.
+enum TrainStage: Stage {
+    static let descriptor = StageDescriptor(
+        kind: "train", version: 1, manifestKeys: ["adapter", "train", "run.threads"], inputs: [.base, .tokenizer],
+        requires: ["tokenize"])
+
+    /// What `training.json` says.
+    struct Report: Codable {
+        struct Point: Codable {
+            var step: Int
+            var loss: Double
+        }
+
+        var steps: Int
+        var stoppedEarly: Bool
+        /// Tokens that went through the model.
+        var trainedTokens: Int
+        var trainedParameters: Int
+        var precision: String
+        /// Most tokens in one forward pass; results depend on it in the last bits.
+        var microBatchTokens: Int
+        /// Mean training loss over equal parts of the run, in nats per trained token.
+        var curve: [Point]
+        var validations: [Point]
+        /// The step whose weights are the result, when validation chose one.
+        var bestStep: Int?
+    }
+
+    static func run(_ run: StageRun) throws {
+        let tokens = try run.input("tokenize")
+        let training = try TokenDataset(tokens.appending(path: SplitName.train.tokensFile))
+        let validation = try TokenDataset(tokens.appending(path: SplitName.validation.tokensFile))
+        run.report(0, "loading \(run.base.lastPathComponent)")
+        let model = try loadBase(run)
+        let product = try Product(model, run)
+        var options = TrainingOptions(run.manifest.train)
+        let microBatchTokens = run.manifest.train.microBatch.map { $0 * training.longest } ?? automaticMicroBatchTokens
+        options.microBatchSize = .tokens(microBatchTokens)
+
+        let trainer = try Trainer(
+            model: model, parameters: product.parameters, options: options, training: training,
+            validation: validation.targetCount > 0 ? validation : nil, identity: identity(run))
+        var monitor = Monitor(run)
+        let outcome = try trainer.run(
+            checkpoints: run.directory.checkpoint, interval: checkpointInterval(run),
+            resumingFrom: run.request.resumeFrom.map { URL(filePath: $0, directoryHint: .isDirectory) },
+            shouldStop: { run.isStopRequested }, onEvent: { monitor.take($0) })
+        guard outcome.ending != .stopped else { throw StageError.stopped }
+
+        try product.write(run)
+        let report = Report(
+            steps: outcome.step, stoppedEarly: outcome.ending == .stoppedEarly, trainedTokens: outcome.tokens,
+            trainedParameters: product.parameters.reduce(0) { $0 + $1.tensor.count }, precision: "fp32",
+            microBatchTokens: microBatchTokens, curve: monitor.curve(),
+            validations: outcome.validations.map { Report.Point(step: $0.step, loss: $0.loss) }, bestStep: outcome.best?.step)
+        try run.write(report, to: "training.json")
+        run.metrics["steps"] = Double(outcome.step)
+        run.metrics["training_loss"] = outcome.lastLoss
+        run.metrics["validation_loss"] = outcome.best?.loss
+        run.metrics["tokens_per_second"] = monitor.tokensPerSecond
+        run.report(1, "trained \(outcome.step) steps")
+    }
+
+    /// Tokens in one forward pass unless the manifest says otherwise: beyond this, larger products are no faster. The same
+    /// on every machine, because results depend on it.
+    private static let automaticMicroBatchTokens = 2048
+
+    private static func loadBase(_ run: StageRun) throws -> any LanguageModel {
+        switch run.manifest.base {
+        case .folder: try ModelRegistry.load(folder: run.base)
+        case .random:
+            try ModelRegistry.random(ModelConfiguration(folder: run.base), seed: run.manifest.train.seed)
+        }
+    }
+
+    /// What a checkpoint must agree with, besides options and data.
+    private static func identity(_ run: StageRun) -> [String: String] {
+        var identity = ["numerics": "\(Numerics.version)", "adapter": "\(run.manifest.adapter)", "engine": EngineDescription.text]
+        for file in run.request.base { identity["base \(URL(filePath: file.path).lastPathComponent)"] = file.digest }
+        identity["threads"] = "\(run.request.threads)"
+        return identity
+    }
+
+    /// An adapter is small: losing ten seconds is the most a crash should cost. A whole model is written once a minute.
+    /// `LORAJOBS_CHECKPOINT_SECONDS` overrides both.
+    private static func checkpointInterval(_ run: StageRun) -> CheckpointInterval {
+        let override = ProcessInfo.processInfo.environment["LORAJOBS_CHECKPOINT_SECONDS"].flatMap(Double.init)
+        return CheckpointInterval(seconds: override ?? (run.manifest.adapter.method == .full ? 60 : 10))
+    }
+}
+
+/// What is trained, and how it is written.
+private enum Product {
+    case adapter(AttachedAdapter)
+    case checkpoint(FullTraining)
+
+    init(_ model: any LanguageModel, _ run: StageRun) throws {
+        let adapter = run.manifest.adapter
+        guard adapter.method != .full else {
+            self = .checkpoint(try FullTraining(model))
+            return
+        }
+        let method = try AdapterRegistry.method(named: adapter.method.rawValue)
+        let options = AdapterOptions(
+            rank: adapter.rank, alpha: adapter.alpha, dropout: adapter.dropout, useRSLoRA: adapter.rslora)
+        self = .adapter(try AttachedAdapter(
+            method.init(options), targets: TargetModules(adapter.targets), to: model, seed: run.manifest.train.seed))
+    }
+
+    var parameters: [Parameter] {
+        switch self {
+        case .adapter(let adapter): adapter.parameters
+        case .checkpoint(let full): full.parameters
+        }
+    }
+
+    func write(_ run: StageRun) throws {
+        switch self {
+        case .adapter(let adapter):
+            try PEFTFolder.write(
+                adapter, to: run.output.appending(path: TrainedProduct.adapterFolder),
+                baseModelNameOrPath: BaseName(path: run.manifest.base.path).description)
+        case .checkpoint(let full):
+            try CheckpointWriter.write(
+                full.model, to: run.output.appending(path: TrainedProduct.checkpointFolder), base: run.base)
+        }
+    }
+}
+
+/// Turns the trainer's events into progress, and keeps the loss curve.
+private struct Monitor {
+    private let run: StageRun
+    private var losses: [(step: Int, loss: Double)] = []
+    private var pending: [StepReport] = []
+    private var lastReport = 0.0
+    private(set) var tokensPerSecond: Double?
+
+    /// Progress lines are at most this often.
+    private static let interval = 0.5
+    /// Points of the curve that is kept.
+    private static let curvePoints = 200
+
+    init(_ run: StageRun) { self.run = run }
+
+    mutating func take(_ event: TrainingEvent) {
+        switch event {
+        case .started(let step, let steps):
+            run.log(step > 0 ? "continuing after step \(step) of \(steps)" : "training \(steps) steps")
+        case .ignoredCheckpoint(let reason): run.log("checkpoint passed over: \(reason)")
+        case .stepped(let report): step(report)
+        case .validated(let report):
+            run.log("step \(report.step): validation loss \(String(format: "%.4f", report.loss))\(report.isBest ? ", best so far" : "")")
+        case .checkpointed(let step): run.log("checkpoint after step \(step)")
+        }
+    }
+
+    private mutating func step(_ report: StepReport) {
+        losses.append((report.step, report.loss))
+        pending.append(report)
+        let now = Date().timeIntervalSince1970
+        guard now - lastReport >= Self.interval || report.step == report.steps else { return }
+        lastReport = now
+        let seconds = pending.reduce(0) { $0 + Double($1.tokens) / $1.tokensPerSecond }
+        let tokens = pending.reduce(0) { $0 + $1.tokens }
+        tokensPerSecond = Double(tokens) / seconds
+        run.report(ProgressEvent(
+            time: now, fraction: Double(report.step) / Double(report.steps), step: report.step, steps: report.steps,
+            loss: pending.reduce(0) { $0 + $1.loss } / Double(pending.count), learningRate: report.learningRate,
+            tokensPerSecond: tokensPerSecond, etaSeconds: report.remainingSeconds))
+        pending = []
+    }
+
+    /// Mean losses over at most ``curvePoints`` equal parts of what this process trained.
+    func curve() -> [TrainStage.Report.Point] {
+        let size = max(1, (losses.count + Self.curvePoints - 1) / Self.curvePoints)
+        return stride(from: 0, to: losses.count, by: size).map { start in
+            let part = losses[start..<min(start + size, losses.count)]
+            return TrainStage.Report.Point(
+                step: part.last?.step ?? 0, loss: part.reduce(0) { $0 + $1.loss } / Double(part.count))
+        }
+    }
+}
+
+extension TrainingOptions {
+    /// The manifest's section `train` in the trainer's terms.
+    init(_ train: JobManifest.Train) {
+        self.init()
+        switch train.duration {
+        case .epochs(let epochs): duration = .epochs(epochs)
+        case .steps(let steps):
+            duration = .steps(steps)
+            // Epochs may be longer than such a run; a tenth of it is often enough to see the best.
+            validationInterval = max(1, steps / 10)
+        }
+        stepSize = train.batchSize.map { .sequences($0) } ?? .tokens(train.batchTokens)
+        learningRate = train.learningRate
+        schedule = LearningRateSchedule.Shape(rawValue: train.lrSchedule.rawValue) ?? .cosine
+        switch train.warmup {
+        case .steps(let steps): warmup = .steps(steps)
+        case .fraction(let share): warmup = .fraction(share)
+        }
+        optimizer.weightDecay = train.weightDecay
+        clipNorm = train.clipNorm
+        seed = train.seed
+        patience = train.earlyStopping?.patience
+    }
+}
+
+extension TargetModules {
+    /// The manifest's `adapter.targets` in the adapters' terms.
+    init(_ targets: JobManifest.Targets) throws {
+        switch targets {
+        case .allLinear: try self.init(.allLinear)
+        case .architectureDefault: try self.init(.architectureDefault)
+        case .suffixes(let names): try self.init(.names(.list(names)))
+        case .regex(let pattern): try self.init(.names(.pattern(pattern)))
+        }
+    }
+}

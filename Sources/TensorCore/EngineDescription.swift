@@ -1,0 +1,14 @@
+import CKernels
+import COpenBLAS
+
+/// What computes in this process, in a line: recorded with everything it makes.
+package enum EngineDescription {
+    /// Such as `kernels avx512, OpenBLAS 0.3.21 SkylakeX`.
+    ///
+    /// Equal lines, with equal inputs, seed and threads, give equal tensor bytes.
+    package static var text: String {
+        let configuration = String(cString: openblas_get_config()).split(separator: " ").prefix(2).joined(separator: " ")
+        let core = String(cString: openblas_get_corename())
+        return "kernels \(String(cString: ck_kernels().pointee.name)), \(configuration) \(core)"
+    }
+}
