@@ -58,8 +58,8 @@ package struct Workspace: Sendable, Hashable {
     ) throws -> Workspace {
         let named = explicit ?? environment["LORAJOBS_ROOT"].flatMap { $0.isEmpty ? nil : $0 }
         if let named {
-            let url = URL(filePath: named, directoryHint: .isDirectory, relativeTo: folder)
-            let workspace = Workspace(root: url)
+            let path = FilePaths.absolute(named, in: folder)
+            let workspace = Workspace(root: URL(filePath: path, directoryHint: .isDirectory))
             guard workspace.exists else {
                 throw SpecError(.noWorkspace,
                     "\(named) is no workspace: it has no Jobs/inbox; make one with: lorajobs init \(named)")
