@@ -140,12 +140,14 @@ package indirect enum ValueConstraint: Sendable, Equatable {
                 ["type": ["boolean", "null"]],
                 [
                     "type": "object", "additionalProperties": false,
-                    "properties": .object(Dictionary(uniqueKeysWithValues: members.map { member in
-                        var schema = member.constraint.jsonSchema
-                        schema["description"] = .string(member.documentation)
-                        schema["default"] = member.defaultValue
-                        return (member.key, .object(schema))
-                    })),
+                    "properties": .object(
+                        Dictionary(
+                            uniqueKeysWithValues: members.map { member in
+                                var schema = member.constraint.jsonSchema
+                                schema["description"] = .string(member.documentation)
+                                schema["default"] = member.defaultValue
+                                return (member.key, .object(schema))
+                            })),
                 ],
             ])
         case .anything: [:]

@@ -1,6 +1,7 @@
 import Foundation
-@testable import PipelineSpec
 import Testing
+
+@testable import PipelineSpec
 
 @Suite struct DocumentReaderTests {
     struct Hostile: Sendable, CustomTestStringConvertible {
@@ -20,15 +21,19 @@ import Testing
         }
     }
 
-    static let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n"
+    static let bomb =
+        "a: &a [x,x,x,x,x,x,x,x,x]\n"
         + (0..<12).map { i in
             let name = String(UnicodeScalar(UInt8(98 + i))), before = String(UnicodeScalar(UInt8(97 + i)))
             return "\(name): &\(name) [" + Array(repeating: "*\(before)", count: 9).joined(separator: ",") + "]"
         }.joined(separator: "\n")
 
     /// Aliases as keys: what the composer would hash for hours.
-    static let keyBomb = "a: &a {x: 1}\n"
-        + (0..<24).map { i in "k\(i): &k\(i) {? *\(i == 0 ? "a" : "k\(i - 1)") : 1, ? [*\(i == 0 ? "a" : "k\(i - 1)")] : 2}" }
+    static let keyBomb =
+        "a: &a {x: 1}\n"
+        + (0..<24).map { i in
+            "k\(i): &k\(i) {? *\(i == 0 ? "a" : "k\(i - 1)") : 1, ? [*\(i == 0 ? "a" : "k\(i - 1)")] : 2}"
+        }
         .joined(separator: "\n")
 
     static let hostile: [Hostile] = [
@@ -132,7 +137,8 @@ import Testing
         (".5", .number(0.5)), ("5.", .number(5)), ("+3", 3), ("-3", -3), ("010", 10), ("0x1F", 31), ("0o17", 15),
         ("1.10", .number(1.1)), ("12:30:45", "12:30:45"), ("no", "no"), ("Yes", "Yes"), ("on", "on"), ("off", "off"),
         ("y", "y"), ("true", true), ("False", false), ("TRUE", true), ("tRUE", "tRUE"), ("null", .null), ("~", .null),
-        ("1_000", "1_000"), ("1e", "1e"), ("e5", "e5"), (".", "."), ("-", "-"), ("0x", "0x"), ("2026-11-21", "2026-11-21"),
+        ("1_000", "1_000"), ("1e", "1e"), ("e5", "e5"), (".", "."), ("-", "-"), ("0x", "0x"),
+        ("2026-11-21", "2026-11-21"),
         ("\"5\"", "5"), ("'true'", "true"), ("\"\"", ""), (".inf", .number(.infinity)), ("nan", "nan"), ("inf", "inf"),
     ])
     func resolvesScalars(_ text: String, _ value: JSONValue) throws {

@@ -1,11 +1,13 @@
 import Foundation
-@testable import PipelineSpec
 import Testing
+
+@testable import PipelineSpec
 
 @Suite struct ManifestSchemaTests {
     /// Every key of the full manifest of the design, in its order.
     static let keys = [
-        "version", "name", "pipeline", "base", "data.train", "data.validation", "data.test", "data.format", "data.columns",
+        "version", "name", "pipeline", "base", "data.train", "data.validation", "data.test", "data.format",
+        "data.columns",
         "data.train_on", "data.max_length", "data.overlength", "data.packing", "data.max_bad_records", "adapter.method",
         "adapter.rank", "adapter.alpha", "adapter.dropout", "adapter.rslora", "adapter.targets", "train.epochs",
         "train.steps", "train.batch_tokens", "train.batch_size", "train.micro_batch", "train.learning_rate",
@@ -21,9 +23,10 @@ import Testing
             #expect(field.documentation.hasSuffix("."), "\(field.path)")
             if let other = field.excludes { #expect(ManifestSchema.field(other)?.excludes == field.path) }
         }
-        #expect(ManifestSchema.fields.filter { $0.availability != .built }.map(\.path) == [
-            "data.train_on", "train.gradient_checkpointing", "train.init", "gate", "run.memory",
-        ])
+        #expect(
+            ManifestSchema.fields.filter { $0.availability != .built }.map(\.path) == [
+                "data.train_on", "train.gradient_checkpointing", "train.init", "gate", "run.memory",
+            ])
     }
 
     @Test func suggestionsNameKeysThatExist() {
@@ -53,20 +56,28 @@ import Testing
             for word in key.split(separator: ".") {
                 let inner = schema?["properties"]?[String(word)]
                 // `data` is also files, so its keys are one of three forms.
-                if case .array(let forms)? = inner?["anyOf"], word == "data" { schema = forms.last } else { schema = inner }
+                if case .array(let forms)? = inner?["anyOf"], word == "data" {
+                    schema = forms.last
+                } else {
+                    schema = inner
+                }
             }
             #expect(schema?["description"] != nil, "\(key)")
             #expect(schema?["additionalProperties"] == nil || key == "data.columns", "\(key)")
         }
         #expect(ManifestSchema.jsonSchema["additionalProperties"] == false)
-        #expect(ManifestSchema.jsonSchema["properties"]?["train"]?["allOf"] == [
-            ["not": ["required": ["epochs", "steps"]]], ["not": ["required": ["batch_size", "batch_tokens"]]],
-        ] || ManifestSchema.jsonSchema["properties"]?["train"]?["allOf"] == [
-            ["not": ["required": ["batch_size", "batch_tokens"]]], ["not": ["required": ["epochs", "steps"]]],
-        ])
-        #expect(ManifestSchema.jsonSchema["properties"]?["adapter"]?["properties"]?["rank"] == [
-            "type": "integer", "minimum": 1, "maximum": 1024, "default": 8, "description": "Rank of the update (PEFT's `r`).",
-        ])
+        #expect(
+            ManifestSchema.jsonSchema["properties"]?["train"]?["allOf"] == [
+                ["not": ["required": ["epochs", "steps"]]], ["not": ["required": ["batch_size", "batch_tokens"]]],
+            ]
+                || ManifestSchema.jsonSchema["properties"]?["train"]?["allOf"] == [
+                    ["not": ["required": ["batch_size", "batch_tokens"]]], ["not": ["required": ["epochs", "steps"]]],
+                ])
+        #expect(
+            ManifestSchema.jsonSchema["properties"]?["adapter"]?["properties"]?["rank"] == [
+                "type": "integer", "minimum": 1, "maximum": 1024, "default": 8,
+                "description": "Rank of the update (PEFT's `r`).",
+            ])
     }
 
     @Test func tableHasARowPerKey() {

@@ -1,7 +1,8 @@
 import Foundation
-@testable import PipelineSpec
 import TestSupport
 import Testing
+
+@testable import PipelineSpec
 
 @Suite struct RunDirectoryTests {
     let folder: TemporaryFolder
@@ -34,10 +35,14 @@ import Testing
         #expect(json["manifest"]?["train"]?["warmup"] == "7%")
         let result = StageResult(
             attemptID: "A", exitCode: 65, failure: StageFailure(code: "inputs_changed", message: "m"),
-            metrics: ["loss": .infinity, "perplexity": 1.5], publications: [Publication(collection: "adapters", name: "x", folder: "a")])
+            metrics: ["loss": .infinity, "perplexity": 1.5],
+            publications: [Publication(collection: "adapters", name: "x", folder: "a")])
         try run.write(result)
         #expect(try run.readResult() == result)
-        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.url.path).sorted() == ["request.json", "result.json"])
+        #expect(
+            try FileManager.default.contentsOfDirectory(atPath: folder.url.path).sorted() == [
+                "request.json", "result.json",
+            ])
     }
 
     @Test func brokenFilesAreErrors() throws {

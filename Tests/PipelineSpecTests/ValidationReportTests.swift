@@ -1,6 +1,7 @@
 import Foundation
-@testable import PipelineSpec
 import Testing
+
+@testable import PipelineSpec
 
 @Suite struct ValidationReportTests {
     private static let source = """
@@ -19,30 +20,32 @@ import Testing
     @Test func peopleReadThis() throws {
         let findings = try WorkspaceFixture.shared.get().findings(Self.source)
         let text = ValidationReport(findings).text(file: "nightly.yaml", source: Data(Self.source.utf8))
-        #expect(text == """
-            nightly.yaml was not accepted (3 problems). Nothing was queued. Fix and drop it again.
-              line 5, col 9    adapter.rank: expected a whole number 1…1024, got "eight"
-              line 9, col 3    train.learning_rte: unknown key; did you mean learning_rate?
-              line 10, col 1   lora_alpha: unknown key; did you mean adapter.alpha?
+        #expect(
+            text == """
+                nightly.yaml was not accepted (3 problems). Nothing was queued. Fix and drop it again.
+                  line 5, col 9    adapter.rank: expected a whole number 1…1024, got "eight"
+                  line 9, col 3    train.learning_rte: unknown key; did you mean learning_rate?
+                  line 10, col 1   lora_alpha: unknown key; did you mean adapter.alpha?
 
-               5 |   rank: "eight"
-                 |         ^^^^^^^
-               9 |   learning_rte: 2e-4
-                 |   ^^^^^^^^^^^^
-              10 | lora_alpha: 16
-                 | ^^^^^^^^^^
+                   5 |   rank: "eight"
+                     |         ^^^^^^^
+                   9 |   learning_rte: 2e-4
+                     |   ^^^^^^^^^^^^
+                  10 | lora_alpha: 16
+                     | ^^^^^^^^^^
 
-            """)
+                """)
     }
 
     @Test func programsReadThis() throws {
         let findings = try WorkspaceFixture.shared.get().findings(WorkspaceFixture.manifest("adapter: {rank: 0}"))
         let report = ValidationReport(findings)
-        #expect(report.json.text() == """
-            {"findings":[{"code":"out_of_range","column":17,"hint":null,"line":4,\
-            "message":"adapter.rank: expected a whole number 1…1024, got 0","pointer":"/adapter/rank",\
-            "severity":"error"}],"schema":1,"valid":false}
-            """)
+        #expect(
+            report.json.text() == """
+                {"findings":[{"code":"out_of_range","column":17,"hint":null,"line":4,\
+                "message":"adapter.rank: expected a whole number 1…1024, got 0","pointer":"/adapter/rank",\
+                "severity":"error"}],"schema":1,"valid":false}
+                """)
         #expect(ValidationReport([]).json.text() == #"{"findings":[],"schema":1,"valid":true}"#)
         #expect(ValidationReport([Finding(.overlappingSplits, severity: .warning, "x")]).isValid)
     }
@@ -76,11 +79,12 @@ import Testing
     @Test func unreadableSourcesAreNotQuoted() {
         let binary = Data([0x00, 0xFF, 0xFE])
         let text = ValidationReport(refusal(binary)).text(file: "x.yaml", source: binary)
-        #expect(text == """
-            x.yaml was not accepted (1 problem). Nothing was queued. Fix and drop it again.
-              line 1, col 1   the file is binary, not text
+        #expect(
+            text == """
+                x.yaml was not accepted (1 problem). Nothing was queued. Fix and drop it again.
+                  line 1, col 1   the file is binary, not text
 
-            """)
+                """)
         let empty = ValidationReport(refusal(Data())).text(file: "x.yaml", source: Data())
         #expect(empty.hasSuffix("\n  file   the file is empty\n"))
     }

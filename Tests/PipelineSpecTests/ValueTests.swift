@@ -1,11 +1,13 @@
 import Foundation
-@testable import PipelineSpec
 import Synchronization
 import Testing
 
+@testable import PipelineSpec
+
 @Suite struct ValueTests {
     @Test(arguments: [
-        ("8h", 28_800.0), ("90m", 5400), ("6h30m", 23_400), ("1.5h", 5400), ("45s", 45), ("2d", 172_800), ("1w", 604_800),
+        ("8h", 28_800.0), ("90m", 5400), ("6h30m", 23_400), ("1.5h", 5400), ("45s", 45), ("2d", 172_800),
+        ("1w", 604_800),
         ("0s", 0), ("1h0.5s", 3600.5),
     ])
     func durations(_ text: String, _ seconds: Double) {
@@ -27,7 +29,9 @@ import Testing
         #expect(Quantity.share("3") == nil)
         #expect(Quantity.share("-3%") == nil)
         // Every share that was written as a percentage comes back.
-        for text in (0...1000).map({ "\(Double($0) / 10)%" }) + ["33.333333333333336%", "0.0001%", "14.285714285714286%"] {
+        for text in (0...1000).map({ "\(Double($0) / 10)%" }) + [
+            "33.333333333333336%", "0.0001%", "14.285714285714286%",
+        ] {
             let share = Quantity.share(text)
             #expect(share != nil && Quantity.share(Quantity.percent(share ?? 0)) == share, "\(text)")
         }
@@ -80,23 +84,31 @@ import Testing
     }
 
     @Test func inboxNames() {
-        for name in ["a.yaml", "A b-1_2.yml", "x.json", "01ARZ3NDEKTSV4RRFFQ69G5FAV__x.yaml", String(repeating: "x", count: 200) + ".yaml"] {
+        for name in [
+            "a.yaml", "A b-1_2.yml", "x.json", "01ARZ3NDEKTSV4RRFFQ69G5FAV__x.yaml",
+            String(repeating: "x", count: 200) + ".yaml",
+        ] {
             #expect(InboxName(name) == .manifest, "\(name)")
         }
         for name in [
             "", ".hidden.yaml", "#x.yaml#", "x.yaml~", ".x.yaml.swp", "x.swx", "x.tmp", "x.part", "x.yaml.partial",
-            "x.filepart", "x.crdownload", "x.bak", "4913", ".goutputstream-AB12", ".nfs0001", ".x.yaml.a8Df3k", "sedAb12Cd",
+            "x.filepart", "x.crdownload", "x.bak", "4913", ".goutputstream-AB12", ".nfs0001", ".x.yaml.a8Df3k",
+            "sedAb12Cd",
         ] {
             #expect(InboxName(name) == .ignored, "\(name)")
         }
-        for name in ["x.txt", "README", "é.yaml", "-x.yaml", "a\nb.yaml", "a;b.yaml", "x.YAML", String(repeating: "x", count: 201) + ".yaml"] {
+        for name in [
+            "x.txt", "README", "é.yaml", "-x.yaml", "a\nb.yaml", "a;b.yaml", "x.YAML",
+            String(repeating: "x", count: 201) + ".yaml",
+        ] {
             guard case .refused(let reason) = InboxName(name) else {
                 Issue.record("\(name) is not refused")
                 continue
             }
             #expect(!reason.isEmpty)
         }
-        for name in ["job.yaml", "é!.yml", "-.yaml", "..yaml", "x.json", String(repeating: "y", count: 300) + ".yaml"] {
+        let long = String(repeating: "y", count: 300) + ".yaml"
+        for name in ["job.yaml", "é!.yml", "-.yaml", "..yaml", "x.json", long] {
             let safe = InboxName.accepted(from: name)
             #expect(InboxName("\(ULID())__\(safe)") == .manifest, "\(safe)")
         }
@@ -114,12 +126,16 @@ import Testing
     }
 
     @Test func valuesAreReplacedAndAdded() throws {
-        let text = "name: x\nbase: models/tiny\ntrain: {epochs: 3, learning_rate: 2e-4}\nrun: {at: \"2027-01-31T02:30\"}\n"
-        #expect(try apply(["train.epochs=1", "adapter.targets=[q_proj, v_proj]", "merge={dtype: bf16}", "run.hold=true"], text) == [
-            "name": "x", "base": "models/tiny", "train": ["epochs": 1, "learning_rate": .number(2e-4)],
-            "adapter": ["targets": ["q_proj", "v_proj"]], "merge": ["dtype": "bf16"],
-            "run": ["at": "2027-01-31T02:30", "hold": true],
-        ])
+        let text =
+            "name: x\nbase: models/tiny\ntrain: {epochs: 3, learning_rate: 2e-4}\nrun: {at: \"2027-01-31T02:30\"}\n"
+        #expect(
+            try apply(
+                ["train.epochs=1", "adapter.targets=[q_proj, v_proj]", "merge={dtype: bf16}", "run.hold=true"], text)
+                == [
+                    "name": "x", "base": "models/tiny", "train": ["epochs": 1, "learning_rate": .number(2e-4)],
+                    "adapter": ["targets": ["q_proj", "v_proj"]], "merge": ["dtype": "bf16"],
+                    "run": ["at": "2027-01-31T02:30", "hold": true],
+                ])
         #expect(try apply(["train.steps=5"], text)["train"] == ["learning_rate": .number(2e-4), "steps": 5])
         #expect(try apply(["merge.dtype=fp16"], text)["merge"] == ["dtype": "fp16"])
         #expect(try apply(["train.early_stopping=null"], text)["train"]?["early_stopping"] == .null)
@@ -130,14 +146,16 @@ import Testing
 
     @Test func shortDataGrows() throws {
         let text = "name: x\ndata: [a.jsonl, b.jsonl]\n"
-        #expect(try apply(["data.max_length=64"], text)["data"] == ["train": ["a.jsonl", "b.jsonl"], "max_length": 64])
+        #expect(
+            try apply(["data.max_length=64"], text)["data"] == ["train": ["a.jsonl", "b.jsonl"], "max_length": 64])
         #expect(try apply(["data=*.jsonl"], text)["data"] == "*.jsonl")
         #expect(try apply(["data.test=5%"], text)["data"]?["test"] == "5%")
     }
 
     @Test func whatWasWrittenStaysAsItWas() throws {
         let fixture = try WorkspaceFixture.shared.get()
-        let text = WorkspaceFixture.manifest("adapter: {rank: \"8\"}\ntrain: {learning_rate: 2e-4}\nrun: {idempotency_key: \"true\"}\n")
+        let text = WorkspaceFixture.manifest(
+            "adapter: {rank: \"8\"}\ntrain: {learning_rate: 2e-4}\nrun: {idempotency_key: \"true\"}\n")
         let data = try ManifestOverrides.apply(["train.seed=1"], to: Data(text.utf8))
         let error = try #require(throws: InvalidFile.self) { try fixture.resolver().resolve(data) }
         #expect(error.findings.map(\.pointer) == ["/adapter/rank"])
@@ -151,7 +169,8 @@ import Testing
     @Test func mistakesAreErrors() {
         let cases: [(String, String)] = [
             ("train.epochs", "expected KEY=VALUE"), ("lora_r=8", "did you mean adapter.rank?"),
-            ("train.epoch=8", "did you mean epochs?"), ("merge.x=1", "unknown key"), ("train.epochs=[1", "ends in the middle"),
+            ("train.epoch=8", "did you mean epochs?"), ("merge.x=1", "unknown key"),
+            ("train.epochs=[1", "ends in the middle"),
         ]
         for (assignment, message) in cases {
             let error = #expect(throws: SpecError.self) { try apply([assignment], "name: x\n") }

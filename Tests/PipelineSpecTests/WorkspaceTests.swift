@@ -1,7 +1,8 @@
 import Foundation
-@testable import PipelineSpec
 import TestSupport
 import Testing
+
+@testable import PipelineSpec
 
 @Suite struct WorkspaceTests {
     @Test func createLaysDownTheFoldersOnce() throws {
@@ -9,10 +10,11 @@ import Testing
         let workspace = Workspace(root: folder.url.appending(path: "new"))
         #expect(!workspace.exists)
         let made = try workspace.create()
-        #expect(made == [
-            "Jobs/inbox/", "Jobs/claimed/", "Jobs/accepted/", "Jobs/rejected/", "Jobs/schedules/", "Jobs/runs/",
-            "Pipelines/", "Artifacts/", "Pipelines/finetune.yaml", "Pipelines/pretrain.yaml",
-        ])
+        #expect(
+            made == [
+                "Jobs/inbox/", "Jobs/claimed/", "Jobs/accepted/", "Jobs/rejected/", "Jobs/schedules/", "Jobs/runs/",
+                "Pipelines/", "Artifacts/", "Pipelines/finetune.yaml", "Pipelines/pretrain.yaml",
+            ])
         #expect(workspace.exists)
         let mode = try FileManager.default.attributesOfItem(atPath: workspace.claimed.path)[.posixPermissions] as? Int
         #expect(mode == 0o700)
@@ -41,8 +43,10 @@ import Testing
         try FileManager.default.createDirectory(at: deep, withIntermediateDirectories: true)
         #expect(try Workspace.locate(environment: [:], from: deep) == workspace)
         #expect(try Workspace.locate(environment: [:], from: workspace.root) == workspace)
-        #expect(try Workspace.locate(environment: ["LORAJOBS_ROOT": workspace.root.path], from: folder.url) == workspace)
-        #expect(try Workspace.locate(explicit: "ws", environment: ["LORAJOBS_ROOT": "/x"], from: folder.url) == workspace)
+        #expect(
+            try Workspace.locate(environment: ["LORAJOBS_ROOT": workspace.root.path], from: folder.url) == workspace)
+        #expect(
+            try Workspace.locate(explicit: "ws", environment: ["LORAJOBS_ROOT": "/x"], from: folder.url) == workspace)
         #expect(throws: SpecError.self) { try Workspace.locate(environment: [:], from: folder.url) }
         #expect(throws: SpecError.self) { try Workspace.locate(explicit: "none", environment: [:], from: folder.url) }
         // An explicit name never falls back to what lies around.
@@ -50,12 +54,14 @@ import Testing
     }
 
     @Test func settingsWithTheirOrigins() throws {
-        let settings = try WorkspaceSettings(Data("""
-            roots: [/data, "/mnt/models"]
-            queues: {night: {max_jobs: 2}}
-            inbox: {settle: 500s, require_end_marker: true, max_bytes: 64KiB}
-            defaults: {train: {epochs: 1}}
-            """.utf8))
+        let settings = try WorkspaceSettings(
+            Data(
+                """
+                roots: [/data, "/mnt/models"]
+                queues: {night: {max_jobs: 2}}
+                inbox: {settle: 500s, require_end_marker: true, max_bytes: 64KiB}
+                defaults: {train: {epochs: 1}}
+                """.utf8))
         #expect(settings.roots == ["/data", "/mnt/models"])
         #expect(settings.queues["night"]?.maxJobs == 2)
         #expect(settings.queues["default"]?.maxJobs == 1)
@@ -73,8 +79,10 @@ import Testing
     @Test(arguments: [
         ("rots: []", [Place("unknown_key", 1, 1)]), ("roots: [data]", [Place("invalid_value", 1, 9)]),
         ("inbox: {setle: 1s}", [Place("unknown_key", 1, 9)]), ("inbox: {settle: 2}", [Place("wrong_type", 1, 17)]),
-        ("inbox: {max_bytes: 2MiB}", [Place("out_of_range", 1, 20)]), ("inbox: {max_bytes: 9}", [Place("wrong_type", 1, 20)]),
-        ("queues: {a b: {}}", [Place("invalid_value", 1, 10)]), ("queues: {a: {max_jobs: 0}}", [Place("out_of_range", 1, 24)]),
+        ("inbox: {max_bytes: 2MiB}", [Place("out_of_range", 1, 20)]),
+        ("inbox: {max_bytes: 9}", [Place("wrong_type", 1, 20)]),
+        ("queues: {a b: {}}", [Place("invalid_value", 1, 10)]),
+        ("queues: {a: {max_jobs: 0}}", [Place("out_of_range", 1, 24)]),
         ("queues: {a: 2}", [Place("wrong_type", 1, 13)]), ("queues: {a: {jobs: 2}}", [Place("unknown_key", 1, 14)]),
         ("tenants: {}", [Place("unsupported", 1, 1)]), ("defaults: {name: x}", [Place("invalid_value", 1, 12)]),
         ("defaults: {adapter: {rank: 0}}", [Place("out_of_range", 1, 28)]),
@@ -88,14 +96,17 @@ import Testing
 
     @Test func aDefaultWithAMissingPathIsReportedAgainstTheSettings() throws {
         let fixture = try WorkspaceFixture.shared.get()
-        let findings = try fixture.findings("name: x\ndata: data/a.jsonl\n", settings: "# c\ndefaults:\n  base: models/none\n")
+        let findings = try fixture.findings(
+            "name: x\ndata: data/a.jsonl\n", settings: "# c\ndefaults:\n  base: models/none\n")
         #expect(findings.map(Place.init) == [Place("path_not_found", nil, nil)])
         #expect(findings[0].message.hasPrefix("lorajobs.yaml, line 3: base: there is no "))
     }
 
-    @Test(arguments: [
-        nil, "# c\nroots: [/a]\nqueues: {}\n", "roots:\n  - /a\n  # b\n  - /c\n", "roots: []\n", "inbox: {}\n", "inbox: {}", "roots:\n- /a\n",
-    ] as [String?])
+    @Test(
+        arguments: [
+            nil, "# c\nroots: [/a]\nqueues: {}\n", "roots:\n  - /a\n  # b\n  - /c\n", "roots: []\n", "inbox: {}\n",
+            "inbox: {}", "roots:\n- /a\n",
+        ] as [String?])
     func rootsAreAdded(_ text: String?) throws {
         let before = try text.map { try WorkspaceSettings(Data($0.utf8)).roots } ?? []
         let data = try WorkspaceSettings.adding(root: "/new folder", to: text.map { Data($0.utf8) })
