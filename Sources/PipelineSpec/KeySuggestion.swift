@@ -72,7 +72,8 @@ enum KeySuggestion {
     /// The word nearest to `key`, when it is near enough to be a slip.
     static func nearest(_ key: String, among words: [String]) -> String? {
         let allowed = max(1, min(3, key.count / 3))
-        let ranked = words.map { (word: $0, distance: distance(key.lowercased(), $0.lowercased())) }
+        let ranked = words.filter { abs($0.count - key.count) <= allowed }
+            .map { (word: $0, distance: distance(key.lowercased(), $0.lowercased())) }
             .filter { $0.distance <= allowed && $0.distance < $0.word.count }
         return ranked.min { ($0.distance, $0.word) < ($1.distance, $1.word) }?.word
     }

@@ -57,9 +57,9 @@ struct ManifestParser {
         } else if ManifestSchema.isSection(path), !entry.key.contains(".") {
             parseSection(entry, path)
         } else {
-            note(
-                .unknownKey, entry, "\(PrintableText.line(path, limit: 80)): unknown key",
-                hint: KeySuggestion.hint(for: entry.key, in: section))
+            // Of a file of nothing but unknown keys only the first findings are ever shown.
+            let hint = findings.count < 100 ? KeySuggestion.hint(for: entry.key, in: section) : nil
+            note(.unknownKey, entry, "\(PrintableText.line(path, limit: 80)): unknown key", hint: hint)
         }
     }
 

@@ -170,7 +170,7 @@ package enum ManifestSchema {
             get: { $0.train.batchSize.map { .integer($0) } ?? .null }, set: { $0.train.batchSize = try $1.int() }),
         ManifestField(
             "train.micro_batch", .orWord("auto", .integer(1...65536)),
-            "Sequences of one forward pass; `auto` fits the memory budget. Results do not depend on it.",
+            "Sequences of one forward pass; `auto` fits the memory budget.",
             get: { $0.train.microBatch.map { .integer($0) } ?? .string("auto") },
             set: { $0.train.microBatch = try number($1) }),
         ManifestField(

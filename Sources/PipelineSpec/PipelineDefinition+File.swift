@@ -61,7 +61,7 @@ private struct PipelineParser {
                 if value != .string(name) {
                     note(
                         .invalidValue, entry.value.mark, entry.value.pointer,
-                        "name: expected \(PrintableText.line(name, limit: 60)), as the file is called, got \(entry.value.description)",
+                        "name: expected \(PrintableText.line(name, limit: 60)), as the file is called",
                         hint: "make both the same")
                 }
             case "stages": parseStages(entry.value)

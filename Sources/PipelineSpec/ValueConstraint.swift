@@ -96,7 +96,7 @@ package indirect enum ValueConstraint: Sendable, Equatable {
         return words.dropLast().joined(separator: ", ") + " or " + last
     }
 
-    /// The same as JSON Schema (draft 2020-12), for editors: everything accepted here is accepted there.
+    /// The same as JSON Schema (draft 2020-12), for editors.
     var jsonSchema: [String: JSONValue] {
         switch self {
         case .string(let maximum): ["type": "string", "maxLength": .integer(maximum)]

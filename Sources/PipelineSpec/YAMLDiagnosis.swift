@@ -27,9 +27,11 @@ struct YAMLDiagnosis {
         case .duplicatedKeysInMapping(let duplicates, let context):
             let first = SourceMark(line: context.mark.line, column: context.mark.column)
             let key = duplicates.first ?? ""
+            // The parser's word for a key that is a list or a mapping.
+            let name = key == "<uncovertable>" ? "a key" : "the key \(PrintableText.quoted(key))"
             finding = Finding(
                 .duplicateKey, at: Self.repetition(of: key, after: first, in: text) ?? first,
-                "the key \(PrintableText.quoted(key)) is written twice",
+                "\(name) is written twice",
                 hint: "the first is in line \(first.line); keep one")
         case .reader(let problem, _, _, _):
             finding = Finding(.syntax, "not YAML: \(problem)")

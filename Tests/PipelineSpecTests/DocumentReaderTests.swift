@@ -65,6 +65,9 @@ import Testing
         Hostile("byte-order mark inside", "name: x\nb\u{FEFF}: 1\n", "control_character", 2, 2),
         Hostile("C1 line break", "name: x\u{85}base: y\n", "control_character", 1, 8),
         Hostile("too deep", String(repeating: "[", count: 40) + String(repeating: "]", count: 40), "too_deep", 1, 33),
+        Hostile(
+            "as deep as the parser goes", String(repeating: "[", count: 990) + String(repeating: "]", count: 990),
+            "too_deep", 1, 33),
         Hostile("far too deep", String(repeating: "[", count: 2000), "too_deep", 1, 1),
         Hostile("too many values", "[" + String(repeating: "1,", count: 10_001) + "1]", "too_many_nodes", 1, 20_000),
         Hostile("huge value", "name: " + String(repeating: "x", count: 70_000), "value_too_long", 1, 7),
