@@ -73,19 +73,23 @@ enum PathProblem: Error {
         switch self {
         case .notFound(let path, let isPattern):
             let parent = FilePaths.nearestExistingParent(of: isPattern ? FilePattern(path).fixedPrefix + "/x" : path)
-            return Finding(.pathNotFound, at: mark, pointer: pointer,
+            return Finding(
+                .pathNotFound, at: mark, pointer: pointer,
                 isPattern ? "\(key): no file matches \(shown(path))" : "\(key): there is no \(shown(path))",
                 hint: isPattern ? "looked in \(parent)" : "\(parent) exists, what follows does not")
         case .outsideRoots(let path, _):
-            return Finding(.pathOutsideRoots, at: mark, pointer: pointer,
+            return Finding(
+                .pathOutsideRoots, at: mark, pointer: pointer,
                 "\(key): \(shown(path)) lies outside the workspace, the Hugging Face cache and the allowed roots",
                 hint: "list its folder under roots: in lorajobs.yaml, or run: lorajobs init --allow-root DIR")
         case .notAFile(let path, let isFolder):
-            return Finding(.notARegularFile, at: mark, pointer: pointer,
+            return Finding(
+                .notARegularFile, at: mark, pointer: pointer,
                 "\(key): \(shown(path)) is \(isFolder ? "a folder" : "no regular file")",
                 hint: isFolder ? "name its files: \(PrintableText.line(path, limit: 120))/*.jsonl" : nil)
         case .tooBroad(let path):
-            return Finding(.invalidValue, at: mark, pointer: pointer,
+            return Finding(
+                .invalidValue, at: mark, pointer: pointer,
                 "\(key): \(shown(path)) looks into too many folders", hint: "start the pattern deeper")
         }
     }

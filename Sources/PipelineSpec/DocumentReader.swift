@@ -55,8 +55,11 @@ package struct DocumentReader: Sendable {
             } else if anchors.contains(key) {
                 aliases += 1
                 if aliases > 8 {
-                    throw InvalidFile([Finding(.anchor, at: first, "anchors and aliases are not accepted",
-                        hint: "write the value out where it is used")])
+                    throw InvalidFile([
+                        Finding(
+                            .anchor, at: first, "anchors and aliases are not accepted",
+                            hint: "write the value out where it is used")
+                    ])
                 }
             }
         }
@@ -95,7 +98,8 @@ package struct DocumentReader: Sendable {
                 for (keyNode, value) in mapping {
                     let entry = try convertEntry(keyNode, value, pointer: pointer, depth: depth)
                     guard seen.insert(entry.key).inserted else {
-                        throw refusal(.duplicateKey, entry.keyMark, entry.value.pointer,
+                        throw refusal(
+                            .duplicateKey, entry.keyMark, entry.value.pointer,
                             "the key \(PrintableText.quoted(entry.key)) is written twice")
                     }
                     entries.append(entry)
@@ -125,7 +129,8 @@ package struct DocumentReader: Sendable {
         private func refuseProperties(of node: Node, at mark: SourceMark, pointer: String) throws {
             let start = text.scalar(at: mark)
             if start == "&" || start == "*" || node.anchor != nil {
-                throw refusal(.anchor, mark, pointer, "anchors and aliases are not accepted",
+                throw refusal(
+                    .anchor, mark, pointer, "anchors and aliases are not accepted",
                     hint: "write the value out where it is used")
             }
             if start == "!" {
@@ -139,7 +144,8 @@ package struct DocumentReader: Sendable {
             }
             let bad = scalar.string.unicodeScalars.first { SourceText.isForbidden($0) }
             if let bad {
-                throw refusal(.controlCharacter, mark, pointer,
+                throw refusal(
+                    .controlCharacter, mark, pointer,
                     "the value holds the control character \(PrintableText.line(String(bad), limit: 12))")
             }
             return Scalar(text: scalar.string, isQuoted: scalar.style != .plain)

@@ -48,7 +48,9 @@ struct FilePattern: Sendable {
         } else if Self.isPattern(String(segment)) {
             let pattern = Array(segment)
             for name in names(in: folder) where segment.hasPrefix(".") || !name.hasPrefix(".") {
-                if Self.match(pattern[...], Array(name)[...]) { expand("\(folder)/\(name)", tail, into: &found, budget: &budget) }
+                if Self.match(pattern[...], Array(name)[...]) {
+                    expand("\(folder)/\(name)", tail, into: &found, budget: &budget)
+                }
             }
         } else if FileManager.default.fileExists(atPath: "\(folder)/\(segment)") {
             expand("\(folder)/\(segment)", tail, into: &found, budget: &budget)

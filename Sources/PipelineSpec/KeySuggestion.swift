@@ -26,7 +26,8 @@ enum KeySuggestion {
         "lr_schedule": ("train.lr_schedule", nil),
         "warmup_steps": ("train.warmup", nil), "warmup_ratio": ("train.warmup", "a share is written 3%"),
         "warmup": ("train.warmup", nil), "max_grad_norm": ("train.clip_norm", nil),
-        "gradient_clipping": ("train.clip_norm", nil), "bf16": ("train.precision", nil), "fp16": ("train.precision", nil),
+        "gradient_clipping": ("train.clip_norm", nil), "bf16": ("train.precision", nil),
+        "fp16": ("train.precision", nil),
         "max_seq_length": ("data.max_length", nil), "max_seq_len": ("data.max_length", nil),
         "sequence_len": ("data.max_length", nil), "cutoff_len": ("data.max_length", nil),
         "block_size": ("data.max_length", nil), "max_length": ("data.max_length", nil),
@@ -60,7 +61,8 @@ enum KeySuggestion {
         if let near = nearest(key, among: siblings) { return "did you mean \(near)?" }
         let elsewhere = ManifestSchema.fields.filter { $0.key == key }
         if elsewhere.count == 1 { return "did you mean \(elsewhere[0].path)?" }
-        let leaves = Dictionary(ManifestSchema.fields.map { ($0.key, $0.path) }, uniquingKeysWith: { first, _ in first })
+        let leaves = Dictionary(
+            ManifestSchema.fields.map { ($0.key, $0.path) }, uniquingKeysWith: { first, _ in first })
         if key.count >= 4, let near = nearest(key, among: leaves.keys.sorted()), let path = leaves[near] {
             return "did you mean \(path)?"
         }
@@ -70,7 +72,8 @@ enum KeySuggestion {
     /// The word nearest to `key`, when it is near enough to be a slip.
     static func nearest(_ key: String, among words: [String]) -> String? {
         let allowed = max(1, min(3, key.count / 3))
-        let ranked = words.map { (word: $0, distance: distance(key.lowercased(), $0.lowercased())) }
+        let ranked = words.filter { abs($0.count - key.count) <= allowed }
+            .map { (word: $0, distance: distance(key.lowercased(), $0.lowercased())) }
             .filter { $0.distance <= allowed && $0.distance < $0.word.count }
         return ranked.min { ($0.distance, $0.word) < ($1.distance, $1.word) }?.word
     }
@@ -100,8 +103,11 @@ extension ManifestSchema {
     static func children(of section: String) -> [String] {
         var seen: [String] = []
         for field in fields {
-            let path = section.isEmpty ? field.path[...] : field.path.hasPrefix(section + ".")
-                ? field.path.dropFirst(section.count + 1) : ""
+            let path =
+                section.isEmpty
+                ? field.path[...]
+                : field.path.hasPrefix(section + ".")
+                    ? field.path.dropFirst(section.count + 1) : ""
             guard let word = path.split(separator: ".").first.map(String.init) else { continue }
             if !seen.contains(word) { seen.append(word) }
         }

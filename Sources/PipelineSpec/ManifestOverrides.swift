@@ -83,8 +83,9 @@ package enum ManifestOverrides {
             entries[index].value = setting(words.dropFirst(), to: value, in: entries[index].value, path: inner)
         } else {
             let empty = SourceNode(content: .mapping([]), mark: start, pointer: "")
-            entries.append(SourceNode.Entry(
-                key: word, keyMark: start, value: setting(words.dropFirst(), to: value, in: empty, path: inner)))
+            entries.append(
+                SourceNode.Entry(
+                    key: word, keyMark: start, value: setting(words.dropFirst(), to: value, in: empty, path: inner)))
         }
         result.content = .mapping(entries)
         return result

@@ -26,7 +26,8 @@ struct ManifestParser {
     /// - Parameters:
     ///   - passing: top-level keys to leave alone, such as `schedule`.
     ///   - excluding: fields that have no place in this file.
-    init(timeZone: TimeZone = .current, passing foreignKeys: Set<String> = [], excluding excludedKeys: Set<String> = []) {
+    init(timeZone: TimeZone = .current, passing foreignKeys: Set<String> = [], excluding excludedKeys: Set<String> = [])
+    {
         values = ValueParser(timeZone: timeZone)
         self.foreignKeys = foreignKeys
         self.excludedKeys = excludedKeys
@@ -37,8 +38,10 @@ struct ManifestParser {
     /// Reads the root of a file.
     mutating func parse(_ root: SourceNode) {
         guard let entries = root.entries else {
-            values.findings.append(Finding(.wrongType, at: root.mark,
-                "a manifest is a mapping of keys, not \(root.description)", hint: "start with: name: my-adapter"))
+            values.findings.append(
+                Finding(
+                    .wrongType, at: root.mark,
+                    "a manifest is a mapping of keys, not \(root.description)", hint: "start with: name: my-adapter"))
             return
         }
         for entry in entries where !foreignKeys.contains(entry.key) { parse(entry, in: "") }
@@ -54,8 +57,9 @@ struct ManifestParser {
         } else if ManifestSchema.isSection(path), !entry.key.contains(".") {
             parseSection(entry, path)
         } else {
-            note(.unknownKey, entry, "\(PrintableText.line(path, limit: 80)): unknown key",
-                hint: KeySuggestion.hint(for: entry.key, in: section))
+            // Of a file of nothing but unknown keys only the first findings are ever shown.
+            let hint = findings.count < 100 ? KeySuggestion.hint(for: entry.key, in: section) : nil
+            note(.unknownKey, entry, "\(PrintableText.line(path, limit: 80)): unknown key", hint: hint)
         }
     }
 
@@ -66,9 +70,11 @@ struct ManifestParser {
             parse(entry.value, as: field)
         } else if !entry.value.isNull {
             let first = ManifestSchema.children(of: path).first ?? ""
-            values.findings.append(Finding(.wrongType, at: entry.value.mark, pointer: entry.value.pointer,
-                "\(path): expected a mapping of keys, got \(entry.value.description)",
-                hint: "write \(path): {\(first): …}"))
+            values.findings.append(
+                Finding(
+                    .wrongType, at: entry.value.mark, pointer: entry.value.pointer,
+                    "\(path): expected a mapping of keys, got \(entry.value.description)",
+                    hint: "write \(path): {\(first): …}"))
         }
     }
 
@@ -77,8 +83,10 @@ struct ManifestParser {
             var value = node.json
             if case .array = accepted, case .string = value { value = .array([value]) }
             if value != accepted {
-                values.findings.append(Finding(.unsupported, at: node.mark, pointer: node.pointer,
-                    "\(field.path) is not built yet", hint: "leave it out, or write \(accepted.text())"))
+                values.findings.append(
+                    Finding(
+                        .unsupported, at: node.mark, pointer: node.pointer,
+                        "\(field.path) is not built yet", hint: "leave it out, or write \(accepted.text())"))
             }
             return
         }
@@ -96,8 +104,10 @@ struct ManifestParser {
             else { continue }
             let isLater = (a.mark.line, a.mark.column) > (b.mark.line, b.mark.column)
             let (node, path, first) = isLater ? (a, field.path, other) : (b, other, field.path)
-            values.findings.append(Finding(.conflict, at: node.mark, pointer: node.pointer,
-                "\(path): \(first) is written too, and only one of the two can hold", hint: "leave one out"))
+            values.findings.append(
+                Finding(
+                    .conflict, at: node.mark, pointer: node.pointer,
+                    "\(path): \(first) is written too, and only one of the two can hold", hint: "leave one out"))
         }
     }
 

@@ -123,8 +123,10 @@ private struct Resolution {
         } else if field.isRequired, !layer.refused.contains(field.path) {
             let parent = root["data"].flatMap { field.path.hasPrefix("data.") && $0.entries != nil ? $0 : nil } ?? root
             let example = ["name": "my-adapter", "base": "models/my-model"][field.path] ?? "data/*.jsonl"
-            findings.append(Finding(.missingKey, at: parent.mark, pointer: field.pointer,
-                "\(field.path) is missing", hint: "write \(field.key): \(example)"))
+            findings.append(
+                Finding(
+                    .missingKey, at: parent.mark, pointer: field.pointer,
+                    "\(field.path) is missing", hint: "write \(field.key): \(example)"))
         } else if !isSettled, field.defaultValue != nil, !isReplacedByWorkspace(other) {
             origins[field.path] = .default
         }
@@ -192,9 +194,11 @@ private struct Resolution {
                 return folder(snapshot, "base", entry.node).map { .string($0) }
             }
             let parent = FilePaths.nearestExistingParent(of: path)
-            note(.pathNotFound, entry.node,
+            note(
+                .pathNotFound, entry.node,
                 "base: there is no folder \(PrintableText.quoted(text)), and no such model in the Hugging Face cache",
-                hint: "\(parent) exists; a model is downloaded with: hf download \(PrintableText.line(text, limit: 60))")
+                hint: "\(parent) exists; a model is downloaded with: hf download \(PrintableText.line(text, limit: 60))"
+            )
             return nil
         }
         return folder(path, "base", entry.node).map { .string($0) }
@@ -205,7 +209,8 @@ private struct Resolution {
             if let url = try resolver.store(reference) {
                 return folder(url.path(percentEncoded: false), "base", node)
             }
-            note(.referenceNotFound, node, "base: the store has no \(PrintableText.quoted(reference, limit: 100))",
+            note(
+                .referenceNotFound, node, "base: the store has no \(PrintableText.quoted(reference, limit: 100))",
                 hint: "lorajobs adapters list shows what it has")
         } catch {
             note(.referenceNotFound, node, "base: \(error)")
@@ -226,7 +231,8 @@ private struct Resolution {
             return nil
         }
         guard FilePaths.isRegularFile(real + "/config.json") else {
-            note(.baseIncomplete, node, "\(key): \(node.description) has no config.json",
+            note(
+                .baseIncomplete, node, "\(key): \(node.description) has no config.json",
                 hint: "a base is a Hugging Face checkpoint folder")
             return nil
         }
@@ -243,7 +249,8 @@ private struct Resolution {
         else { return }
         let names = resolver.settings.queues.keys.sorted()
         let near = KeySuggestion.nearest(name, among: names)
-        note(.unknownQueue, entry.node, "run.queue: there is no queue \(PrintableText.quoted(name))",
+        note(
+            .unknownQueue, entry.node, "run.queue: there is no queue \(PrintableText.quoted(name))",
             hint: near.map { "did you mean \($0)?" } ?? "one of \(names.joined(separator: ", "))")
     }
 
@@ -253,9 +260,13 @@ private struct Resolution {
         let train = Set(files.train)
         for (key, own) in [("data.validation", files.validation), ("data.test", files.test)] {
             guard let shared = own.first(where: train.contains) else { continue }
-            findings.append(Finding(.overlappingSplits, severity: .warning, at: layer.entries[key]?.node.mark,
-                pointer: ManifestSchema.field(key)?.pointer ?? "",
-                "\(key): \(PrintableText.line(resolver.workspace.relativePath(URL(filePath: shared)), limit: 100)) is trained on too"))
+            let name = PrintableText.line(resolver.workspace.relativePath(URL(filePath: shared)), limit: 100)
+            findings.append(
+                Finding(
+                    .overlappingSplits, severity: .warning, at: layer.entries[key]?.node.mark,
+                    pointer: ManifestSchema.field(key)?.pointer ?? "",
+                    "\(key): \(name) is trained on too"
+                ))
         }
     }
 
@@ -266,13 +277,17 @@ private struct Resolution {
         let file = "Pipelines/\(name).yaml"
         do {
             if let pipeline = try resolver.pipeline(name) { return pipeline }
-            findings.append(Finding(.pipelineNotFound, at: node?.mark, pointer: "/pipeline",
-                "pipeline: there is no \(file)", hint: pipelineHint(name)))
+            findings.append(
+                Finding(
+                    .pipelineNotFound, at: node?.mark, pointer: "/pipeline",
+                    "pipeline: there is no \(file)", hint: pipelineHint(name)))
         } catch let error as InvalidFile {
             for finding in error.findings.prefix(3) {
                 let place = finding.line.map { ", line \($0), col \(finding.column ?? 1)" } ?? ""
-                findings.append(Finding(.pipelineInvalid, at: node?.mark, pointer: "/pipeline",
-                    "\(file)\(place): \(finding.message)", hint: finding.hint))
+                findings.append(
+                    Finding(
+                        .pipelineInvalid, at: node?.mark, pointer: "/pipeline",
+                        "\(file)\(place): \(finding.message)", hint: finding.hint))
             }
         } catch {
             findings.append(

@@ -48,10 +48,11 @@ extension ManifestSchema {
                 && field.excludes.map { field.path < $0 } ?? false
         }
         if !pairs.isEmpty {
-            result["allOf"] = .array(pairs.map { field in
-                let other = field.excludes?.split(separator: ".").last.map(String.init) ?? ""
-                return ["not": ["required": [.string(field.key), .string(other)]]]
-            })
+            result["allOf"] = .array(
+                pairs.map { field in
+                    let other = field.excludes?.split(separator: ".").last.map(String.init) ?? ""
+                    return ["not": ["required": [.string(field.key), .string(other)]]]
+                })
         }
         return result
     }

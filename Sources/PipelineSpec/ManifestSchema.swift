@@ -1,4 +1,4 @@
-package import Foundation
+import Foundation
 
 /// Every key a manifest may hold, declared once. See ``ManifestField`` for what reads it.
 package enum ManifestSchema {
@@ -60,11 +60,13 @@ package enum ManifestSchema {
 
     private static let dataFields: [ManifestField] = [
         ManifestField(
-            "data.train", .paths, "Files or patterns (`*`, `?`, `[a-z]`, `**`) to train on; `data: FILES` is short for it.",
+            "data.train", .paths,
+            "Files or patterns (`*`, `?`, `[a-z]`, `**`) to train on; `data: FILES` is short for it.",
             required: true,
             get: { .array($0.data.train.map { .string($0) }) }, set: { $0.data.train = try $1.strings() }),
         ManifestField(
-            "data.validation", .split, "Share of the records, or files, that early stopping and the best checkpoint look at.",
+            "data.validation", .split,
+            "Share of the records, or files, that early stopping and the best checkpoint look at.",
             get: { json($0.data.validation) }, set: { $0.data.validation = try split($1) }),
         ManifestField(
             "data.test", .split, "Share of the records, or files, that only evaluation and the gate look at.",
@@ -75,12 +77,14 @@ package enum ManifestSchema {
                 JobManifest.DataFormat.allCases.map(\.rawValue),
                 planned: ["chat", "classification", "preference", "images"]),
             "What a record is; `auto` looks at the first records.",
-            get: { .string($0.data.format.rawValue) }, set: { $0.data.format = try $1.choice(JobManifest.DataFormat.self) }),
+            get: { .string($0.data.format.rawValue) },
+            set: { $0.data.format = try $1.choice(JobManifest.DataFormat.self) }),
         ManifestField(
             "data.columns", .columns, "Which of the record's own fields holds each part, such as `{prompt: question}`.",
             get: { .object($0.data.columns.mapValues { .string($0) }) }, set: { $0.data.columns = try $1.stringMap() }),
         ManifestField(
-            planned: "data.train_on", .list(of: ["assistant", "user", "system", "tool"]), default: .array([.string("assistant")]),
+            planned: "data.train_on", .list(of: ["assistant", "user", "system", "tool"]),
+            default: .array([.string("assistant")]),
             "Roles of a chat whose tokens are trained."),
         ManifestField(
             "data.max_length", .orWord("auto", .integer(2...1_048_576)),
@@ -153,7 +157,8 @@ package enum ManifestSchema {
             get: { if case .steps(let value) = $0.train.duration { .integer(value) } else { .null } },
             set: { $0.train.duration = .steps(try $1.int()) }),
         ManifestField(
-            "train.batch_tokens", .integer(1...1_000_000_000), "Tokens of one optimizer step.", excludes: "train.batch_size",
+            "train.batch_tokens", .integer(1...1_000_000_000), "Tokens of one optimizer step.",
+            excludes: "train.batch_size",
             get: { $0.train.batchSize == nil ? .integer($0.train.batchTokens) : .null },
             set: { manifest, value in
                 manifest.train.batchTokens = try value.int()
@@ -165,7 +170,7 @@ package enum ManifestSchema {
             get: { $0.train.batchSize.map { .integer($0) } ?? .null }, set: { $0.train.batchSize = try $1.int() }),
         ManifestField(
             "train.micro_batch", .orWord("auto", .integer(1...65536)),
-            "Sequences of one forward pass; `auto` fits the memory budget. Results do not depend on it.",
+            "Sequences of one forward pass; `auto` fits the memory budget.",
             get: { $0.train.microBatch.map { .integer($0) } ?? .string("auto") },
             set: { $0.train.microBatch = try number($1) }),
         ManifestField(
@@ -195,7 +200,8 @@ package enum ManifestSchema {
             "train.weight_decay", .number(0...1), "Decoupled weight decay of AdamW.",
             get: { .number($0.train.weightDecay) }, set: { $0.train.weightDecay = try $1.double() }),
         ManifestField(
-            "train.clip_norm", .number(0...1e9, above: true), "Largest norm of the gradient; what is longer is scaled down.",
+            "train.clip_norm", .number(0...1e9, above: true),
+            "Largest norm of the gradient; what is longer is scaled down.",
             get: { .number($0.train.clipNorm) }, set: { $0.train.clipNorm = try $1.double() }),
         ManifestField(
             "train.precision", .choice(["auto", "fp32"], planned: ["bf16"]),
@@ -219,12 +225,16 @@ package enum ManifestSchema {
             }),
         ManifestField(
             "train.early_stopping",
-            .switchable(off: .null, members: [
-                .init("metric", .choice(["loss"], planned: ["accuracy", "perplexity"]), .string("loss"),
-                    "The number that must improve on the validation split."),
-                .init("patience", .integer(1...10_000), .integer(JobManifest.EarlyStopping().patience),
-                    "How many evaluations without an improvement end the training."),
-            ]),
+            .switchable(
+                off: .null,
+                members: [
+                    .init(
+                        "metric", .choice(["loss"], planned: ["accuracy", "perplexity"]), .string("loss"),
+                        "The number that must improve on the validation split."),
+                    .init(
+                        "patience", .integer(1...10_000), .integer(JobManifest.EarlyStopping().patience),
+                        "How many evaluations without an improvement end the training."),
+                ]),
             "When training ends before its time; `null` never does.",
             get: { manifest in
                 guard let stopping = manifest.train.earlyStopping else { return .null }
@@ -246,10 +256,13 @@ package enum ManifestSchema {
             get: { .array($0.evaluate.metrics.map { .string($0) }) }, set: { $0.evaluate.metrics = try $1.strings() }),
         ManifestField(
             "merge",
-            .switchable(off: .bool(false), members: [
-                .init("dtype", .choice(JobManifest.MergeDType.allCases.map(\.rawValue)),
-                    .string(JobManifest.Merge().dtype.rawValue), "Number format of the merged weights.")
-            ]),
+            .switchable(
+                off: .bool(false),
+                members: [
+                    .init(
+                        "dtype", .choice(JobManifest.MergeDType.allCases.map(\.rawValue)),
+                        .string(JobManifest.Merge().dtype.rawValue), "Number format of the merged weights.")
+                ]),
             "Whether the checkpoint with the adapter merged in is published too.",
             get: { $0.merge.map { .object(["dtype": .string($0.dtype.rawValue)]) } ?? .bool(false) },
             set: { manifest, value in
@@ -270,10 +283,12 @@ package enum ManifestSchema {
             "run.priority", .integer(-100...100), "Higher goes first.",
             get: { .integer($0.run.priority) }, set: { $0.run.priority = try $1.int() }),
         ManifestField(
-            "run.retries", .integer(0...100), "How often a failed stage is tried again; wins over the pipeline's when written.",
+            "run.retries", .integer(0...100),
+            "How often a failed stage is tried again; wins over the pipeline's when written.",
             get: { .integer($0.run.retries) }, set: { $0.run.retries = try $1.int() }),
         ManifestField(
-            "run.timeout", .duration(1...31_536_000), "Longest time of one try at a stage; wins over the pipeline's when written.",
+            "run.timeout", .duration(1...31_536_000),
+            "Longest time of one try at a stage; wins over the pipeline's when written.",
             get: { .string(Quantity.duration($0.run.timeoutSeconds)) },
             set: { $0.run.timeoutSeconds = try $1.seconds() }),
         ManifestField(
@@ -283,7 +298,8 @@ package enum ManifestSchema {
             planned: "run.memory", .orWord("auto", .size), default: .string("auto"),
             "Memory the job may use; `auto` is the estimate."),
         ManifestField(
-            "run.concurrency.key", .string(maximum: 200), "Jobs of one key run one after the other; `tenant/name` is their own.",
+            "run.concurrency.key", .string(maximum: 200),
+            "Jobs of one key run one after the other; `tenant/name` is their own.",
             get: { .string($0.run.concurrencyKey ?? "tenant/name") },
             set: { manifest, value in
                 let key = try value.string()
@@ -331,70 +347,5 @@ package enum ManifestSchema {
     /// A whole number, or `nil` for a word such as `auto`.
     private static func number(_ value: JSONValue) throws -> Int? {
         if case .string = value { nil } else { try value.int() }
-    }
-}
-
-// MARK: - Canonical form
-
-extension ManifestSchema {
-    /// The manifest as the file would write it, every key that is in force. Equal manifests give equal values,
-    /// and the value is itself a manifest that resolves to the same job.
-    ///
-    /// - Parameter keys: fields and sections to keep, such as `data` or `train.seed`; `nil` keeps everything. A
-    ///   key that does not exist is a programmer's error.
-    package static func canonical(_ manifest: JobManifest, keys: [String]? = nil) -> JSONValue {
-        for key in keys ?? [] { precondition(isKnown(key), "\(key) is no key of the manifest") }
-        var root: [String: JSONValue] = [:]
-        for field in fields where field.availability == .built {
-            let isWanted = keys?.contains { field.path == $0 || field.path.hasPrefix($0 + ".") } ?? true
-            let value = field.get(manifest)
-            if !isWanted || (value == .null && field.excludes != nil) { continue }
-            insert(value, at: field.path.split(separator: ".").map(String.init)[...], into: &root)
-        }
-        return .object(root)
-    }
-
-    /// ``canonical(_:keys:)`` as bytes: sorted keys, no white space, one spelling per number.
-    package static func canonicalJSON(of manifest: JobManifest, keys: [String]? = nil) -> Data {
-        canonical(manifest, keys: keys).data()
-    }
-
-    /// The manifest that ``canonical(_:keys:)`` describes. Keys that are missing take their defaults, keys of
-    /// other versions are passed over: a job may be read by another version than wrote it.
-    package static func manifest(from value: JSONValue) throws -> JobManifest {
-        guard case .object = value else { throw SpecError(.key, "a manifest must be a mapping") }
-        var manifest = defaults
-        for field in fields where field.availability == .built {
-            var member: JSONValue? = value
-            for word in field.path.split(separator: ".") { member = member?[String(word)] }
-            guard let member else {
-                if field.isRequired { throw SpecError(.key, "\(field.path) is missing") }
-                continue
-            }
-            do {
-                try field.set(&manifest, member)
-            } catch let error as SpecError {
-                throw SpecError(.key, "\(field.path): \(error.description)")
-            }
-        }
-        return manifest
-    }
-
-    /// The value of a field or a section, as a pipeline's `when:` sees it; `nil` when there is no such key.
-    package static func value(of key: String, in manifest: JobManifest) -> JSONValue? {
-        guard isKnown(key) else { return nil }
-        if let field = field(key) { return field.get(manifest) }
-        var value: JSONValue? = canonical(manifest, keys: [key])
-        for word in key.split(separator: ".") { value = value?[String(word)] }
-        return value ?? .null
-    }
-
-    private static func insert(_ value: JSONValue, at path: ArraySlice<String>, into object: inout [String: JSONValue]) {
-        guard let word = path.first else { return }
-        guard path.count > 1 else { return object[word] = value }
-        var inner: [String: JSONValue] = [:]
-        if case .object(let members) = object[word] { inner = members }
-        insert(value, at: path.dropFirst(), into: &inner)
-        object[word] = .object(inner)
     }
 }

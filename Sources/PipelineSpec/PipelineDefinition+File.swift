@@ -59,15 +59,18 @@ private struct PipelineParser {
             case "name":
                 guard let value = values.parse(entry.value, .name, key: "name") else { continue }
                 if value != .string(name) {
-                    note(.invalidValue, entry.value.mark, entry.value.pointer,
-                        "name: the file is called \(PrintableText.line(name, limit: 60)), not \(entry.value.description)",
+                    note(
+                        .invalidValue, entry.value.mark, entry.value.pointer,
+                        "name: expected \(PrintableText.line(name, limit: 60)), as the file is called",
                         hint: "make both the same")
                 }
             case "stages": parseStages(entry.value)
             default:
                 let near = KeySuggestion.nearest(entry.key, among: ["version", "name", "stages"])
-                note(.unknownKey, entry.keyMark, entry.value.pointer,
-                    "\(PrintableText.line(entry.key, limit: 60)): unknown key", hint: near.map { "did you mean \($0)?" })
+                note(
+                    .unknownKey, entry.keyMark, entry.value.pointer,
+                    "\(PrintableText.line(entry.key, limit: 60)): unknown key", hint: near.map { "did you mean \($0)?" }
+                )
             }
         }
         for key in ["name", "stages"] where root[key] == nil {
@@ -87,7 +90,8 @@ private struct PipelineParser {
         }
         for entry in entries {
             guard entry.key.wholeMatch(of: #/[A-Za-z0-9][A-Za-z0-9_-]{0,63}/#) != nil else {
-                note(.invalidValue, entry.keyMark, entry.value.pointer,
+                note(
+                    .invalidValue, entry.keyMark, entry.value.pointer,
                     "stages: expected a name of letters, digits, _ and -, got \(PrintableText.quoted(entry.key))")
                 continue
             }
@@ -99,7 +103,8 @@ private struct PipelineParser {
     private mutating func parseStage(_ entry: SourceNode.Entry) {
         let path = "stages.\(entry.key)"
         guard let keys = entry.value.entries else {
-            note(.wrongType, entry.value.mark, entry.value.pointer,
+            note(
+                .wrongType, entry.value.mark, entry.value.pointer,
                 "\(path): expected a mapping, got \(entry.value.description)", hint: "write {uses: KIND}")
             return
         }
@@ -126,12 +131,14 @@ private struct PipelineParser {
                 }
             default:
                 let near = KeySuggestion.nearest(inner.key, among: Self.stageKeys)
-                note(.unknownKey, inner.keyMark, node.pointer, "\(PrintableText.line(key, limit: 80)): unknown key",
+                note(
+                    .unknownKey, inner.keyMark, node.pointer, "\(PrintableText.line(key, limit: 80)): unknown key",
                     hint: near.map { "did you mean \($0)?" } ?? "known here: \(Self.stageKeys.joined(separator: ", "))")
             }
         }
         if entry.value["uses"] == nil {
-            note(.missingKey, entry.keyMark, entry.value.pointer + "/uses", "\(path).uses is missing",
+            note(
+                .missingKey, entry.keyMark, entry.value.pointer + "/uses", "\(path).uses is missing",
                 hint: "one of \(kinds.keys.sorted().joined(separator: ", "))")
         }
         stages.append(stage)
@@ -141,7 +148,8 @@ private struct PipelineParser {
         guard case .string(let text)? = values.parse(node, .string(maximum: 64), key: key) else { return nil }
         if kinds[text] == nil {
             let near = KeySuggestion.nearest(text, among: kinds.keys.sorted())
-            note(.unknownStage, node.mark, node.pointer, "\(key): there is no kind of stage \(node.description)",
+            note(
+                .unknownStage, node.mark, node.pointer, "\(key): there is no kind of stage \(node.description)",
                 hint: near.map { "did you mean \($0)?" } ?? "one of \(kinds.keys.sorted().joined(separator: ", "))")
             return nil
         }
@@ -151,7 +159,9 @@ private struct PipelineParser {
     private mutating func condition(_ node: SourceNode, _ key: String) -> String? {
         guard case .string(let text)? = values.parse(node, .string(maximum: 200), key: key) else { return nil }
         guard text.hasPrefix("job.") else {
-            note(.invalidValue, node.mark, node.pointer, "\(key): expected job. and a manifest key, got \(node.description)",
+            note(
+                .invalidValue, node.mark, node.pointer,
+                "\(key): expected job. and a manifest key, got \(node.description)",
                 hint: "write when: job.merge")
             return nil
         }
@@ -159,7 +169,8 @@ private struct PipelineParser {
         guard ManifestSchema.isKnown(path) else {
             let words = path.split(separator: ".").map(String.init)
             let hint = KeySuggestion.hint(for: words.last ?? "", in: words.dropLast().joined(separator: "."))
-            note(.unknownKey, node.mark, node.pointer, "\(key): the manifest has no key \(PrintableText.quoted(path))",
+            note(
+                .unknownKey, node.mark, node.pointer, "\(key): the manifest has no key \(PrintableText.quoted(path))",
                 hint: hint)
             return nil
         }
@@ -171,7 +182,8 @@ private struct PipelineParser {
         for stage in stages {
             for (need, node) in zip(stage.needs, needNodes[stage.name] ?? []) where !names.contains(need) {
                 let near = KeySuggestion.nearest(need, among: names.sorted())
-                note(.unknownStage, node.mark, node.pointer,
+                note(
+                    .unknownStage, node.mark, node.pointer,
                     "stages.\(stage.name).needs: there is no stage \(node.description)",
                     hint: near.map { "did you mean \($0)?" } ?? "one of \(names.sorted().joined(separator: ", "))")
             }
@@ -180,16 +192,21 @@ private struct PipelineParser {
         let pipeline = PipelineDefinition(name: name, stages: stages)
         let ordered = Set(pipeline.topologicalOrder.map(\.name))
         for stage in stages where !ordered.contains(stage.name) {
-            guard let loop = cycle(through: stage.name, among: ordered), let entry = nameMarks[stage.name] else { continue }
-            note(.cycle, entry.keyMark, entry.value.pointer,
-                "stages.\(stage.name) needs itself: \(loop.joined(separator: " -> "))", hint: "break the circle of needs")
+            guard let loop = cycle(through: stage.name, among: ordered), let entry = nameMarks[stage.name] else {
+                continue
+            }
+            note(
+                .cycle, entry.keyMark, entry.value.pointer,
+                "stages.\(stage.name) needs itself: \(loop.joined(separator: " -> "))",
+                hint: "break the circle of needs")
             return
         }
         for stage in stages {
             let present = Set(pipeline.transitiveNeeds(of: stage.name).map(\.uses))
             for kind in kinds[stage.uses]?.requires ?? [] where !present.contains(kind) {
                 guard let entry = nameMarks[stage.name] else { continue }
-                note(.missingRequirement, entry.keyMark, entry.value.pointer,
+                note(
+                    .missingRequirement, entry.keyMark, entry.value.pointer,
                     "stages.\(stage.name): a \(stage.uses) stage needs a \(kind) stage before it",
                     hint: "add a stage with uses: \(kind) to its needs")
             }

@@ -57,20 +57,25 @@ package enum Quantity {
     /// The share in `3%`: 0.03; `nil` when `text` is not a percentage.
     package static func share(_ text: String) -> Double? {
         guard text.hasSuffix("%") else { return nil }
-        return decimal(text.dropLast().trimmingSuffix(" ")).map { $0 / 100 }
+        let digits = text.dropLast().trimmingSuffix(" ")
+        guard digits.allSatisfy({ $0.isASCII && ($0.isNumber || $0 == ".") }) else { return nil }
+        return decimal(digits).map { $0 / 100 }
     }
 
     /// `share` as ``share(_:)`` reads it, in the fewest digits that give the same share back.
     package static func percent(_ share: Double) -> String {
+        let scaled = share * 100
         for digits in 1...17 {
-            let text = String(format: "%.\(digits)g", share * 100)
+            let text = String(format: "%.\(digits)g", scaled)
             if let value = Double(text), value / 100 == share { return JSONValue.text(of: value) + "%" }
         }
-        return JSONValue.text(of: share * 100) + "%"
+        // The product may have been rounded away from the number that was divided.
+        let neighbour = [scaled.nextUp, scaled.nextDown].first { $0 / 100 == share }
+        return JSONValue.text(of: neighbour ?? scaled) + "%"
     }
 
     private static func decimal(_ digits: some StringProtocol) -> Double? {
-        guard let first = digits.first, first != ".", digits.last != "." else { return nil }
+        guard let first = digits.first, first.isASCII, first.isNumber, digits.last != "." else { return nil }
         return Double(digits)
     }
 }

@@ -28,8 +28,10 @@ struct SettingsParser {
             case "inbox": parseInbox(entry.value)
             case "defaults": parseDefaults(entry.value)
             case let key where Self.planned.contains(key):
-                values.findings.append(Finding(.unsupported, at: entry.keyMark, pointer: entry.value.pointer,
-                    "\(key) is not built yet", hint: "leave it out"))
+                values.findings.append(
+                    Finding(
+                        .unsupported, at: entry.keyMark, pointer: entry.value.pointer,
+                        "\(key) is not built yet", hint: "leave it out"))
             default: unknown(entry, "", Self.known)
             }
         }
@@ -43,8 +45,10 @@ struct SettingsParser {
                 case .string(let path) = value
             else { continue }
             guard path.hasPrefix("/") else {
-                values.findings.append(Finding(.invalidValue, at: element.mark, pointer: element.pointer,
-                    "roots: \(PrintableText.quoted(path)) is not an absolute path", hint: "start it with /"))
+                values.findings.append(
+                    Finding(
+                        .invalidValue, at: element.mark, pointer: element.pointer,
+                        "roots: \(PrintableText.quoted(path)) is not an absolute path", hint: "start it with /"))
                 continue
             }
             roots.append(path)
@@ -54,8 +58,10 @@ struct SettingsParser {
     private mutating func parseQueues(_ node: SourceNode) {
         for entry in mapping(node, "queues") {
             guard ValueConstraint.isName(entry.key) else {
-                values.findings.append(Finding(.invalidValue, at: entry.keyMark, pointer: entry.value.pointer,
-                    "queues: expected \(ValueConstraint.name.expectation), got \(PrintableText.quoted(entry.key))"))
+                values.findings.append(
+                    Finding(
+                        .invalidValue, at: entry.keyMark, pointer: entry.value.pointer,
+                        "queues: expected \(ValueConstraint.name.expectation), got \(PrintableText.quoted(entry.key))"))
                 continue
             }
             var queue = WorkspaceSettings.Queue()
@@ -91,8 +97,10 @@ struct SettingsParser {
                     let bytes = Quantity.bytes(text)
                 else { continue }
                 guard (1...1 << 20).contains(bytes) else {
-                    values.findings.append(Finding(.outOfRange, at: entry.value.mark, pointer: entry.value.pointer,
-                        "\(key): expected at most 1MiB, got \(entry.value.description)"))
+                    values.findings.append(
+                        Finding(
+                            .outOfRange, at: entry.value.mark, pointer: entry.value.pointer,
+                            "\(key): expected at most 1MiB, got \(entry.value.description)"))
                     continue
                 }
                 inbox.maxBytes = bytes
@@ -116,15 +124,19 @@ struct SettingsParser {
     private mutating func mapping(_ node: SourceNode, _ key: String) -> [SourceNode.Entry] {
         if node.isNull { return [] }
         if let entries = node.entries { return entries }
-        values.findings.append(Finding(.wrongType, at: node.mark, pointer: node.pointer,
-            "\(key): expected a mapping of keys, got \(node.description)"))
+        values.findings.append(
+            Finding(
+                .wrongType, at: node.mark, pointer: node.pointer,
+                "\(key): expected a mapping of keys, got \(node.description)"))
         return []
     }
 
     private mutating func unknown(_ entry: SourceNode.Entry, _ prefix: String, _ known: [String]) {
         let near = KeySuggestion.nearest(entry.key, among: known)
-        values.findings.append(Finding(.unknownKey, at: entry.keyMark, pointer: entry.value.pointer,
-            "\(prefix)\(PrintableText.line(entry.key, limit: 60)): unknown key",
-            hint: near.map { "did you mean \($0)?" } ?? "known here: \(known.joined(separator: ", "))"))
+        values.findings.append(
+            Finding(
+                .unknownKey, at: entry.keyMark, pointer: entry.value.pointer,
+                "\(prefix)\(PrintableText.line(entry.key, limit: 60)): unknown key",
+                hint: near.map { "did you mean \($0)?" } ?? "known here: \(known.joined(separator: ", "))"))
     }
 }

@@ -66,7 +66,9 @@ package struct SourceNode: Sendable {
         switch content {
         case .scalar(let scalar) where scalar.value == .null: "nothing"
         case .scalar(let scalar):
-            if case .string = scalar.value { PrintableText.quoted(scalar.text) } else {
+            if case .string = scalar.value {
+                PrintableText.quoted(scalar.text)
+            } else {
                 PrintableText.line(scalar.text, limit: 48)
             }
         case .sequence: "a list"

@@ -14,16 +14,22 @@ struct SourceText: Sendable {
         var bytes = data[...]
         if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { bytes = bytes.dropFirst(3) }
         if bytes.starts(with: [0xFE, 0xFF]) || bytes.starts(with: [0xFF, 0xFE]) {
-            throw InvalidFile([Finding(.notUTF8, at: SourceMark(line: 1, column: 1), "the file is UTF-16 text",
-                hint: "save it as UTF-8")])
+            throw InvalidFile([
+                Finding(
+                    .notUTF8, at: SourceMark(line: 1, column: 1), "the file is UTF-16 text",
+                    hint: "save it as UTF-8")
+            ])
         }
         guard let text = String(validating: bytes, as: UTF8.self) else { throw Self.undecodable(bytes) }
         self.init(text)
         if let bad = scalars.firstIndex(where: { Self.isForbidden($0) }) {
             let isBinary = scalars[bad] == "\0"
             let name = PrintableText.line(String(scalars[bad]), limit: 12)
-            throw InvalidFile([Finding(isBinary ? .binary : .controlCharacter, at: mark(at: bad),
-                isBinary ? "the file is binary, not text" : "the file holds the control character \(name)")])
+            throw InvalidFile([
+                Finding(
+                    isBinary ? .binary : .controlCharacter, at: mark(at: bad),
+                    isBinary ? "the file is binary, not text" : "the file holds the control character \(name)")
+            ])
         }
         if scalars.allSatisfy({ $0.properties.isWhitespace }) {
             throw InvalidFile([Finding(.empty, "the file is empty")])

@@ -23,15 +23,16 @@ package struct ValidationReport: Sendable, Equatable {
     package var json: JSONValue {
         var members: [String: JSONValue] = [
             "schema": .integer(1), "valid": .bool(isValid),
-            "findings": .array(findings.map { finding in
-                .object([
-                    "code": .string(finding.code.rawValue), "severity": .string(finding.severity.rawValue),
-                    "line": finding.line.map { .integer($0) } ?? .null,
-                    "column": finding.column.map { .integer($0) } ?? .null,
-                    "pointer": .string(finding.pointer), "message": .string(finding.message),
-                    "hint": finding.hint.map { .string($0) } ?? .null,
-                ])
-            }),
+            "findings": .array(
+                findings.map { finding in
+                    .object([
+                        "code": .string(finding.code.rawValue), "severity": .string(finding.severity.rawValue),
+                        "line": finding.line.map { .integer($0) } ?? .null,
+                        "column": finding.column.map { .integer($0) } ?? .null,
+                        "pointer": .string(finding.pointer), "message": .string(finding.message),
+                        "hint": finding.hint.map { .string($0) } ?? .null,
+                    ])
+                }),
         ]
         if omitted > 0 { members["omitted"] = .integer(omitted) }
         return .object(members)
@@ -107,7 +108,8 @@ private struct SourceWindow {
             count = word.prefix { !" \t:,]}#".unicodeScalars.contains($0) }.count
         }
         let indent = at - start + (start > 0 ? 1 : 0)
-        carets = String(repeating: " ", count: indent)
+        carets =
+            String(repeating: " ", count: indent)
             + String(repeating: "^", count: max(1, min(count, width - (at - start))))
     }
 }

@@ -96,7 +96,7 @@ package indirect enum ValueConstraint: Sendable, Equatable {
         return words.dropLast().joined(separator: ", ") + " or " + last
     }
 
-    /// The same as JSON Schema (draft 2020-12), for editors: everything accepted here is accepted there.
+    /// The same as JSON Schema (draft 2020-12), for editors.
     var jsonSchema: [String: JSONValue] {
         switch self {
         case .string(let maximum): ["type": "string", "maxLength": .integer(maximum)]
@@ -140,12 +140,14 @@ package indirect enum ValueConstraint: Sendable, Equatable {
                 ["type": ["boolean", "null"]],
                 [
                     "type": "object", "additionalProperties": false,
-                    "properties": .object(Dictionary(uniqueKeysWithValues: members.map { member in
-                        var schema = member.constraint.jsonSchema
-                        schema["description"] = .string(member.documentation)
-                        schema["default"] = member.defaultValue
-                        return (member.key, .object(schema))
-                    })),
+                    "properties": .object(
+                        Dictionary(
+                            uniqueKeysWithValues: members.map { member in
+                                var schema = member.constraint.jsonSchema
+                                schema["description"] = .string(member.documentation)
+                                schema["default"] = member.defaultValue
+                                return (member.key, .object(schema))
+                            })),
                 ],
             ])
         case .anything: [:]

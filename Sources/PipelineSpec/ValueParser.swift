@@ -69,8 +69,10 @@ struct ValueParser {
     mutating func refuse(
         _ node: SourceNode, _ code: Finding.Code, _ key: String, _ constraint: ValueConstraint, hint: String? = nil
     ) -> JSONValue? {
-        findings.append(Finding(code, at: node.mark, pointer: node.pointer,
-            "\(key): expected \(constraint.expectation), got \(node.description)", hint: hint))
+        findings.append(
+            Finding(
+                code, at: node.mark, pointer: node.pointer,
+                "\(key): expected \(constraint.expectation), got \(node.description)", hint: hint))
         return nil
     }
 
@@ -142,8 +144,10 @@ struct ValueParser {
     ) -> JSONValue? {
         if words.contains(text) { return .string(text) }
         if planned.contains(text) {
-            findings.append(Finding(.unsupported, at: node.mark, pointer: node.pointer,
-                "\(key): \(text) is not built yet", hint: "use \(constraint.expectation)"))
+            findings.append(
+                Finding(
+                    .unsupported, at: node.mark, pointer: node.pointer,
+                    "\(key): \(text) is not built yet", hint: "use \(constraint.expectation)"))
             return nil
         }
         let near = KeySuggestion.nearest(text, among: words)
@@ -168,14 +172,18 @@ struct ValueParser {
     ) -> JSONValue? {
         guard let text = node.scalar?.text, let seconds = Quantity.seconds(text) else {
             let isBare = node.scalar.map { Double($0.text) != nil } ?? false
-            return refuse(node, .wrongType, key, constraint,
+            return refuse(
+                node, .wrongType, key, constraint,
                 hint: isBare ? "write the unit: \(node.scalar?.text ?? "")s for seconds" : nil)
         }
         guard range.contains(seconds) else {
-            findings.append(Finding(.outOfRange, at: node.mark, pointer: node.pointer, """
-                \(key): expected \(Quantity.duration(range.lowerBound)) to \(Quantity.duration(range.upperBound)), \
-                got \(node.description)
-                """))
+            findings.append(
+                Finding(
+                    .outOfRange, at: node.mark, pointer: node.pointer,
+                    """
+                    \(key): expected \(Quantity.duration(range.lowerBound)) to \(Quantity.duration(range.upperBound)), \
+                    got \(node.description)
+                    """))
             return nil
         }
         return .string(Quantity.duration(seconds))
@@ -214,8 +222,10 @@ struct ValueParser {
     private mutating func base(_ node: SourceNode, _ constraint: ValueConstraint, _ key: String) -> JSONValue? {
         guard let entries = node.entries else { return text(node, constraint, key).map { .string($0) } }
         for entry in entries where entry.key != "config" && entry.key != "init" {
-            findings.append(Finding(.unknownKey, at: entry.keyMark, pointer: entry.value.pointer,
-                "\(key).\(entry.key): unknown key", hint: "base takes {config: DIR, init: random}"))
+            findings.append(
+                Finding(
+                    .unknownKey, at: entry.keyMark, pointer: entry.value.pointer,
+                    "\(key).\(entry.key): unknown key", hint: "base takes {config: DIR, init: random}"))
             return nil
         }
         guard let config = node["config"], let path = text(config, .string(maximum: 4096), "\(key).config") else {
@@ -243,8 +253,11 @@ struct ValueParser {
         // A bare word is a list of one: as a regular expression it could only match a whole module path.
         if text.wholeMatch(of: #/[A-Za-z0-9_]+/#) != nil { return .array([.string(text)]) }
         if !text.contains("(?P"), (try? NSRegularExpression(pattern: text)) == nil {
-            findings.append(Finding(.invalidValue, at: node.mark, pointer: node.pointer,
-                "\(key): \(node.description) is no regular expression", hint: "several names are a list: [q_proj, v_proj]"))
+            findings.append(
+                Finding(
+                    .invalidValue, at: node.mark, pointer: node.pointer,
+                    "\(key): \(node.description) is no regular expression",
+                    hint: "several names are a list: [q_proj, v_proj]"))
             return nil
         }
         return .string(text)
@@ -256,10 +269,12 @@ struct ValueParser {
         for entry in entries {
             guard ValueConstraint.columnNames.contains(entry.key) else {
                 let near = KeySuggestion.nearest(entry.key, among: ValueConstraint.columnNames)
-                findings.append(Finding(.unknownKey, at: entry.keyMark, pointer: entry.value.pointer,
-                    "\(key).\(entry.key): unknown key",
-                    hint: near.map { "did you mean \($0)?" }
-                        ?? "the left side is one of \(ValueConstraint.columnNames.joined(separator: ", "))"))
+                findings.append(
+                    Finding(
+                        .unknownKey, at: entry.keyMark, pointer: entry.value.pointer,
+                        "\(key).\(entry.key): unknown key",
+                        hint: near.map { "did you mean \($0)?" }
+                            ?? "the left side is one of \(ValueConstraint.columnNames.joined(separator: ", "))"))
                 continue
             }
             if let text = text(entry.value, .string(maximum: 200), "\(key).\(entry.key)") {
@@ -269,7 +284,8 @@ struct ValueParser {
         return .object(members)
     }
 
-    private mutating func jobReferences(_ node: SourceNode, _ constraint: ValueConstraint, _ key: String) -> JSONValue? {
+    private mutating func jobReferences(_ node: SourceNode, _ constraint: ValueConstraint, _ key: String) -> JSONValue?
+    {
         guard let texts = strings(node, constraint, key) else { return nil }
         var values: [JSONValue] = []
         for (index, text) in texts.enumerated() {
@@ -298,8 +314,10 @@ struct ValueParser {
         for entry in entries {
             guard let member = members.first(where: { $0.key == entry.key }) else {
                 let near = KeySuggestion.nearest(entry.key, among: members.map(\.key))
-                findings.append(Finding(.unknownKey, at: entry.keyMark, pointer: entry.value.pointer,
-                    "\(key).\(entry.key): unknown key", hint: near.map { "did you mean \($0)?" }))
+                findings.append(
+                    Finding(
+                        .unknownKey, at: entry.keyMark, pointer: entry.value.pointer,
+                        "\(key).\(entry.key): unknown key", hint: near.map { "did you mean \($0)?" }))
                 continue
             }
             if let value = parse(entry.value, member.constraint, key: "\(key).\(entry.key)") {

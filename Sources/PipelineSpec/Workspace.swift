@@ -58,10 +58,11 @@ package struct Workspace: Sendable, Hashable {
     ) throws -> Workspace {
         let named = explicit ?? environment["LORAJOBS_ROOT"].flatMap { $0.isEmpty ? nil : $0 }
         if let named {
-            let url = URL(filePath: named, directoryHint: .isDirectory, relativeTo: folder)
-            let workspace = Workspace(root: url)
+            let path = FilePaths.absolute(named, in: folder)
+            let workspace = Workspace(root: URL(filePath: path, directoryHint: .isDirectory))
             guard workspace.exists else {
-                throw SpecError(.noWorkspace,
+                throw SpecError(
+                    .noWorkspace,
                     "\(named) is no workspace: it has no Jobs/inbox; make one with: lorajobs init \(named)")
             }
             return workspace
@@ -74,7 +75,9 @@ package struct Workspace: Sendable, Hashable {
             if parent.path(percentEncoded: false) == candidate.path(percentEncoded: false) { break }
             candidate = parent
         }
-        throw SpecError(.noWorkspace, """
+        throw SpecError(
+            .noWorkspace,
+            """
             no workspace here: neither this folder nor one above it holds Jobs/inbox; \
             make one with: lorajobs init DIR, or name one with --root or LORAJOBS_ROOT
             """)

@@ -14,10 +14,12 @@ struct YAMLDiagnosis {
         case .composer(let context, let problem, let mark, _):
             let place = SourceMark(line: mark.line, column: mark.column)
             if problem.contains("alias") {
-                finding = Finding(.anchor, at: place, "anchors and aliases are not accepted",
+                finding = Finding(
+                    .anchor, at: place, "anchors and aliases are not accepted",
                     hint: "put a pattern that starts with * in quotation marks")
             } else if context?.text.contains("single document") == true {
-                finding = Finding(.multipleDocuments, at: place, "the file holds more than one document",
+                finding = Finding(
+                    .multipleDocuments, at: place, "the file holds more than one document",
                     hint: "one file is one job; leave out what follows ---")
             } else {
                 finding = Self.syntax(problem, context: context?.text, at: place, in: text)
@@ -25,8 +27,11 @@ struct YAMLDiagnosis {
         case .duplicatedKeysInMapping(let duplicates, let context):
             let first = SourceMark(line: context.mark.line, column: context.mark.column)
             let key = duplicates.first ?? ""
-            finding = Finding(.duplicateKey, at: Self.repetition(of: key, after: first, in: text) ?? first,
-                "the key \(PrintableText.quoted(key)) is written twice",
+            // The parser's word for a key that is a list or a mapping.
+            let name = key == "<uncovertable>" ? "a key" : "the key \(PrintableText.quoted(key))"
+            finding = Finding(
+                .duplicateKey, at: Self.repetition(of: key, after: first, in: text) ?? first,
+                "\(name) is written twice",
                 hint: "the first is in line \(first.line); keep one")
         case .reader(let problem, _, _, _):
             finding = Finding(.syntax, "not YAML: \(problem)")
@@ -45,11 +50,13 @@ struct YAMLDiagnosis {
         if context?.contains("alias") == true {
             // The parser points behind the asterisk.
             let place = SourceMark(line: mark.line, column: max(1, mark.column - 1))
-            return Finding(.syntax, at: place, "not YAML: a value cannot start with an asterisk",
+            return Finding(
+                .syntax, at: place, "not YAML: a value cannot start with an asterisk",
                 hint: "put a pattern that starts with * in quotation marks")
         }
         if text.offset(of: mark) >= text.contentEnd {
-            return Finding(.truncated, at: text.mark(at: text.contentEnd), "the file ends in the middle of something: \(sentence)",
+            return Finding(
+                .truncated, at: text.mark(at: text.contentEnd), "the file ends in the middle of something: \(sentence)",
                 hint: "the file looks truncated; write it under another name and rename it when it is whole")
         }
         return Finding(.syntax, at: mark, "not YAML: \(sentence)", hint: hint(problem, at: mark, in: text))

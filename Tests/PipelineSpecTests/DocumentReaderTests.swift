@@ -1,6 +1,7 @@
 import Foundation
-@testable import PipelineSpec
 import Testing
+
+@testable import PipelineSpec
 
 @Suite struct DocumentReaderTests {
     struct Hostile: Sendable, CustomTestStringConvertible {
@@ -20,15 +21,19 @@ import Testing
         }
     }
 
-    static let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n"
+    static let bomb =
+        "a: &a [x,x,x,x,x,x,x,x,x]\n"
         + (0..<12).map { i in
             let name = String(UnicodeScalar(UInt8(98 + i))), before = String(UnicodeScalar(UInt8(97 + i)))
             return "\(name): &\(name) [" + Array(repeating: "*\(before)", count: 9).joined(separator: ",") + "]"
         }.joined(separator: "\n")
 
     /// Aliases as keys: what the composer would hash for hours.
-    static let keyBomb = "a: &a {x: 1}\n"
-        + (0..<24).map { i in "k\(i): &k\(i) {? *\(i == 0 ? "a" : "k\(i - 1)") : 1, ? [*\(i == 0 ? "a" : "k\(i - 1)")] : 2}" }
+    static let keyBomb =
+        "a: &a {x: 1}\n"
+        + (0..<24).map { i in
+            "k\(i): &k\(i) {? *\(i == 0 ? "a" : "k\(i - 1)") : 1, ? [*\(i == 0 ? "a" : "k\(i - 1)")] : 2}"
+        }
         .joined(separator: "\n")
 
     static let hostile: [Hostile] = [
@@ -60,6 +65,9 @@ import Testing
         Hostile("byte-order mark inside", "name: x\nb\u{FEFF}: 1\n", "control_character", 2, 2),
         Hostile("C1 line break", "name: x\u{85}base: y\n", "control_character", 1, 8),
         Hostile("too deep", String(repeating: "[", count: 40) + String(repeating: "]", count: 40), "too_deep", 1, 33),
+        Hostile(
+            "as deep as the parser goes", String(repeating: "[", count: 990) + String(repeating: "]", count: 990),
+            "too_deep", 1, 33),
         Hostile("far too deep", String(repeating: "[", count: 2000), "too_deep", 1, 1),
         Hostile("too many values", "[" + String(repeating: "1,", count: 10_001) + "1]", "too_many_nodes", 1, 20_000),
         Hostile("huge value", "name: " + String(repeating: "x", count: 70_000), "value_too_long", 1, 7),
@@ -132,7 +140,8 @@ import Testing
         (".5", .number(0.5)), ("5.", .number(5)), ("+3", 3), ("-3", -3), ("010", 10), ("0x1F", 31), ("0o17", 15),
         ("1.10", .number(1.1)), ("12:30:45", "12:30:45"), ("no", "no"), ("Yes", "Yes"), ("on", "on"), ("off", "off"),
         ("y", "y"), ("true", true), ("False", false), ("TRUE", true), ("tRUE", "tRUE"), ("null", .null), ("~", .null),
-        ("1_000", "1_000"), ("1e", "1e"), ("e5", "e5"), (".", "."), ("-", "-"), ("0x", "0x"), ("2026-11-21", "2026-11-21"),
+        ("1_000", "1_000"), ("1e", "1e"), ("e5", "e5"), (".", "."), ("-", "-"), ("0x", "0x"),
+        ("2026-11-21", "2026-11-21"),
         ("\"5\"", "5"), ("'true'", "true"), ("\"\"", ""), (".inf", .number(.infinity)), ("nan", "nan"), ("inf", "inf"),
     ])
     func resolvesScalars(_ text: String, _ value: JSONValue) throws {

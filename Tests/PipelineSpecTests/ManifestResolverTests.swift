@@ -1,6 +1,7 @@
 import Foundation
-@testable import PipelineSpec
 import Testing
+
+@testable import PipelineSpec
 
 @Suite struct ManifestResolverTests {
     let fixture: WorkspaceFixture
@@ -40,7 +41,8 @@ import Testing
     }
 
     @Test func everyKeyIsRead() throws {
-        let job = try fixture.resolve("""
+        let job = try fixture.resolve(
+            """
             version: 1
             name: a.b-c_1
             pipeline: pretrain
@@ -211,12 +213,16 @@ import Testing
         Case(whole: "name: x\ndata: data/a.jsonl", "missing_key", 1, 1),
         Case(whole: "name: x\nbase: models/tiny", "missing_key", 1, 1),
         Case(whole: "name: x\nbase: models/tiny\ndata:\n  test: 5%", "missing_key", 4, 3),
-        Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, test: 0.05}", "wrong_type", 3, 35, hint: "write 5%"),
+        Case(
+            whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, test: 0.05}", "wrong_type", 3, 35,
+            hint: "write 5%"),
         Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, test: 100%}", "out_of_range", 3, 35),
         Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, format: chat}", "unsupported", 3, 37),
         Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, format: csv}", "invalid_value", 3, 37),
         Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, train_on: [user]}", "unsupported", 3, 39),
-        Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, columns: {promt: q}}", "unknown_key", 3, 39, hint: "did you mean prompt?"),
+        Case(
+            whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, columns: {promt: q}}", "unknown_key", 3, 39,
+            hint: "did you mean prompt?"),
         Case(whole: "name: x\nbase: models/tiny\ndata: []", "invalid_value", 3, 7),
         Case(whole: "name: x\nbase: {config: models/tiny}\ndata: data/a.jsonl", "invalid_value", 2, 7),
         Case(whole: "name: x\nbase: {init: random}\ndata: data/a.jsonl", "missing_key", 2, 7),
@@ -231,7 +237,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ("lora_r: 8", "adapter.rank"), ("r: 8", "adapter.rank"), ("lora_rank: 8", "adapter.rank"), ("rank: 8", "adapter.rank"),
+        ("lora_r: 8", "adapter.rank"), ("r: 8", "adapter.rank"), ("lora_rank: 8", "adapter.rank"),
+        ("rank: 8", "adapter.rank"),
         ("lora_alpha: 8", "adapter.alpha"), ("alpha: 8", "adapter.alpha"), ("scale: 8", "adapter.alpha"),
         ("lora_dropout: 0", "adapter.dropout"), ("dropout: 0", "adapter.dropout"),
         ("target_modules: [q]", "adapter.targets"), ("lora_target_modules: [q]", "adapter.targets"),
@@ -243,7 +250,8 @@ import Testing
         ("num_epochs: 1", "train.epochs"), ("epochs: 1", "train.epochs"), ("iters: 1", "train.steps"),
         ("max_steps: 1", "train.steps"), ("learning_rate: 1", "train.learning_rate"), ("lr: 1", "train.learning_rate"),
         ("lr_scheduler_type: x", "train.lr_schedule"), ("lr_scheduler: x", "train.lr_schedule"),
-        ("lr_schedule: x", "train.lr_schedule"), ("warmup_steps: 1", "train.warmup"), ("warmup_ratio: 1", "train.warmup"),
+        ("lr_schedule: x", "train.lr_schedule"), ("warmup_steps: 1", "train.warmup"),
+        ("warmup_ratio: 1", "train.warmup"),
         ("max_seq_length: 1", "data.max_length"), ("sequence_len: 1", "data.max_length"),
         ("cutoff_len: 1", "data.max_length"), ("block_size: 1", "data.max_length"),
         ("val_set_size: 1", "data.validation"), ("val_size: 1", "data.validation"),
@@ -257,7 +265,8 @@ import Testing
         ("adapter:\n  lora_alpha: 8", "adapter.alpha"), ("train:\n  num_epochs: 8", "train.epochs"),
         ("train:\n  lr: 8", "train.learning_rate"),
         ("train:\n  learning_rte: 8", "learning_rate"), ("adaptor: {}", "adapter"), ("adapter:\n  rnak: 8", "rank"),
-        ("piplein: x", "pipeline"), ("run:\n  concurency: {}", "concurrency"), ("learning_raet: 1", "train.learning_rate"),
+        ("piplein: x", "pipeline"), ("run:\n  concurency: {}", "concurrency"),
+        ("learning_raet: 1", "train.learning_rate"),
     ])
     func suggestsOurNames(_ written: String, _ ours: String) throws {
         let findings = try fixture.findings(WorkspaceFixture.manifest(written))
@@ -278,7 +287,8 @@ import Testing
     }
 
     @Test func allFindingsComeInOnePassInLineOrder() throws {
-        let findings = try fixture.findings("""
+        let findings = try fixture.findings(
+            """
             base: models/nowhere
             adapter: {rank: 0}
             name: bad name
@@ -287,19 +297,24 @@ import Testing
             data: data/*.txt
             pipeline: nightly
             """)
-        #expect(findings.map(Place.init) == [
-            Place("path_not_found", 1, 7), Place("out_of_range", 2, 17), Place("invalid_value", 3, 7),
-            Place("unknown_key", 4, 1), Place("wrong_type", 5, 24), Place("conflict", 5, 45),
-            Place("path_not_found", 6, 7), Place("pipeline_not_found", 7, 11),
-        ])
-        #expect(findings.map(\.pointer) == [
-            "/base", "/adapter/rank", "/name", "/lora_r", "/train/learning_rate", "/train/epochs", "/data", "/pipeline",
-        ])
+        #expect(
+            findings.map(Place.init) == [
+                Place("path_not_found", 1, 7), Place("out_of_range", 2, 17), Place("invalid_value", 3, 7),
+                Place("unknown_key", 4, 1), Place("wrong_type", 5, 24), Place("conflict", 5, 45),
+                Place("path_not_found", 6, 7), Place("pipeline_not_found", 7, 11),
+            ])
+        #expect(
+            findings.map(\.pointer) == [
+                "/base", "/adapter/rank", "/name", "/lora_r", "/train/learning_rate", "/train/epochs", "/data",
+                "/pipeline",
+            ])
     }
 
     @Test func hostileValuesDoNotReachTheMessages() throws {
         let long = String(repeating: "x", count: 5000)
-        for finding in try fixture.findings(WorkspaceFixture.manifest("adapter: {rank: \"\(long)\\n\\t\"}\n\"k\\ty\": 1\n\(long.prefix(500)): 1\n")) {
+        for finding in try fixture.findings(
+            WorkspaceFixture.manifest("adapter: {rank: \"\(long)\\n\\t\"}\n\"k\\ty\": 1\n\(long.prefix(500)): 1\n"))
+        {
             #expect(finding.message.count <= 200)
             #expect(finding.pointer.count <= 200)
             #expect(!finding.message.unicodeScalars.contains { $0.value < 0x20 || $0.value == 0x7F })
@@ -326,7 +341,9 @@ import Testing
 
     @Test func retriesAndTimeoutsWinWhenWritten() throws {
         let fixture = try WorkspaceFixture()
-        try fixture.write("ws/Pipelines/own.yaml", """
+        try fixture.write(
+            "ws/Pipelines/own.yaml",
+            """
             version: 1
             name: own
             stages:
@@ -341,7 +358,8 @@ import Testing
         #expect(silent.retries(of: tokenize) == 2)
         #expect(silent.origins["stages.train.retries"] == .pipeline)
         #expect(silent.origins["stages.tokenize.retries"] == .default)
-        let workspace = try fixture.resolve(WorkspaceFixture.manifest("pipeline: own\n"), settings: "defaults: {run: {retries: 9}}\n")
+        let workspace = try fixture.resolve(
+            WorkspaceFixture.manifest("pipeline: own\n"), settings: "defaults: {run: {retries: 9}}\n")
         #expect(workspace.retries(of: train) == 4)
         #expect(workspace.retries(of: tokenize) == 9)
         let written = try fixture.resolve(WorkspaceFixture.manifest("pipeline: own\nrun: {retries: 0, timeout: 1m}\n"))
@@ -362,18 +380,24 @@ import Testing
         try fixture.write("ws/Pipelines/own.yaml", "name: own\nstages:\n  a: {uses: nothing}\n")
         let findings = try fixture.findings(WorkspaceFixture.manifest("pipeline: own\n"))
         #expect(findings.map(Place.init) == [Place("pipeline_invalid", 4, 11)])
-        #expect(findings[0].message.hasPrefix("Pipelines/own.yaml, line 3, col 13: stages.a.uses: there is no kind of stage"))
+        #expect(
+            findings[0].message.hasPrefix(
+                "Pipelines/own.yaml, line 3, col 13: stages.a.uses: there is no kind of stage"))
     }
 
     @Test func canonicalBytesAreStable() throws {
         let a = try fixture.resolve(WorkspaceFixture.manifest("train: {learning_rate: 2e-4}\nadapter: {rank: 8}\n"))
-        let b = try fixture.resolve("adapter: {rank: 8.0}\ndata: [data/*.jsonl]\ntrain: {learning_rate: 0.0002}\nbase: ./models/../models/tiny\nname: support-tone\n")
+        let b = try fixture.resolve(
+            "adapter: {rank: 8.0}\ndata: [data/*.jsonl]\ntrain: {learning_rate: 0.0002}\n"
+                + "base: ./models/../models/tiny\nname: support-tone\n"
+        )
         #expect(ManifestSchema.canonicalJSON(of: a.manifest) == ManifestSchema.canonicalJSON(of: b.manifest))
         let part = ManifestSchema.canonicalJSON(of: a.manifest, keys: ["adapter", "train.seed", "merge"])
-        #expect(String(decoding: part, as: UTF8.self) == """
-            {"adapter":{"alpha":16,"dropout":0,"method":"lora","rank":8,"rslora":false,"targets":"all-linear"},\
-            "merge":false,"train":{"seed":42}}
-            """)
+        #expect(
+            String(decoding: part, as: UTF8.self) == """
+                {"adapter":{"alpha":16,"dropout":0,"method":"lora","rank":8,"rslora":false,"targets":"all-linear"},\
+                "merge":false,"train":{"seed":42}}
+                """)
     }
 
     @Test func manifestsOfOtherVersionsAreRead() throws {
@@ -386,7 +410,8 @@ import Testing
         }
         #expect(throws: SpecError.self) {
             try JSONDecoder().decode(
-                JobManifest.self, from: Data(#"{"name":"x","base":"/b","data":{"train":["/d"]},"merge":{"dtype":3}}"#.utf8))
+                JobManifest.self,
+                from: Data(#"{"name":"x","base":"/b","data":{"train":["/d"]},"merge":{"dtype":3}}"#.utf8))
         }
     }
 }

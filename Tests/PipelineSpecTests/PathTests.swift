@@ -1,19 +1,23 @@
 import Foundation
-@testable import PipelineSpec
 import TestSupport
 import Testing
+
+@testable import PipelineSpec
 
 @Suite struct PathTests {
     let fixture: WorkspaceFixture
 
     init() throws { fixture = try WorkspaceFixture() }
 
-    private func places(base: String = "models/tiny", data: String = "data/a.jsonl", settings: String = "") throws -> [Place] {
+    private func places(base: String = "models/tiny", data: String = "data/a.jsonl", settings: String = "") throws
+        -> [Place]
+    {
         try fixture.findings("name: x\nbase: \(base)\ndata: \(data)\n", settings: settings).map(Place.init)
     }
 
     @Test func pathsMustExist() throws {
-        let findings = try fixture.findings("name: x\nbase: models/other\ndata: [data/a.jsonl, data/deep/none/x.jsonl]\n")
+        let findings = try fixture.findings(
+            "name: x\nbase: models/other\ndata: [data/a.jsonl, data/deep/none/x.jsonl]\n")
         #expect(findings.map(Place.init) == [Place("path_not_found", 2, 7), Place("path_not_found", 3, 22)])
         #expect(findings[0].hint?.hasPrefix(fixture.root + "models exists") == true)
         #expect(findings[1].hint == "\(fixture.root)data/deep exists, what follows does not")
@@ -114,7 +118,8 @@ import Testing
     @Test func patternsExpandSortedAndOnce() throws {
         try fixture.write("ws/data/.hidden.jsonl", "{}")
         try fixture.write("ws/data/[odd].jsonl", "{}")
-        let job = try fixture.resolve("""
+        let job = try fixture.resolve(
+            """
             name: x
             base: models/tiny
             data: ["data/**/*.jsonl", data/b.jsonl, "data/[odd].jsonl"]
@@ -124,14 +129,17 @@ import Testing
         #expect(names == ["data/[odd].jsonl", "data/a.jsonl", "data/b.jsonl", "data/deep/er/c.jsonl"])
         #expect(files.bySplit.keys.sorted() == ["train"])
         try FileManager.default.removeItem(atPath: fixture.root + "data/b.jsonl")
-        let error = #expect(throws: InvalidFile.self) { try DataFiles(of: job.manifest, roots: fixture.resolver().roots) }
+        let error = #expect(throws: InvalidFile.self) {
+            try DataFiles(of: job.manifest, roots: fixture.resolver().roots)
+        }
         #expect(error?.findings.map(\.code) == [.pathNotFound])
     }
 
     @Test(arguments: [
         ("*", "", true), ("*", "abc", true), ("a*c", "abbc", true), ("a*c", "abcd", false), ("?", "", false),
         ("?b", "ab", true), ("[a-c]x", "bx", true), ("[!a-c]x", "bx", false), ("[^a]x", "bx", true), ("[]]", "]", true),
-        ("[", "[", true), ("[a", "[a", true), ("a**b", "ab", true), ("*a*b*", "xxaxxbxx", true), ("*.jsonl", "jsonl", false),
+        ("[", "[", true), ("[a", "[a", true), ("a**b", "ab", true), ("*a*b*", "xxaxxbxx", true),
+        ("*.jsonl", "jsonl", false),
         ("[a-]", "-", true), ("é?", "éx", true),
     ])
     func segmentsMatch(_ pattern: String, _ name: String, _ expected: Bool) {

@@ -1,7 +1,8 @@
 import Foundation
-@testable import PipelineSpec
 import TestSupport
 import Testing
+
+@testable import PipelineSpec
 
 @Suite struct PipelineDefinitionTests {
     private func parse(_ stages: String, head: String = "version: 1\nname: p\nstages:\n") throws -> PipelineDefinition {
@@ -18,7 +19,8 @@ import Testing
     }
 
     @Test func readsEveryKey() throws {
-        let pipeline = try parse("""
+        let pipeline = try parse(
+            """
               package: {uses: package, needs: [t, m]}
               m: {uses: merge, needs: [t], when: job.merge}
               t: {uses: train, needs: tok, retries: 3, timeout: 90m}
@@ -40,7 +42,8 @@ import Testing
         #expect(stage.runs(for: manifest))
         let cases: [(String, Bool)] = [
             ("merge", false), ("train.early_stopping", true), ("run.hold", false), ("data.packing", true),
-            ("adapter.dropout", false), ("run.after", false), ("adapter", true), ("run.idempotency_key", false), ("gate", false),
+            ("adapter.dropout", false), ("run.after", false), ("adapter", true), ("run.idempotency_key", false),
+            ("gate", false),
         ]
         for (key, expected) in cases {
             stage.when = key
@@ -51,26 +54,27 @@ import Testing
         #expect(stage.runs(for: manifest))
     }
 
-    @Test(arguments: [
-        ("  a: {uses: trian}", "unknown_stage", 4, 13, "did you mean train?"),
-        ("  a: {uses: tokenize, needs: [b]}", "unknown_stage", 4, 31, "one of a"),
-        ("  a: {uses: tokenize, when: merge}", "invalid_value", 4, 29, "write when: job.merge"),
-        ("  a: {uses: tokenize, when: job.mereg}", "unknown_key", 4, 29, "did you mean merge?"),
-        ("  a: {uses: tokenize, when: job.lora_r}", "unknown_key", 4, 29, "did you mean adapter.rank?"),
-        ("  a: {uses: tokenize, nedes: []}", "unknown_key", 4, 23, "did you mean needs?"),
-        ("  a: {uses: tokenize, retries: -1}", "out_of_range", 4, 32, nil),
-        ("  a: {uses: tokenize, timeout: 6}", "wrong_type", 4, 32, "write the unit: 6s for seconds"),
-        ("  a: {}", "missing_key", 4, 3, "one of evaluate, merge, package, tokenize, train"),
-        ("  a: tokenize", "wrong_type", 4, 6, "write {uses: KIND}"),
-        ("  \"a b\": {uses: tokenize}", "invalid_value", 4, 3, nil),
-        ("  []", "wrong_type", 4, 3, nil),
-        ("  a: {uses: train}", "missing_requirement", 4, 3, "add a stage with uses: tokenize to its needs"),
-        ("  a: {uses: tokenize, needs: [a]}", "cycle", 4, 3, "break the circle of needs"),
-        (
-            "  t: {uses: tokenize}\n  a: {uses: tokenize, needs: [c]}\n  b: {uses: tokenize, needs: [a]}\n"
-                + "  c: {uses: tokenize, needs: [b]}", "cycle", 5, 3, "break the circle of needs"
-        ),
-    ] as [(String, String, Int, Int, String?)])
+    @Test(
+        arguments: [
+            ("  a: {uses: trian}", "unknown_stage", 4, 13, "did you mean train?"),
+            ("  a: {uses: tokenize, needs: [b]}", "unknown_stage", 4, 31, "one of a"),
+            ("  a: {uses: tokenize, when: merge}", "invalid_value", 4, 29, "write when: job.merge"),
+            ("  a: {uses: tokenize, when: job.mereg}", "unknown_key", 4, 29, "did you mean merge?"),
+            ("  a: {uses: tokenize, when: job.lora_r}", "unknown_key", 4, 29, "did you mean adapter.rank?"),
+            ("  a: {uses: tokenize, nedes: []}", "unknown_key", 4, 23, "did you mean needs?"),
+            ("  a: {uses: tokenize, retries: -1}", "out_of_range", 4, 32, nil),
+            ("  a: {uses: tokenize, timeout: 6}", "wrong_type", 4, 32, "write the unit: 6s for seconds"),
+            ("  a: {}", "missing_key", 4, 3, "one of evaluate, merge, package, tokenize, train"),
+            ("  a: tokenize", "wrong_type", 4, 6, "write {uses: KIND}"),
+            ("  \"a b\": {uses: tokenize}", "invalid_value", 4, 3, nil),
+            ("  []", "wrong_type", 4, 3, nil),
+            ("  a: {uses: train}", "missing_requirement", 4, 3, "add a stage with uses: tokenize to its needs"),
+            ("  a: {uses: tokenize, needs: [a]}", "cycle", 4, 3, "break the circle of needs"),
+            (
+                "  t: {uses: tokenize}\n  a: {uses: tokenize, needs: [c]}\n  b: {uses: tokenize, needs: [a]}\n"
+                    + "  c: {uses: tokenize, needs: [b]}", "cycle", 5, 3, "break the circle of needs"
+            ),
+        ] as [(String, String, Int, Int, String?)])
     func refuses(_ stages: String, _ code: String, _ line: Int, _ column: Int, _ hint: String?) throws {
         let error = try #require(throws: InvalidFile.self) { try parse(stages) }
         #expect(error.findings.map(Place.init) == [Place(code, line, column)], "\(error)")

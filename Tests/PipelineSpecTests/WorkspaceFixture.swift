@@ -12,14 +12,16 @@ final class WorkspaceFixture: Sendable {
 
     static let kinds: [String: StageDescriptor] = {
         let all = [
-            StageDescriptor(kind: "tokenize", version: 1, manifestKeys: ["data"], inputs: [.data, .tokenizer], requires: []),
+            StageDescriptor(
+                kind: "tokenize", version: 1, manifestKeys: ["data"], inputs: [.data, .tokenizer], requires: []),
             StageDescriptor(
                 kind: "train", version: 1, manifestKeys: ["adapter", "train"], inputs: [.base], requires: ["tokenize"]),
             StageDescriptor(
                 kind: "evaluate", version: 1, manifestKeys: ["evaluate"], inputs: [.base], requires: ["train"]),
             StageDescriptor(kind: "merge", version: 1, manifestKeys: ["merge"], inputs: [.base], requires: ["train"]),
             StageDescriptor(
-                kind: "package", version: 1, manifestKeys: ["name"], inputs: [], requires: ["train"], isCacheable: false),
+                kind: "package", version: 1, manifestKeys: ["name"], inputs: [], requires: ["train"], isCacheable: false
+            ),
         ]
         return Dictionary(uniqueKeysWithValues: all.map { ($0.kind, $0) })
     }()

@@ -1,0 +1,121 @@
+import Foundation
+import TestSupport
+import Testing
+
+@testable import PipelineSpec
+
+@Suite struct WorkspaceTests {
+    @Test func createLaysDownTheFoldersOnce() throws {
+        let folder = try TemporaryFolder()
+        let workspace = Workspace(root: folder.url.appending(path: "new"))
+        #expect(!workspace.exists)
+        let made = try workspace.create()
+        #expect(
+            made == [
+                "Jobs/inbox/", "Jobs/claimed/", "Jobs/accepted/", "Jobs/rejected/", "Jobs/schedules/", "Jobs/runs/",
+                "Pipelines/", "Artifacts/", "Pipelines/finetune.yaml", "Pipelines/pretrain.yaml",
+            ])
+        #expect(workspace.exists)
+        let mode = try FileManager.default.attributesOfItem(atPath: workspace.claimed.path)[.posixPermissions] as? Int
+        #expect(mode == 0o700)
+        try Data("mine".utf8).write(to: workspace.pipeline("finetune"))
+        #expect(try workspace.create() == [])
+        #expect(try String(contentsOf: workspace.pipeline("finetune"), encoding: .utf8) == "mine")
+    }
+
+    @Test func places() throws {
+        let workspace = Workspace(root: URL(filePath: "/nowhere/ws"))
+        #expect(workspace.database.path == "/nowhere/ws/Jobs/lorajobs.sqlite")
+        #expect(workspace.daemonLock.path == "/nowhere/ws/Jobs/.daemon.lock")
+        #expect(workspace.settings.path == "/nowhere/ws/lorajobs.yaml")
+        let run = workspace.run(job: "J", stage: "train", attempt: 2)
+        #expect(run.url.path == "/nowhere/ws/Jobs/runs/J/train.2")
+        #expect(run.result.path == "/nowhere/ws/Jobs/runs/J/train.2/result.json")
+        #expect(workspace.relativePath(workspace.artifacts) == "Artifacts")
+        #expect(workspace.relativePath(URL(filePath: "/etc/passwd")) == "/etc/passwd")
+    }
+
+    @Test func discovery() throws {
+        let folder = try TemporaryFolder()
+        let workspace = Workspace(root: folder.url.appending(path: "ws"))
+        try workspace.create()
+        let deep = workspace.root.appending(path: "data/deep", directoryHint: .isDirectory)
+        try FileManager.default.createDirectory(at: deep, withIntermediateDirectories: true)
+        #expect(try Workspace.locate(environment: [:], from: deep) == workspace)
+        #expect(try Workspace.locate(environment: [:], from: workspace.root) == workspace)
+        #expect(
+            try Workspace.locate(environment: ["LORAJOBS_ROOT": workspace.root.path], from: folder.url) == workspace)
+        #expect(
+            try Workspace.locate(explicit: "ws", environment: ["LORAJOBS_ROOT": "/x"], from: folder.url) == workspace)
+        #expect(throws: SpecError.self) { try Workspace.locate(environment: [:], from: folder.url) }
+        #expect(throws: SpecError.self) { try Workspace.locate(explicit: "none", environment: [:], from: folder.url) }
+        // An explicit name never falls back to what lies around.
+        #expect(throws: SpecError.self) { try Workspace.locate(environment: ["LORAJOBS_ROOT": "/x"], from: deep) }
+    }
+
+    @Test func settingsWithTheirOrigins() throws {
+        let settings = try WorkspaceSettings(
+            Data(
+                """
+                roots: [/data, "/mnt/models"]
+                queues: {night: {max_jobs: 2}}
+                inbox: {settle: 500s, require_end_marker: true, max_bytes: 64KiB}
+                defaults: {train: {epochs: 1}}
+                """.utf8))
+        #expect(settings.roots == ["/data", "/mnt/models"])
+        #expect(settings.queues["night"]?.maxJobs == 2)
+        #expect(settings.queues["default"]?.maxJobs == 1)
+        #expect(settings.inbox.settleSeconds == 500)
+        #expect(settings.inbox.maxBytes == 65_536)
+        let all = Dictionary(uniqueKeysWithValues: settings.all.map { ($0.key, $0) })
+        #expect(all["inbox.max_bytes"] == .init(key: "inbox.max_bytes", value: "64KiB", origin: .workspace))
+        #expect(all["queues.night.max_jobs"]?.origin == .workspace)
+        #expect(all["queues.default.max_jobs"]?.origin == .default)
+        #expect(all["defaults.train.epochs"] == .init(key: "defaults.train.epochs", value: 1, origin: .workspace))
+        #expect(all["defaults.adapter.rank"] == .init(key: "defaults.adapter.rank", value: 8, origin: .default))
+        #expect(try WorkspaceSettings(Data("# nothing yet\n".utf8)).all == WorkspaceSettings().all)
+    }
+
+    @Test(arguments: [
+        ("rots: []", [Place("unknown_key", 1, 1)]), ("roots: [data]", [Place("invalid_value", 1, 9)]),
+        ("inbox: {setle: 1s}", [Place("unknown_key", 1, 9)]), ("inbox: {settle: 2}", [Place("wrong_type", 1, 17)]),
+        ("inbox: {max_bytes: 2MiB}", [Place("out_of_range", 1, 20)]),
+        ("inbox: {max_bytes: 9}", [Place("wrong_type", 1, 20)]),
+        ("queues: {a b: {}}", [Place("invalid_value", 1, 10)]),
+        ("queues: {a: {max_jobs: 0}}", [Place("out_of_range", 1, 24)]),
+        ("queues: {a: 2}", [Place("wrong_type", 1, 13)]), ("queues: {a: {jobs: 2}}", [Place("unknown_key", 1, 14)]),
+        ("tenants: {}", [Place("unsupported", 1, 1)]), ("defaults: {name: x}", [Place("invalid_value", 1, 12)]),
+        ("defaults: {adapter: {rank: 0}}", [Place("out_of_range", 1, 28)]),
+        ("defaults: {lora_r: 8}", [Place("unknown_key", 1, 12)]), ("[]", [Place("wrong_type", 1, 1)]),
+        ("roots: &a []", [Place("anchor", 1, 8)]),
+    ])
+    func settingsAreStrict(_ text: String, _ places: [Place]) throws {
+        let error = try #require(throws: InvalidFile.self) { try WorkspaceSettings(Data(text.utf8)) }
+        #expect(error.findings.map(Place.init) == places)
+    }
+
+    @Test func aDefaultWithAMissingPathIsReportedAgainstTheSettings() throws {
+        let fixture = try WorkspaceFixture.shared.get()
+        let findings = try fixture.findings(
+            "name: x\ndata: data/a.jsonl\n", settings: "# c\ndefaults:\n  base: models/none\n")
+        #expect(findings.map(Place.init) == [Place("path_not_found", nil, nil)])
+        #expect(findings[0].message.hasPrefix("lorajobs.yaml, line 3: base: there is no "))
+    }
+
+    @Test(
+        arguments: [
+            nil, "# c\nroots: [/a]\nqueues: {}\n", "roots:\n  - /a\n  # b\n  - /c\n", "roots: []\n", "inbox: {}\n",
+            "inbox: {}", "roots:\n- /a\n",
+        ] as [String?])
+    func rootsAreAdded(_ text: String?) throws {
+        let before = try text.map { try WorkspaceSettings(Data($0.utf8)).roots } ?? []
+        let data = try WorkspaceSettings.adding(root: "/new folder", to: text.map { Data($0.utf8) })
+        #expect(try WorkspaceSettings(data).roots.sorted() == (before + ["/new folder"]).sorted())
+        #expect(try WorkspaceSettings.adding(root: "/new folder", to: data) == data)
+        if text?.contains("# c") == true { #expect(String(decoding: data, as: UTF8.self).contains("# c")) }
+    }
+
+    @Test func addingARootLeavesBrokenSettingsAlone() {
+        #expect(throws: InvalidFile.self) { try WorkspaceSettings.adding(root: "/x", to: Data("rots: 1\n".utf8)) }
+    }
+}
