@@ -60,6 +60,15 @@ let package = Package(
         .testTarget(
             name: "ArtifactsTests", dependencies: ["Artifacts", "PipelineSpec", "TestSupport"], swiftSettings: strict),
         .testTarget(
+            name: "AdaptersTests", dependencies: ["Adapters", "Models", "Layers", "TensorCore", "TestSupport"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "TrainingTests", dependencies: ["Training", "Models", "Layers", "TensorCore", "TestSupport"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "StagesTests", dependencies: ["Stages", "Artifacts", "PipelineSpec", "TensorCore", "TestSupport"],
+            swiftSettings: strict),
+        .testTarget(
             name: "ModelsTests", dependencies: ["Models", "Layers", "TensorCore", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "TestSupport"], swiftSettings: strict),
     ]

@@ -1,0 +1,76 @@
+import Artifacts
+import Foundation
+import PipelineSpec
+import TestSupport
+import Testing
+
+@testable import Stages
+
+@Suite struct RecordTests {
+    private func records(
+        _ text: String, named name: String, format: JobManifest.DataFormat = .auto, columns: [String: String] = [:],
+        passageBytes: Int = 40
+    ) throws -> [Result<TextRecord, BadRecord>] {
+        let folder = try TemporaryFolder()
+        let file = folder.url.appending(path: name)
+        try Data(text.utf8).write(to: file)
+        let pinned = try Digest.pin(paths: [file.path])[0]
+        var data = JobManifest.Data()
+        data.format = format
+        data.columns = columns
+        var found: [Result<TextRecord, BadRecord>] = []
+        try RecordFormats.format(for: pinned, data).forEachRecord(
+            in: pinned, columns: columns, passageBytes: passageBytes) { found.append($0) }
+        return found
+    }
+
+    @Test func completionsAreLearnedAndPromptsAreNot() throws {
+        let found = try records(
+            "{\"question\": \"Wer bist du? ä\", \"completion\": \" Ich.\"}\r\n\n", named: "a.jsonl",
+            columns: ["prompt": "question"])
+        #expect(try found.map { try $0.get() } == [
+            TextRecord(text: "Wer bist du? ä Ich.", trainedFrom: 14, isRunning: false)
+        ])
+    }
+
+    @Test(arguments: [
+        ("{\"prompt\": \"a\", \"completion\": 3}", "completion\" is not a string"),
+        ("{\"prompt\": \"a\", \"completion\": \"\"}", "completion is empty"),
+        ("{\"prompt\": \"a\"}", "\"completion\" is missing"),
+        ("[1]", "not a JSON object"),
+        ("{\"prompt\": ", "not valid JSON"),
+    ])
+    func brokenRecordsNameTheirLine(line: String, reason: String) throws {
+        let found = try records("{\"prompt\": \"a\", \"completion\": \"b\"}\n\(line)\n", named: "a.jsonl")
+        guard case .failure(let bad) = try #require(found.last) else { return #expect(Bool(false), "\(line) was accepted") }
+        #expect(bad.line == 2 && bad.reason.contains(reason))
+    }
+
+    @Test func passagesAreWholeParagraphsAndStayWhenTheFileGrows() throws {
+        let paragraphs = (0..<12).map { "Paragraph \($0) of some length.\nSecond line.\n\n" }
+        let short = try records(paragraphs.prefix(6).joined(), named: "a.txt").map { try $0.get().text }
+        let long = try records(paragraphs.joined(), named: "a.txt").map { try $0.get().text }
+        #expect(long.joined() == paragraphs.joined())
+        #expect(short.count > 2 && Array(long.prefix(short.count - 1)) == Array(short.dropLast()))
+    }
+
+    @Test func anUnknownFirstRecordSaysWhatIsReadable() throws {
+        #expect(throws: StageError.self) { try records("{\"messages\": []}\n", named: "a.jsonl") }
+    }
+
+    @Test func splitsFollowTheContentAndNoneIsEmpty() {
+        let data = JobManifest.Data()
+        let hashes = (0..<2000).map { SplitAssignment.hash("record \($0)") }
+        let assignment = SplitAssignment(data, hashes: hashes)
+        let counts = Dictionary(grouping: hashes) { assignment.split(of: $0) }.mapValues(\.count)
+        for split in [SplitName.test, .validation] { #expect((60...140).contains(counts[split] ?? 0)) }
+        let fewer = SplitAssignment(data, hashes: Array(hashes.prefix(1500)))
+        #expect(hashes.prefix(1500).allSatisfy { fewer.split(of: $0) == assignment.split(of: $0) })
+
+        let three = Array(hashes.prefix(3))
+        let tiny = SplitAssignment(data, hashes: three)
+        #expect(Set(three.map { tiny.split(of: $0) }) == [.train, .validation, .test])
+        let one = SplitAssignment(data, hashes: [hashes[0]])
+        #expect(one.split(of: hashes[0]) == .train)
+    }
+}

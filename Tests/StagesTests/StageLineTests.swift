@@ -1,0 +1,164 @@
+import Artifacts
+import Foundation
+import PipelineSpec
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import Stages
+
+/// Runs stages one after another as their starter would, without a queue.
+final class StageLine {
+    let folder: TemporaryFolder
+    var manifest: JobManifest
+    private var outputs: [String: String] = [:]
+    private var attempts: [String: Int] = [:]
+
+    init(_ manifest: JobManifest) throws {
+        folder = try TemporaryFolder()
+        self.manifest = manifest
+    }
+
+    /// Starts a new attempt at a stage and returns its result and folder.
+    @discardableResult
+    func run(_ kind: String, resumeFrom: URL? = nil) throws -> (result: StageResult, directory: RunDirectory) {
+        let attempt = attempts[kind, default: 0] + 1
+        attempts[kind] = attempt
+        let directory = RunDirectory(folder.url.appending(path: "\(kind).\(attempt)"))
+        try FileManager.default.createDirectory(at: directory.url, withIntermediateDirectories: true)
+        let base = try FileManager.default.contentsOfDirectory(atPath: manifest.base.path).sorted()
+            .map { "\(manifest.base.path)/\($0)" }.filter { !$0.hasSuffix("original") }
+        var data = ["train": try Digest.pin(paths: manifest.data.train)]
+        if case .files(let files) = manifest.data.test { data["test"] = try Digest.pin(paths: files) }
+        if case .files(let files) = manifest.data.validation { data["validation"] = try Digest.pin(paths: files) }
+        try directory.write(StageRequest(
+            job: "01TEST", name: manifest.name, stage: kind, uses: kind, attempt: attempt,
+            attemptID: "01TEST-\(kind)-\(attempt)", workspace: folder.url.path, manifest: manifest, inputs: outputs,
+            data: data, base: try Digest.pin(paths: base), inputDigests: [:], cacheKey: "sha256:0",
+            manifestDigest: "sha256:0", resumeFrom: resumeFrom?.path, threads: 2))
+        let code = StageProcess.run(directory)
+        let result = try #require(try directory.readResult())
+        #expect(result.exitCode == code)
+        if code == 0 { outputs[kind] = directory.out.path }
+        return (result, directory)
+    }
+}
+
+@Suite(.serialized) struct StageLineTests {
+    @Test func aRealBaseIsAdaptedMergedAndPackaged() throws {
+        guard let base = try TestData.folder("models/stories260K"),
+            let text = try TestData.folder("datasets/tinyshakespeare")
+        else { return }
+        var manifest = JobManifest(name: "shakespeare", base: .folder(base.path))
+        manifest.data.train = [text.appending(path: "valid.txt").path]
+        manifest.data.maxLength = 128
+        manifest.train.duration = .steps(30)
+        manifest.train.batchTokens = 1024
+        manifest.train.learningRate = 5e-3
+        manifest.adapter.dropout = 0.1
+        manifest.merge = JobManifest.Merge()
+        let line = try StageLine(manifest)
+
+        let tokenized = try line.run("tokenize")
+        #expect(tokenized.result.failure == nil)
+        #expect((tokenized.result.metrics["train_tokens"] ?? 0) > 40_000)
+        #expect((tokenized.result.metrics["test_tokens"] ?? 0) > 500)
+        #expect(try line.run("train").result.failure == nil)
+        let evaluated = try line.run("evaluate").result
+        let before = try #require(evaluated.metrics["base_perplexity"]), after = try #require(evaluated.metrics["perplexity"])
+        #expect(after < 0.7 * before, "\(before) to \(after)")
+        let merged = try line.run("merge").result
+        #expect(merged.failure == nil)
+        #expect((merged.metrics["merge_difference"] ?? 1) < 1e-3)
+
+        let packaged = try line.run("package")
+        #expect(packaged.result.publications.map(\.collection) == ["adapters", "models"])
+        let card = try String(contentsOf: packaged.directory.out.appending(path: "adapter/README.md"), encoding: .utf8)
+        #expect(card.contains(String(format: "%.3f", after)) && card.contains(String(format: "%.3f", before)))
+
+        // What was packaged is what was measured.
+        let loaded = try LoadedModel(base: base, adapter: packaged.directory.out.appending(path: "adapter"))
+        let whole = try LoadedModel(base: packaged.directory.out.appending(path: "model"))
+        let prompt: [[Int32]] = [[1, 403, 407, 261, 378, 432]]
+        #expect(loaded.logits(prompt).largestDifference(from: whole.logits(prompt)) < 1e-3)
+        #expect(try TextGeneration(loaded, prompt: "ROMEO:", maxTokens: 12).ids.count == 12)
+    }
+
+    @Test func trainingFromNothingMakesACheckpoint() throws {
+        let folder = try TemporaryFolder()
+        let config = folder.url.appending(path: "base")
+        try FileManager.default.createDirectory(at: config, withIntermediateDirectories: true)
+        guard let tokenizer = try TestData.folder("models/gpt2-shakespeare-trained-here"),
+            let text = try TestData.folder("datasets/tinyshakespeare")
+        else { return }
+        for name in ["tokenizer.json", "tokenizer_config.json"] {
+            try FileManager.default.copyItem(at: tokenizer.appending(path: name), to: config.appending(path: name))
+        }
+        try Data(#"{"model_type":"gpt2","n_embd":32,"n_layer":2,"n_head":2,"n_positions":64,"vocab_size":512}"#.utf8)
+            .write(to: config.appending(path: "config.json"))
+        var manifest = JobManifest(name: "tiny", base: .random(config: config.path))
+        manifest.adapter.method = .full
+        manifest.data.train = [text.appending(path: "valid.txt").path]
+        manifest.train.duration = .steps(60)
+        manifest.train.batchTokens = 1024
+        manifest.train.learningRate = 1e-2
+        let line = try StageLine(manifest)
+        try line.run("tokenize")
+        #expect(try line.run("train").result.failure == nil)
+        let evaluated = try line.run("evaluate").result
+        let perplexity = try #require(evaluated.metrics["perplexity"])
+        #expect(perplexity < 250, "512 equally likely tokens would be 512; got \(perplexity)")
+        #expect(evaluated.metrics["base_perplexity"] == nil)
+        let packaged = try line.run("package")
+        #expect(packaged.result.publications.map(\.collection) == ["models"])
+        #expect(try LoadedModel(base: packaged.directory.out.appending(path: "model")).tokenizer != nil)
+    }
+
+    @Test func badDataNamesFileAndLine() throws {
+        let folder = try TemporaryFolder()
+        guard let base = try TestData.folder("models/stories260K") else { return }
+        let file = folder.url.appending(path: "data.jsonl")
+        try Data("{\"text\": \"a\"}\n{\"text\": \"b\"}\n{\"text\": 3}\n".utf8).write(to: file)
+        var manifest = JobManifest(name: "bad", base: .folder(base.path))
+        manifest.data.train = [file.path]
+        let result = try StageLine(manifest).run("tokenize").result
+        #expect(result.exitCode == WorkerExit.invalidInput.rawValue)
+        #expect(result.failure?.code == "bad_record" && result.failure?.message.contains("data.jsonl:3") == true)
+        manifest.data.maxBadRecords = 1
+        #expect(try StageLine(manifest).run("tokenize").result.failure == nil)
+    }
+
+    @Test func changedInputsAreNoticed() throws {
+        let folder = try TemporaryFolder()
+        guard let base = try TestData.folder("models/stories260K") else { return }
+        let file = folder.url.appending(path: "data.jsonl")
+        try Data("{\"text\": \"one story\"}\n{\"text\": \"another\"}\n".utf8).write(to: file)
+        let pinned = try Digest.pin(paths: [file.path])[0]
+        let handle = try FileHandle(forWritingTo: file)
+        try handle.seekToEnd()
+        try handle.write(contentsOf: Data("{\"text\": \"appended later\"}\n".utf8))
+        var lines = 0
+        try LineReader(file: pinned).forEachLine { _, _ in lines += 1 }
+        #expect(lines == 2, "what is appended belongs to the next run")
+        try handle.seek(toOffset: 10)
+        try handle.write(contentsOf: Data("X".utf8))
+        #expect(throws: StageError.self) { try LineReader(file: pinned).forEachLine { _, _ in } }
+        withExtendedLifetime(base) {}
+    }
+
+    @Test func aForeignTokenizerIsRefused() throws {
+        guard let base = try TestData.folder("models/stories260K"),
+            let other = try TestData.folder("models/gpt2-nano-sort"), let text = try TestData.folder("datasets/tinyshakespeare")
+        else { return }
+        let folder = try TemporaryFolder()
+        for name in ["config.json", "model.safetensors"] {
+            try FileManager.default.copyItem(at: other.appending(path: name), to: folder.url.appending(path: name))
+        }
+        try FileManager.default.copyItem(
+            at: base.appending(path: "tokenizer.json"), to: folder.url.appending(path: "tokenizer.json"))
+        var manifest = JobManifest(name: "bad", base: .folder(folder.url.path))
+        manifest.data.train = [text.appending(path: "valid.txt").path]
+        let failure = try StageLine(manifest).run("tokenize").result.failure
+        #expect(failure?.code == "vocabulary_mismatch")
+    }
+}
