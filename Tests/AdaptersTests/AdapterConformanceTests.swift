@@ -131,7 +131,9 @@ import Testing
     }
 
     @Test(arguments: variants) func seedDecidesTheStart(variant: Variant) throws {
-        func start(_ seed: UInt64) throws -> [[UInt32]] { bits(try variant.attach(to: variant.load(), seed: seed).parameters) }
+        func start(_ seed: UInt64) throws -> [[UInt32]] {
+            bits(try variant.attach(to: variant.load(), seed: seed).parameters)
+        }
         #expect(try start(1) == start(1))
         #expect(try start(1) != start(2))
     }
@@ -143,6 +145,8 @@ import Testing
         #expect(error?.code == .alreadyAttached)
         #expect(throws: AdapterError.self) { try FullTraining(model) }
         adapter.detach()
-        _ = try variant.attach(to: model)
+        let second = try variant.attach(to: model)
+        adapter.detach()
+        #expect(second.modules.allSatisfy { $0.projection.adaptation === $0.adaptation }, "another's adapter stays")
     }
 }

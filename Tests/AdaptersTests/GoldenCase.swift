@@ -13,7 +13,8 @@ struct GoldenInput {
     let isToken: [Bool]
     let batch: TokenBatch
 
-    /// Reads `in.input_ids`, `in.attention_mask` and, if there, `in.labels`, which transformers shifts by one by itself.
+    /// Reads `in.input_ids`, `in.attention_mask` and, if there, `in.labels`, which transformers shifts by one by
+    /// itself.
     init(_ file: SafetensorsFile) throws {
         let shape = try file.entry("in.input_ids").shape
         let ids = try Self.integers(file, "in.input_ids")
@@ -53,10 +54,13 @@ func logits(_ model: any LanguageModel, _ batch: TokenBatch) -> [Float] {
 func largestDifference(_ a: [Float], _ b: [Float]) -> Float {
     #expect(a.count == b.count)
     // A NaN must not hide behind a comparison that is false.
-    return zip(a, b).reduce(0) { let d = abs($1.0 - $1.1); return d <= $0 ? $0 : d }
+    return zip(a, b).reduce(0) {
+        let d = abs($1.0 - $1.1); return d <= $0 ? $0 : d
+    }
 }
 
-/// AdamW as PyTorch has it (Loshchilov and Hutter 2019): decay on the weight, both moments corrected, eps outside the root.
+/// AdamW as PyTorch has it (Loshchilov and Hutter 2019): decay on the weight, both moments corrected, eps outside the
+/// root.
 final class ReferenceAdamW {
     private let parameters: [Parameter]
     private let learningRate: Float, decay: Float
@@ -82,7 +86,8 @@ final class ReferenceAdamW {
                 squares[index][i] = b2 * squares[index][i] + (1 - b2) * g * g
                 let value = parameter.tensor.pointer + i
                 value.pointee *= 1 - learningRate * decay
-                value.pointee -= learningRate * (moments[index][i] / c1) / ((squares[index][i] / c2).squareRoot() + 1e-8)
+                value.pointee -=
+                    learningRate * (moments[index][i] / c1) / ((squares[index][i] / c2).squareRoot() + 1e-8)
             }
             parameter.zeroGradient()
         }

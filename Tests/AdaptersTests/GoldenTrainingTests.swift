@@ -7,7 +7,8 @@ import Testing
 
 @testable import Adapters
 
-/// Whole models with LoRA against what transformers and PEFT computed: output, loss, gradients, and five steps of AdamW.
+/// Whole models with LoRA against what transformers and PEFT computed: output, loss, gradients, and five steps of
+/// AdamW.
 @Suite struct GoldenTrainingTests {
     struct Settings: Decodable {
         struct Adapter: Decodable { let r: Int, alpha: Double, targets: [String] }

@@ -60,7 +60,8 @@ import Testing
         let first = try method.adaptations(for: [projection], random: RandomStream(seed: 1))[0].parameters
         #expect(first[0].tensor.shape == [16, 400] && first[1].tensor.shape == [8, 16])
         let a = first[0].tensor.values, bound = Float(1) / 20
-        #expect(a.allSatisfy { abs($0) <= bound } && a.contains { $0 > 0.9 * bound } && a.contains { $0 < -0.9 * bound })
+        #expect(
+            a.allSatisfy { abs($0) <= bound } && a.contains { $0 > 0.9 * bound } && a.contains { $0 < -0.9 * bound })
         // The variance of a uniform distribution of this width.
         let variance = a.reduce(0) { $0 + $1 * $1 } / Float(a.count)
         #expect(abs(variance / (bound * bound / 3) - 1) < 0.05)
@@ -92,9 +93,10 @@ import Testing
                 rankPattern: ModulePatternMap([("layers\\.0\\.self_attn\\.q_proj", 4), ("q_proj", 16)]),
                 alphaPattern: ModulePatternMap([("v_proj", 10), (".*\\.q_proj", 20)]))
             let adapter = try AttachedAdapter(method, targets: .list(["q_proj", "v_proj"]), to: model, seed: 1)
-            let found = Dictionary(uniqueKeysWithValues: adapter.modules.compactMap { module in
-                (module.adaptation as? LoRAAdaptation).map { (module.projection.path, $0) }
-            })
+            let found = Dictionary(
+                uniqueKeysWithValues: adapter.modules.compactMap { module in
+                    (module.adaptation as? LoRAAdaptation).map { (module.projection.path, $0) }
+                })
             let q0 = try #require(found["model.layers.0.self_attn.q_proj"])
             let q1 = try #require(found["model.layers.1.self_attn.q_proj"])
             let v0 = try #require(found["model.layers.0.self_attn.v_proj"])

@@ -40,6 +40,7 @@ import Testing
             #expect(try Array(written.bytes(of: name)) == Array(original.bytes(of: name)), "\(name)")
         }
 
+        adapter.isEnabled = true
         adapter.mergeIntoBase()
         #expect(largestDifference(logits(model, input.batch), try input.rows(of: "out.merged", in: file)) < 1e-5)
     }
@@ -68,7 +69,8 @@ import Testing
         let error = #expect(throws: AdapterError.self) {
             try PEFTFolder.read(folder.appending(path: "adapter"), attachingTo: model)
         }
-        #expect(error?.code == .unsupported && error?.description.contains(word) == true, "\(String(describing: error))")
+        #expect(
+            error?.code == .unsupported && error?.description.contains(word) == true, "\(String(describing: error))")
         #expect(model.projections.allSatisfy { $0.adaptation == nil })
     }
 
