@@ -81,6 +81,11 @@ import Testing
         #expect(run(dropped, training) != run(plain, evaluation))
         #expect(run(dropped, training) == run(dropped, training), "the stream decides the mask")
         #expect(run(dropped, training) != run(dropped, ForwardContext(dropout: RandomStream(seed: 7))))
+        // Each map draws from a stream of its own name, so that no two share a mask.
+        let masked = x.dropout(0.5, stream: RandomStream(seed: 6).substream("h.0.map"))
+        let delta = masked.linear(dropped.a.tensor).linear(dropped.b.tensor, scale: 2)
+        #expect(
+            largestDifference(run(dropped, training), Tensor.sum(projection.base(x), delta.detached()).values) < 1e-5)
         dropped.b.assign(Tensor(zeros: dropped.b.tensor.shape))
         #expect(run(dropped, training) == projection.base(x).values, "the base sees the whole input")
     }
