@@ -248,7 +248,41 @@ import Testing
                 """#)
     }
 
-    /// The reader used for the check after writing is the strict one, so a spoilt file is noticed.
+    /// A method that says something else of itself than it is.
+    private struct Misleading: AdapterMethod {
+        static let name = "misleading"
+        static let peftType = "LORA"
+        var inner: LoRA
+        var peftFields: [String: JSONValue]
+
+        init(_ inner: LoRA, _ change: (inout [String: JSONValue]) -> Void) {
+            self.inner = inner
+            peftFields = inner.peftFields
+            change(&peftFields)
+        }
+
+        init(_ options: AdapterOptions) throws { self.init(try LoRA(options)) { _ in } }
+        init(peft fields: inout PEFTFields) throws { self.init(try LoRA(peft: &fields)) { _ in } }
+
+        func adaptations(for projections: [Projection], random: RandomStream) throws -> [any Adaptation] {
+            try inner.adaptations(for: projections, random: random)
+        }
+    }
+
+    @Test func whatDoesNotReadBackIsNotAccepted() throws {
+        for (code, method) in [
+            (AdapterError.Code.shape, Misleading(try LoRA(rank: 3)) { $0["r"] = .number(2) }),
+            (.verification, Misleading(try LoRA(rank: 3)) { $0["use_rslora"] = nil }),
+        ] {
+            let adapter = try AttachedAdapter(method, targets: TargetModules(.allLinear), to: model, seed: 1)
+            let error = #expect(throws: AdapterError.self) {
+                try PEFTFolder.write(adapter, to: folder.url, baseModelNameOrPath: nil)
+            }
+            #expect(error?.code == code)
+            adapter.detach()
+        }
+    }
+
     @Test func writingInAPlaceThatCannotBeWrittenFails() throws {
         let adapter = try PEFTFolder.read(folder.url, attachingTo: model)
         let file = folder.url.appending(path: "file")
