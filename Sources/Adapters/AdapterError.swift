@@ -1,6 +1,6 @@
 /// Why an adapter could not be attached, read or written.
 package struct AdapterError: Error, CustomStringConvertible {
-    /// What kind of mistake it is. More kinds may come.
+    /// What kind of mistake it is; more kinds may come.
     package struct Code: Sendable, Hashable, CustomStringConvertible {
         package let description: String
 

@@ -3,8 +3,8 @@ package import TensorCore
 
 /// A way to adapt a model, with its settings: all that the rest of the program needs to know of it.
 ///
-/// To add one: a file with a type that conforms, its ``Adaptation``, and a line in ``AdapterRegistry``. Attaching, merging,
-/// the strict reading and writing of folders, and the conformance tests follow from what is below.
+/// To add one: a file with a type that conforms, its ``Adaptation``, and a line in ``AdapterRegistry``. Attaching,
+/// merging, the strict reading and writing of folders, and the conformance tests follow from what is below.
 package protocol AdapterMethod: Sendable {
     /// The name in a manifest, such as `lora`.
     static var name: String { get }
@@ -36,7 +36,9 @@ extension AdapterMethod {
     package func storedParameters(of adaptations: [any Adaptation]) -> [Parameter] { adaptations.flatMap(\.parameters) }
 }
 
-/// What a person can ask of a method in a manifest. A method refuses what it has no use for.
+/// What a person can ask of a method in a manifest.
+///
+/// A method refuses what it has no use for.
 package struct AdapterOptions: Sendable, Equatable {
     package var rank: Int
     package var alpha: Double

@@ -2,7 +2,7 @@
 package enum AdapterRegistry {
     /// One line a method.
     package static let methods: [any AdapterMethod.Type] = [
-        LoRA.self,
+        LoRA.self
     ]
 
     /// The method a manifest names.

@@ -49,22 +49,28 @@ package final class AttachedAdapter {
         install()
     }
 
-    /// Whether the model computes with the adapter. Without it, it is exactly the base.
+    /// Whether the model computes with the adapter; without it, it is exactly the base.
     package var isEnabled = true {
         didSet { install() }
     }
 
     private func install() {
-        for module in modules { module.projection.adaptation = isEnabled ? module.adaptation : nil }
+        for module in modules {
+            let projection = module.projection
+            let isMine = projection.adaptation === module.adaptation
+            precondition(!isEnabled || isMine || projection.adaptation == nil, "\(projection.path) has another adapter")
+            // Another adapter may have come after this one was detached.
+            if isEnabled || isMine { projection.adaptation = isEnabled ? module.adaptation : nil }
+        }
     }
 
-    /// Takes the adapter off the model, which then is the base and may take another. The adapter keeps its values.
+    /// Takes the adapter off the model, which then is the base and may take another; the adapter keeps its values.
     package func detach() { isEnabled = false }
 
     /// The values of one of the model's parameters with the adapter in it, `W + ΔW`; others as they are.
     ///
-    /// A new tensor, the base is not touched. For a merged checkpoint, ask for one parameter after another: no more than one
-    /// merged matrix is then in memory.
+    /// A new tensor, the base is not touched. For a merged checkpoint, ask for one parameter after another: no more
+    /// than one merged matrix is then in memory.
     package func mergedValues(of parameter: Parameter) -> Tensor {
         guard let module = moduleByWeight[ObjectIdentifier(parameter)] else { return parameter.tensor.detached() }
         return Autograd.withoutGradients {
@@ -77,13 +83,17 @@ package final class AttachedAdapter {
 
     /// Every weight the adapter changes, merged, by parameter name; the base is not touched.
     package func mergedWeights() -> [String: Tensor] {
-        Dictionary(uniqueKeysWithValues: modules.map { module in
-            (module.projection.weight.name, mergedValues(of: module.projection.weight))
-        })
+        Dictionary(
+            uniqueKeysWithValues: modules.map { module in
+                (module.projection.weight.name, mergedValues(of: module.projection.weight))
+            })
     }
 
     /// Adds the adapter to the base's weights for good and detaches it.
+    ///
+    /// - Precondition: it is enabled, so that it cannot be added twice.
     package func mergeIntoBase() {
+        precondition(isEnabled, "mergeIntoBase: the adapter is detached or disabled")
         for module in modules { module.projection.weight.assign(mergedValues(of: module.projection.weight)) }
         detach()
     }

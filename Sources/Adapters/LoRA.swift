@@ -1,12 +1,12 @@
-import Foundation
 package import Layers
 package import TensorCore
 
-/// Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685), as PEFT computes it.
+/// Low-rank adaptation (Hu and others 2021, arXiv 2106.09685), as PEFT computes it.
 ///
-/// `y = W x + b + s · B A drop(x)` with `A [r, in]`, `B [out, r]` and `s = alpha / r`, or `alpha / √r` for rank-stabilised
-/// LoRA (Kalajdzievski 2023, arXiv 2312.03732). At the start `A ~ U(−1/√in, 1/√in)` and `B = 0`, so the map is the base's.
-/// Dropout acts on the adapter's input alone. A merge adds `s · B A` to the weight, transposed where it lies `[in, out]`.
+/// `y = W x + b + s · B A drop(x)` with `A [r, in]`, `B [out, r]` and `s = alpha / r`, or `alpha / √r` for
+/// rank-stabilised LoRA (Kalajdzievski 2023, arXiv 2312.03732). At the start `A ~ U(−1/√in, 1/√in)` and `B = 0`, so the
+/// map is the base's. Dropout acts on the adapter's input alone. A merge adds `s · B A` to the weight, transposed where
+/// it lies `[in, out]`.
 package struct LoRA: AdapterMethod {
     package static let name = "lora"
     package static let peftType = "LORA"
@@ -33,7 +33,8 @@ package struct LoRA: AdapterMethod {
             throw AdapterError(.configuration, "the alpha of an adapter must be a number, not \(alpha)")
         }
         guard dropout >= 0, dropout < 1 else {
-            throw AdapterError(.configuration, "the dropout of an adapter must be at least 0 and below 1, not \(dropout)")
+            throw AdapterError(
+                .configuration, "the dropout of an adapter must be at least 0 and below 1, not \(dropout)")
         }
         self.rank = rank
         self.alpha = alpha
@@ -50,7 +51,9 @@ package struct LoRA: AdapterMethod {
 
     // MARK: PEFT
 
-    /// Initialisations that leave the base as it is, so that the stored tensors are the whole difference. The others
+    /// Initialisations that leave the base as it is, so that the stored tensors are the whole difference.
+    ///
+    /// The others
     /// (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) train against a changed base, which the folder does not hold.
     private static let harmlessInitialisations: Set<String> = ["gaussian", "orthogonal", "eva"]
 
@@ -60,7 +63,8 @@ package struct LoRA: AdapterMethod {
         case .string(let name) where Self.harmlessInitialisations.contains(name): break
         case let value?:
             throw fields.refusal(
-                "init_lora_weights", value, "such an adapter belongs to a changed base; convert it to plain LoRA in PEFT "
+                "init_lora_weights", value,
+                "such an adapter belongs to a changed base; convert it to plain LoRA in PEFT "
                     + "(save_pretrained with path_initial_model_for_weight_conversion)")
         }
         let rank = try fields.takeInteger("r") ?? 8

@@ -68,7 +68,8 @@ package struct ModelCard: Sendable {
             let fence = String(repeating: "`", count: max(3, longest + 1))
             return [fence + language, code, fence]
         case .table(let header, let rows):
-            precondition(rows.allSatisfy { $0.count == header.count }, "ModelCard: a row of a table has too many or few cells")
+            precondition(
+                rows.allSatisfy { $0.count == header.count }, "ModelCard: a row of a table has too many or few cells")
             let ruler = header.indices.map { $0 == 0 ? "---" : "---:" }
             return ([header, ruler] + rows).map { cells in
                 "| " + cells.map { $0.replacing("|", with: "\\|") }.joined(separator: " | ") + " |"
@@ -79,7 +80,8 @@ package struct ModelCard: Sendable {
     /// A YAML scalar: plain where nothing in it has a meaning of its own, else in single quotes.
     private static func yaml(_ text: String) -> String {
         let plain = text.utf8.allSatisfy { byte in
-            (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
+            (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte)
+                || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
                 || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) || "-_./".utf8.contains(byte)
         }
         let reserved = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"].contains(text.lowercased())

@@ -12,7 +12,9 @@ package struct PEFTConfiguration: Sendable {
     package var taskType: String?
     package var revision: String?
 
-    /// The version of PEFT whose format is written. Only keys that PEFT knows since 0.8 are used, so that older readers
+    /// The version of PEFT whose format is written.
+    ///
+    /// Only keys that PEFT knows since 0.8 are used, so that older readers
     /// have nothing to warn about; `exclude_modules` (since 0.14) is there only when it is needed.
     package static let formatVersion = "0.21.2"
 
@@ -38,8 +40,8 @@ package struct PEFTConfiguration: Sendable {
     /// Reads a configuration.
     ///
     /// - Parameter file: the path that errors name.
-    /// - Throws: ``AdapterError`` for an unknown `peft_type`, a value that cannot be, and every option that would change the
-    ///   result in a way that is not built; ``WeightFileError`` for what is not JSON.
+    /// - Throws: ``AdapterError`` for an unknown `peft_type`, a value that cannot be, and every option that would
+    ///   change the result in a way that is not built; ``WeightFileError`` for what is not JSON.
     package init(_ data: Data, file: String) throws {
         var fields = try PEFTFields(JSONValue(data, file: file), file: file)
         guard let type = try fields.takeString("peft_type") else {
@@ -60,8 +62,8 @@ package struct PEFTConfiguration: Sendable {
         try fields.refuseRest()
     }
 
-    /// The text of the file for an adapter of these modules; sorted keys, an indentation of 2, no final newline, as PEFT
-    /// writes it.
+    /// The text of the file for an adapter of these modules; sorted keys, an indentation of 2, no final newline, as
+    /// PEFT writes it.
     package func text(for match: TargetModules.Match, in model: any LanguageModel) -> String {
         let isTransposed = match.projections.allSatisfy { $0.layout == .inputByOutput }
         var fields: [String: JSONValue] = [

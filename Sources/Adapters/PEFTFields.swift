@@ -8,7 +8,9 @@ package struct PEFTFields {
 
     /// - Throws: ``AdapterError`` when `value` is not an object.
     package init(_ value: JSONValue, file: String) throws {
-        guard case .object(let members) = value else { throw AdapterError(.configuration, "\(file) is not a JSON object") }
+        guard case .object(let members) = value else {
+            throw AdapterError(.configuration, "\(file) is not a JSON object")
+        }
         self.file = file
         self.members = members
     }
@@ -51,10 +53,11 @@ package struct PEFTFields {
             switch value {
             case .string(let pattern): return .pattern(pattern)
             case .array(let elements):
-                return .list(try elements.map { element in
-                    guard case .string(let name) = element else { throw mistake(key, value, "must hold strings") }
-                    return name
-                })
+                return .list(
+                    try elements.map { element in
+                        guard case .string(let name) = element else { throw mistake(key, value, "must hold strings") }
+                        return name
+                    })
             default: throw mistake(key, value, "must be a list of strings or a string")
             }
         }
@@ -86,8 +89,8 @@ package struct PEFTFields {
 
     /// Refuses every member that is left and says something.
     ///
-    /// Null, false, 0, an empty string, list or object ask for nothing, whatever the key. Anything else may change what the adapter
-    /// computes, and passing over it would give wrong results in silence.
+    /// Null, false, 0, an empty string, list or object ask for nothing, whatever the key. Anything else may change what
+    /// the adapter computes, and passing over it would give wrong results in silence.
     package func refuseRest() throws {
         for member in members {
             switch member.value {
@@ -113,7 +116,9 @@ package struct PEFTFields {
     }
 
     private func integer(_ value: JSONValue, _ key: String) throws -> Int {
-        guard let integer = Int(exactly: try number(value, key)) else { throw mistake(key, value, "must be a whole number") }
+        guard let integer = Int(exactly: try number(value, key)) else {
+            throw mistake(key, value, "must be a whole number")
+        }
         return integer
     }
 

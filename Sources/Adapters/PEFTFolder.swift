@@ -2,8 +2,8 @@ package import Foundation
 package import Layers
 import TensorCore
 
-/// Reading and writing adapter folders as PEFT has them, strictly: PEFT itself loads an adapter with missing tensors or a
-/// wrong prefix, warns, and computes with zeros.
+/// Reading and writing adapter folders as PEFT has them, strictly: PEFT itself loads an adapter with missing tensors or
+/// a wrong prefix, warns, and computes with zeros.
 package enum PEFTFolder {
     /// What every tensor's key begins with; the module's path in the model follows.
     package static let keyPrefix = "base_model.model."
@@ -18,8 +18,8 @@ package enum PEFTFolder {
     /// - Parameters:
     ///   - folder: made when it is not there.
     ///   - base: where the base is, as a path or a hub name.
-    /// - Throws: ``WeightFileError`` for what the disk refuses; ``AdapterError`` with code `verification` when what is on the disk
-    ///   is not what was to be written.
+    /// - Throws: ``WeightFileError`` for what the disk refuses; ``AdapterError`` with code `verification` when what is
+    ///   on the disk is not what was to be written.
     package static func write(
         _ adapter: AttachedAdapter, to folder: URL, baseModelNameOrPath base: String?, taskType: String? = "CAUSAL_LM"
     ) throws {
@@ -38,14 +38,15 @@ package enum PEFTFolder {
 
     /// Reads an adapter and attaches it.
     ///
-    /// The configuration decides which modules have which tensors; a tensor that is missing, left over or of another shape is
-    /// an error that names it, and so is an option that is not built. F16 and BF16 tensors are converted.
+    /// The configuration decides which modules have which tensors; a tensor that is missing, left over or of another
+    /// shape is an error that names it, and so is an option that is not built. F16 and BF16 tensors are converted.
     ///
     /// - Throws: ``AdapterError`` or ``WeightFileError``; the model is then as it was.
     package static func read(_ folder: URL, attachingTo model: any LanguageModel) throws -> AttachedAdapter {
         let configuration = try configuration(in: folder)
         let files = try weights(in: folder)
-        return try AttachedAdapter(configuration.method, targets: configuration.targets, to: model, seed: 0) { parameters in
+        return try AttachedAdapter(configuration.method, targets: configuration.targets, to: model, seed: 0) {
+            parameters in
             for (parameter, values) in try tensors(for: parameters, in: files, folder) { parameter.assign(values) }
         }
     }
@@ -70,9 +71,10 @@ package enum PEFTFolder {
                 throw AdapterError(.incomplete, "\(path) has no \(weightsName)")
             }
             throw AdapterError(
-                .pickle, "\(path) has adapter_model.bin alone. It is a Python pickle: reading it would run the program in it, so it "
-                    + "is not read. If you trust it, load the adapter in PEFT and save it again with save_pretrained, which "
-                    + "writes \(weightsName)")
+                .pickle,
+                "\(path) has adapter_model.bin alone. It is a Python pickle: reading it would run the program in it, "
+                    + "so it is not read. If you trust it, load the adapter in PEFT and save it again with "
+                    + "save_pretrained, which writes \(weightsName)")
         }
         return try CheckpointFiles(folder, stem: "adapter_model")
     }
@@ -88,19 +90,22 @@ package enum PEFTFolder {
         if let missing = missing.first {
             let ending = missing.dropFirst(keyPrefix.count)
             let renamed = unexpected.first { $0.hasSuffix(ending) || ending.hasSuffix($0) }
-            let hint = renamed.map { "; it holds \($0): the prefix must be \(keyPrefix) and the path as in the model" } ?? ""
+            let hint =
+                renamed.map { "; it holds \($0): the prefix must be \(keyPrefix) and the path as in the model" } ?? ""
             throw AdapterError(.missingTensor, "\(path): tensor \(missing) is missing from the adapter\(hint)")
         }
         if let unexpected = unexpected.first {
             throw AdapterError(
-                .unexpectedTensor, "\(path): tensor \(unexpected) is in the adapter, but \(configurationName) and the model ask "
+                .unexpectedTensor,
+                "\(path): tensor \(unexpected) is in the adapter, but \(configurationName) and the model ask "
                     + "for no such tensor")
         }
         return try parameters.map { parameter in
             let shape = try files.entry(parameter.name).shape
             guard shape == parameter.tensor.shape else {
                 throw AdapterError(
-                    .shape, "\(path): tensor \(parameter.name) has shape \(shape); \(configurationName) and the model ask for "
+                    .shape,
+                    "\(path): tensor \(parameter.name) has shape \(shape); \(configurationName) and the model ask for "
                         + "\(parameter.tensor.shape)")
             }
             return (parameter, try files.tensor(parameter.name))
@@ -114,7 +119,9 @@ package enum PEFTFolder {
             AdapterError(.verification, "\(path) does not read back as it was written: \(what)")
         }
         let configuration = try configuration(in: folder)
-        guard configuration.method.peftFields == adapter.method.peftFields else { throw failure("the method's settings differ") }
+        guard configuration.method.peftFields == adapter.method.peftFields else {
+            throw failure("the method's settings differ")
+        }
         let match = try configuration.targets.match(in: adapter.model)
         guard match.projections.map(\.path) == adapter.match.projections.map(\.path) else {
             throw failure("its targets match other modules")
@@ -122,7 +129,9 @@ package enum PEFTFolder {
         let adaptations = try configuration.method.adaptations(for: match.projections, random: RandomStream(seed: 0))
         let parameters = configuration.method.storedParameters(of: adaptations)
         let stored = try tensors(for: parameters, in: weights(in: folder), folder)
-        guard stored.map(\.0.name) == adapter.storedParameters.map(\.name) else { throw failure("its tensors are others") }
+        guard stored.map(\.0.name) == adapter.storedParameters.map(\.name) else {
+            throw failure("its tensors are others")
+        }
         for ((_, values), original) in zip(stored, adapter.storedParameters) {
             guard values.values.map(\.bitPattern) == original.tensor.values.map(\.bitPattern) else {
                 throw failure("tensor \(original.name) differs")

@@ -1,4 +1,3 @@
-import Foundation
 package import Layers
 import TensorCore
 
@@ -31,18 +30,22 @@ package struct TargetModules: Sendable, Equatable {
     package var selection: Selection
     /// Modules that are left out whatever the selection says.
     package var excluded: Names?
-    /// Numbers of the layers to adapt; `nil` or empty for all. A name that is a whole path is not held back by it.
+    /// Numbers of the layers to adapt; `nil` or empty for all.
+    ///
+    /// A name that is a whole path is not held back by it.
     package var layers: [Int]?
     /// The component before the layer's number, such as `h`; empty for any.
     package var layerPatterns: [String]
 
-    /// - Throws: ``AdapterError`` for combinations PEFT refuses: layers beside a pattern, a layer pattern without layers.
+    /// - Throws: ``AdapterError`` for combinations PEFT refuses: layers beside a pattern, a layer pattern without
+    ///   layers.
     package init(
         _ selection: Selection, excluding excluded: Names? = nil, layers: [Int]? = nil, layerPatterns: [String] = []
     ) throws {
         if case .names(.pattern) = selection, layers != nil || !layerPatterns.isEmpty {
             throw AdapterError(
-                .configuration, "layers_to_transform and layers_pattern go with a list of target modules, not with a pattern")
+                .configuration,
+                "layers_to_transform and layers_pattern go with a list of target modules, not with a pattern")
         }
         guard layerPatterns.isEmpty || layers != nil else {
             throw AdapterError(.configuration, "layers_pattern needs layers_to_transform")
@@ -57,8 +60,8 @@ package struct TargetModules: Sendable, Equatable {
 
     /// The projections of `model` that are chosen.
     ///
-    /// - Throws: ``AdapterError``: `noMatchingModule` with the names the model has; `unsupported` when the choice includes a
-    ///   module that is there but cannot be adapted, such as an embedding.
+    /// - Throws: ``AdapterError``: `noMatchingModule` with the names the model has; `unsupported` when the choice
+    ///   includes a module that is there but cannot be adapted, such as an embedding.
     package func match(in model: any LanguageModel) throws -> Match {
         let chooses = try predicate(for: model)
         let projections = model.projections
@@ -67,12 +70,14 @@ package struct TargetModules: Sendable, Equatable {
             let other = Self.otherModules(of: model).sorted().first(where: { chooses($0) })
         {
             throw AdapterError(
-                .unsupported, "the targets match \(other), which is not a linear map that can be adapted; "
+                .unsupported,
+                "the targets match \(other), which is not a linear map that can be adapted; "
                     + "the model has \(Self.summary(of: projections))")
         }
         guard !chosen.isEmpty else {
             throw AdapterError(
-                .noMatchingModule, "the targets \(self) match no module; the model has \(Self.summary(of: projections))")
+                .noMatchingModule, "the targets \(self) match no module; the model has \(Self.summary(of: projections))"
+            )
         }
         guard case .names(.list(let names)) = selection else { return Match(projections: chosen, unusedNames: []) }
         let unused = names.filter { name in !projections.contains { Self.isNamed($0.path, in: [name]) } }
@@ -164,9 +169,9 @@ package struct TargetModules: Sendable, Equatable {
     /// The keys PEFT needs to choose the same modules of `model` again.
     ///
     /// Lists and patterns are written as given, lists sorted. The two choices that depend on the program reading them,
-    /// all-linear and the architecture's default, are written as what they chose: as last components, when these name the
-    /// chosen modules and no other of the model, else as full paths. Both load alike in PEFT, which itself writes full paths;
-    /// the short form is also understood by readers that know module names only by their last component.
+    /// all-linear and the architecture's default, are written as what they chose: as last components, when these name
+    /// the chosen modules and no other of the model, else as full paths. Both load alike in PEFT, which itself writes
+    /// full paths; the short form is also understood by readers that know module names only by their last component.
     func peftFields(for match: Match, in model: any LanguageModel) -> [String: JSONValue] {
         var fields: [String: JSONValue] = ["layers_to_transform": .null, "layers_pattern": .null]
         guard case .names(let names) = selection else {

@@ -6,24 +6,26 @@ package import TensorCore
 package enum CheckpointWriter {
     /// What belongs to a model besides its weights and `config.json`, copied when the base has it.
     private static let companions = [
-        "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+        "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+        "added_tokens.json",
         "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "chat_template.jinja", "additional_chat_templates",
     ]
 
     /// Writes a folder that loads as the base folder does, with other weights.
     ///
-    /// The weights have the names of the architecture's main class in transformers; a tied head is left out as there. They are
-    /// made and written one at a time. `config.json` comes last, as the base has it but for the element type: a folder
-    /// without it is not a checkpoint.
+    /// The weights have the names of the architecture's main class in transformers; a tied head is left out as there.
+    /// They are made and written one at a time. `config.json` comes last, as the base has it but for the element type:
+    /// a folder without it is not a checkpoint.
     ///
     /// - Parameters:
     ///   - folder: made when it is not there.
     ///   - base: the folder whose `config.json` and tokenizer belong to the model.
     ///   - dtype: F32, F16 or BF16; rounded to nearest.
-    ///   - maximumShardByteCount: the most tensor bytes in a file; beyond it the weights are split into shards with an index.
+    ///   - maximumShardByteCount: the most tensor bytes in a file; beyond it the weights are split into shards with an
+    ///     index.
     ///   - values: what to write for a parameter, in its shape; by default its own values.
-    /// - Throws: ``ModelError`` for a base without a readable `config.json` or another type; ``WeightFileError`` for what the
-    ///   disk refuses.
+    /// - Throws: ``ModelError`` for a base without a readable `config.json` or another type; ``WeightFileError`` for
+    ///   what the disk refuses.
     package static func write(
         _ model: any LanguageModel, to folder: URL, base: URL, dtype: DType = .float32,
         maximumShardByteCount: Int = 5_000_000_000, values: @escaping (Parameter) -> Tensor = { $0.tensor.detached() }
@@ -47,7 +49,8 @@ package enum CheckpointWriter {
 
     /// The text of the base's `config.json` with the element type of the new weights.
     ///
-    /// transformers 4 reads `torch_dtype`, transformers 5 also `dtype`: the key that is there is set, else the older one added.
+    /// transformers 4 reads `torch_dtype`, transformers 5 also `dtype`: the key that is there is set, else the older
+    /// one added.
     private static func configuration(of base: URL, dtype: DType) throws -> String {
         guard let type = [DType.float32: "float32", .float16: "float16", .bfloat16: "bfloat16"][dtype] else {
             throw ModelError(.unsupported, "a checkpoint is written as F32, F16 or BF16, not as \(dtype)")

@@ -2,8 +2,8 @@ package import Foundation
 
 /// A JSON value that keeps what Foundation's parser loses: the order of members, and numbers as they were written.
 ///
-/// PEFT takes the *first* pattern that matches a module, so order has meaning; and a configuration that is copied should
-/// differ only where it was changed, not in the spelling of `1e-05`.
+/// PEFT takes the *first* pattern that matches a module, so order has meaning; and a configuration that is copied
+/// should differ only where it was changed, not in the spelling of `1e-05`.
 package indirect enum JSONValue: Equatable, Sendable {
     case null
     case bool(Bool)
@@ -27,7 +27,8 @@ package indirect enum JSONValue: Equatable, Sendable {
     /// Parses a whole text, which must be one value.
     ///
     /// - Parameter file: the path that errors name.
-    /// - Throws: ``WeightFileError`` with code `malformed` and the offending byte; a key that comes twice is an error too.
+    /// - Throws: ``WeightFileError`` with code `malformed` and the offending byte; a key that comes twice is an error
+    ///   too.
     package init(_ data: Data, file: String) throws {
         do {
             self = try data.withUnsafeBytes { bytes in
@@ -53,9 +54,10 @@ package indirect enum JSONValue: Equatable, Sendable {
 
     /// The members of an object in the order of their keys' bytes, for output that is the same every time.
     package static func sortedObject(_ members: [String: JSONValue]) -> JSONValue {
-        .object(members.keys.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }.compactMap { key in
-            members[key].map { Member(key, $0) }
-        })
+        .object(
+            members.keys.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }.compactMap { key in
+                members[key].map { Member(key, $0) }
+            })
     }
 
     /// The value of a member, when this is an object that has it.

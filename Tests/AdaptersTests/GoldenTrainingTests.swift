@@ -1,0 +1,79 @@
+import Foundation
+import Layers
+import Models
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import Adapters
+
+/// Whole models with LoRA against what transformers and PEFT computed: output, loss, gradients, and five steps of
+/// AdamW.
+@Suite struct GoldenTrainingTests {
+    struct Settings: Decodable {
+        struct Adapter: Decodable { let r: Int, alpha: Double, targets: [String] }
+        struct Optimizer: Decodable { let lr: Float, wd: Float, steps: Int, curve: [Float] }
+    }
+
+    /// The file's base as a checkpoint folder, loaded.
+    private func base(_ file: SafetensorsFile, in folder: URL) throws -> any LanguageModel {
+        let names = file.names.filter { $0.hasPrefix("base.") }
+        try SafetensorsWriter.write(
+            names.map { try file.tensor($0).weightSource(String($0.dropFirst(5))) }, metadata: ["format": "pt"],
+            to: folder.appending(path: "model.safetensors"))
+        try Data(#require(file.metadata["config"]).utf8).write(to: folder.appending(path: "config.json"))
+        return try ModelRegistry.load(folder: folder)
+    }
+
+    private func metadata<Value: Decodable>(_ file: SafetensorsFile, _ key: String) throws -> Value {
+        try JSONDecoder().decode(Value.self, from: Data(#require(file.metadata[key]).utf8))
+    }
+
+    @Test(arguments: ["gpt2_tiny", "llama_tiny"])
+    func equalsTheReference(name: String) throws {
+        let file = try SafetensorsFile(Fixtures.folder("golden/\(name).safetensors"))
+        let folder = try TemporaryFolder()
+        let model = try base(file, in: folder.url)
+        let input = try GoldenInput(file)
+        let settings: Settings.Adapter = try metadata(file, "lora")
+        let optimizer: Settings.Optimizer = try metadata(file, "adamw")
+        #expect(largestDifference(logits(model, input.batch), try input.rows(of: "out.base", in: file)) < 1e-5)
+
+        let adapter = try AttachedAdapter(
+            LoRA(rank: settings.r, alpha: settings.alpha), targets: .list(settings.targets), to: model, seed: 1)
+        let untouched = logits(model, input.batch)
+        adapter.isEnabled = false
+        #expect(untouched == logits(model, input.batch), "a new adapter changes no bit of the output")
+        adapter.isEnabled = true
+
+        let names = Set(file.names.filter { $0.hasPrefix("lora.") }.map { String($0.dropFirst(5)) })
+        #expect(Set(adapter.storedParameters.map(\.name)) == names)
+        for parameter in adapter.parameters { parameter.assign(try file.tensor("lora.\(parameter.name)").copied()) }
+        #expect(largestDifference(logits(model, input.batch), try input.rows(of: "out.lora", in: file)) < 1e-5)
+
+        let expectedLoss = try file.floats(of: "out.loss")[0]
+        let adamW = ReferenceAdamW(adapter.parameters, learningRate: optimizer.lr, decay: optimizer.wd)
+        for step in 0..<optimizer.steps {
+            let scored = model.score(input.batch, scale: 1 / Float(input.batch.targetCount), context: ForwardContext())
+            if step == 0 { #expect(abs(scored.loss.scalar - expectedLoss) < 1e-5) }
+            #expect(abs(scored.loss.scalar - optimizer.curve[step]) < 1e-5, "step \(step)")
+            scored.loss.backward()
+            if step == 0 { try expectReferenceGradients(adapter, file) }
+            adamW.update()
+        }
+        for parameter in adapter.parameters {
+            let expected = try file.floats(of: "trained.\(parameter.name)")
+            #expect(largestDifference(parameter.tensor.values, expected) < 1e-4, "\(parameter.name)")
+        }
+        #expect(largestDifference(logits(model, input.batch), try input.rows(of: "out.trained", in: file)) < 1e-5)
+    }
+
+    private func expectReferenceGradients(_ adapter: AttachedAdapter, _ file: SafetensorsFile) throws {
+        for parameter in adapter.parameters {
+            let expected = try file.floats(of: "grad.\(parameter.name)")
+            let largest = expected.reduce(0) { max($0, abs($1)) }
+            let got = try #require(parameter.gradient?.values)
+            #expect(largestDifference(got, expected) <= 1e-5 * largest + 1e-7, "\(parameter.name)")
+        }
+    }
+}
