@@ -27,12 +27,18 @@ enum TokenizeStage: Stage {
             var targets = 0
         }
 
-        /// The format of each file, and why it was chosen.
-        var formats: [String: String] = [:]
-        var records = 0
+        /// What was read of the files.
+        struct Reading: Codable {
+            /// The format of each file, in words.
+            var formats: [String: String] = [:]
+            var records = 0
+            /// Each broken record with its place and reason.
+            var badRecords: [String] = []
+        }
+
+        var reading = Reading()
         var dropped = 0
         var truncated = 0
-        var badRecords: [String] = []
         var maxLength = 0
         var longest = 0
         var splits: [String: Split] = [:]
@@ -46,9 +52,8 @@ enum TokenizeStage: Stage {
             tokenizer: tokenizer, vocabularySize: limits.vocabularySize,
             maxLength: min(run.manifest.data.maxLength ?? limits.contextLength, limits.contextLength),
             overlength: run.manifest.data.overlength)
-        let reader = RecordSource(run.manifest.data, passageBytes: 4 * encoder.maxLength)
-        var report = Report()
-        report.maxLength = encoder.maxLength
+        let source = RecordSource(data: run.manifest.data, passageBytes: 4 * encoder.maxLength)
+        var report = Report(maxLength: encoder.maxLength)
 
         var writers: [SplitName: TokenDatasetWriter] = [:]
         for split in SplitName.allCases {
@@ -67,13 +72,14 @@ enum TokenizeStage: Stage {
         run.report(0, "reading the data")
         var hashes: [UInt64] = []
         let trainFiles = run.request.data["train"] ?? []
-        try reader.forEachRecord(in: trainFiles, &report) { record, _ in hashes.append(SplitAssignment.hash(record.text)) }
+        var firstPass = Report.Reading()
+        try source.forEachRecord(in: trainFiles, &firstPass) { record, _ in hashes.append(SplitAssignment.hash(record.text)) }
         let assignment = SplitAssignment(run.manifest.data, hashes: hashes)
         let total = Double(max(trainFiles.reduce(0) { $0 + $1.length }, 1))
 
-        report = Report(maxLength: encoder.maxLength)
+        var reading = Report.Reading()
         var lastReport = 0.0
-        try reader.forEachRecord(in: trainFiles, &report) { record, bytesRead in
+        try source.forEachRecord(in: trainFiles, &reading) { record, bytesRead in
             try write(record, to: assignment.split(of: SplitAssignment.hash(record.text)))
             if Double(bytesRead) / total - lastReport > 0.02 {
                 lastReport = Double(bytesRead) / total
@@ -82,18 +88,19 @@ enum TokenizeStage: Stage {
             if run.isStopRequested { throw StageError.stopped }
         }
         for split in [SplitName.validation, .test] {
-            try reader.forEachRecord(in: run.request.data[split.rawValue] ?? [], &report) { record, _ in
+            try source.forEachRecord(in: run.request.data[split.rawValue] ?? [], &reading) { record, _ in
                 try write(record, to: split)
             }
         }
         for writer in writers.values { try writer.finish() }
+        report.reading = reading
         report.dropped = encoder.dropped
         report.truncated = encoder.truncated
         guard (report.splits["train"]?.targets ?? 0) > 0 else {
             throw StageError(
                 "no_data",
-                "the training split has nothing to learn: \(report.records) records read, \(report.dropped) dropped as longer "
-                    + "than \(report.maxLength) tokens, \(report.badRecords.count) bad")
+                "the training split has nothing to learn: \(reading.records) records read, \(report.dropped) dropped as longer "
+                    + "than \(report.maxLength) tokens, \(reading.badRecords.count) bad")
         }
         try run.write(report, to: "report.json")
         for (name, split) in report.splits {
@@ -101,7 +108,7 @@ enum TokenizeStage: Stage {
             run.metrics["\(name)_sequences"] = Double(split.sequences)
         }
         let train = report.splits["train"] ?? .init()
-        run.report(1, "\(report.records) records; \(train.tokens) training tokens in \(train.sequences) sequences")
+        run.report(1, "\(reading.records) records; \(train.tokens) training tokens in \(train.sequences) sequences")
     }
 }
 
@@ -110,18 +117,14 @@ private struct RecordSource {
     let data: JobManifest.Data
     let passageBytes: Int
 
-    init(_ data: JobManifest.Data, passageBytes: Int) {
-        self.data = data
-        self.passageBytes = passageBytes
-    }
-
     func forEachRecord(
-        in files: [PinnedFile], _ report: inout TokenizeStage.Report,
+        in files: [PinnedFile], _ reading: inout TokenizeStage.Report.Reading,
         _ body: (_ record: TextRecord, _ bytesRead: Int64) throws -> Void
     ) throws {
         var bytesRead: Int64 = 0
-        var counted = report
-        defer { report = counted }
+        // A copy, because `body` may not run while its caller's variable is being changed.
+        var counted = reading
+        defer { reading = counted }
         for file in files {
             let format = try RecordFormats.format(for: file, data)
             counted.formats[file.path] = format.summary
