@@ -87,7 +87,7 @@ package final class Trainer {
     package func run(
         checkpoints: URL? = nil, interval: CheckpointInterval = CheckpointInterval(), resumingFrom: URL? = nil,
         clock: () -> Double = Trainer.monotonicSeconds, shouldStop: () -> Bool = { false },
-        onEvent: (TrainingEvent) throws -> Void = { _ in }
+        onEvent: (TrainingEvent) throws -> Void
     ) throws -> TrainingOutcome {
         let folder = checkpoints.map { CheckpointFolder(url: $0) }
         prepareParameters()

@@ -18,9 +18,14 @@ struct CheckpointFolder {
 
     /// What `state.json` holds.
     private struct Manifest: Codable {
-        struct File: Codable {
+        struct File: Codable, Equatable {
             let byteCount: Int
             let checksum: String
+
+            init(_ file: MappedFile) {
+                byteCount = file.bytes.count
+                checksum = Checksum.of(file).hexadecimal
+            }
         }
 
         let state: TrainingState
@@ -73,8 +78,7 @@ struct CheckpointFolder {
         func put(_ tensors: [WeightSource], _ name: String) throws {
             let file = temporary.appending(path: name)
             try SafetensorsWriter.write(tensors, to: file)
-            let bytes = try MappedFile(file).bytes
-            manifest[name] = .init(byteCount: bytes.count, checksum: Checksum.of(bytes).hexadecimal)
+            manifest[name] = Manifest.File(try MappedFile(file))
         }
         try put(trained, Self.trainedFile)
         try put(optimizer, Self.optimizerFile)
@@ -122,13 +126,13 @@ struct CheckpointFolder {
 
     private func read(_ folder: URL) throws -> Content {
         let file = try MappedFile(folder.appending(path: Self.stateFile))
-        let manifest = try JSONDecoder().decode(Manifest.self, from: Data(file.bytes))
+        let text = withExtendedLifetime(file) { Data(file.bytes) }
+        let manifest = try JSONDecoder().decode(Manifest.self, from: text)
         guard manifest.state.version == TrainingState.currentVersion else {
             throw TrainingError(.unsupported, "checkpoint version \(manifest.state.version)")
         }
         for (name, expected) in manifest.files {
-            let bytes = try MappedFile(folder.appending(path: name))
-            guard bytes.bytes.count == expected.byteCount, Checksum.of(bytes.bytes).hexadecimal == expected.checksum else {
+            guard Manifest.File(try MappedFile(folder.appending(path: name))) == expected else {
                 throw TrainingError(.malformed, "\(name) is not what was written")
             }
         }

@@ -53,8 +53,7 @@ package final class TokenDataset: Sendable {
     ///
     /// - Throws: ``TrainingError`` with code `malformed`.
     package func verify() throws {
-        let body = UnsafeRawBufferPointer(rebasing: file.bytes[TokenDatasetHeader.byteCount...])
-        guard Checksum.of(body) == header.checksum else {
+        guard Checksum.of(file, from: TokenDatasetHeader.byteCount) == header.checksum else {
             throw TrainingError(
                 .malformed, "\(path): the content does not match the checksum in its header; tokenise again")
         }

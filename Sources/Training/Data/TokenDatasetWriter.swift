@@ -84,8 +84,7 @@ package final class TokenDatasetWriter {
         }
         try output.append(contentsOf: starts)
         try output.drain()
-        let written = try MappedFile(temporary)
-        header.checksum = Checksum.of(UnsafeRawBufferPointer(rebasing: written.bytes[TokenDatasetHeader.byteCount...]))
+        header.checksum = Checksum.of(try MappedFile(temporary), from: TokenDatasetHeader.byteCount)
         try output.overwriteStart(header.bytes)
         try output.flush()
         try OutputFile.rename(temporary, to: destination)

@@ -71,8 +71,11 @@ package struct Generator {
         let states = model.hiddenStates(of: batch, context: ForwardContext(cache: cache))
         // Only the last row goes through the head, which is the largest product of small models.
         let width = states.columns
-        let last = Tensor(
-            Array(UnsafeBufferPointer(start: states.pointer + (states.rows - 1) * width, count: width)), shape: [1, width])
+        let last = withExtendedLifetime(states) {
+            Tensor(
+                Array(UnsafeBufferPointer(start: states.pointer + (states.rows - 1) * width, count: width)),
+                shape: [1, width])
+        }
         let logits = model.logits(last).values
         var best = 0
         for index in logits.indices where logits[index] > logits[best] { best = index }
