@@ -45,6 +45,8 @@ private func trainer(
 }
 
 @Suite struct TrainerTests {
+    init() { Parallel.threadCount = 2 }
+
     @Test func lossFalls() throws {
         let samples = try Samples(count: 60)
         var losses: [Double] = []
@@ -215,6 +217,8 @@ private func trainer(
     private var checkpoints: URL { folder.url.appending(path: "checkpoint") }
 
     init() throws {
+        // Products depend on the number of threads, which is the whole process's: every test that sets it says 2.
+        Parallel.threadCount = 2
         training = try Samples(count: 30, masked: true)
         validation = try Samples(count: 10, seed: 50)
         folder = try TemporaryFolder()

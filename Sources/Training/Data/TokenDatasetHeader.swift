@@ -66,6 +66,9 @@ struct TokenDatasetHeader: Sendable, Equatable {
         longest = try count(40)
         vocabularySize = try count(48)
         checksum = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 56, as: UInt64.self))
+        guard longest <= Int32.max else {
+            throw TrainingError(.malformed, "\(path): the header has a sequence of \(longest) tokens")
+        }
         guard bytes.count >= fileByteCount else {
             throw TrainingError(
                 .truncated,
