@@ -124,7 +124,9 @@ import Testing
             try Generator(model).greedy([Int32](repeating: 1, count: 10), maximum: 1)
         }
         #expect(long.code == .tooLong)
-        #expect(try #require(throws: TrainingError.self) { try Generator(model).greedy([17], maximum: 1) }.code == .vocabulary)
+        #expect(
+            try #require(throws: TrainingError.self) { try Generator(model).greedy([17], maximum: 1) }.code
+                == .vocabulary)
     }
 
     @Test func anEmptyPromptIsAProgrammersError() async {

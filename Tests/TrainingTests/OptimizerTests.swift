@@ -106,7 +106,9 @@ private func setGradient(_ parameter: Parameter, _ values: [Float]?) {
         for expected in schedules {
             let schedule = LearningRateSchedule(expected.kind, warmupSteps: expected.warmup, stepCount: expected.steps)
             for (step, factor) in expected.factors.enumerated() {
-                #expect(abs(schedule.factor(step: step) - factor) < 1e-12, "\(expected.kind) \(expected.warmup) step \(step)")
+                #expect(
+                    abs(schedule.factor(step: step) - factor) < 1e-12,
+                    "\(expected.kind) \(expected.warmup) step \(step)")
             }
         }
     }

@@ -77,10 +77,13 @@ private func trainer(
         let samples = try Samples(count: 40, masked: true)
         func result(_ size: BatchPlan.MicroBatchSize) throws -> (norms: [Double], losses: [Double]) {
             var norms: [Double] = [], losses: [Double] = []
-            try _ = trainer(TinyModel(), samples, nil, options {
-                $0.microBatchSize = size
-                $0.learningRate = 0
-            }).run { event in
+            try _ = trainer(
+                TinyModel(), samples, nil,
+                options {
+                    $0.microBatchSize = size
+                    $0.learningRate = 0
+                }
+            ).run { event in
                 if case .stepped(let report) = event {
                     norms.append(report.gradientNorm)
                     losses.append(report.loss)
@@ -106,8 +109,10 @@ private func trainer(
             let step = plan.steps(inEpoch: 0)[0]
             #expect(step.targets == samples.dataset.targetCount)
             for part in plan.microBatches(of: step) {
-                model.score(TokenBatch(samples.dataset, part), scale: 1 / Float(step.targets), context: ForwardContext())
-                    .loss.backward()
+                model.score(
+                    TokenBatch(samples.dataset, part), scale: 1 / Float(step.targets), context: ForwardContext()
+                )
+                .loss.backward()
             }
             return Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0.gradient?.values ?? []) })
         }
@@ -133,12 +138,15 @@ private func trainer(
         let model = TinyModel()
         var atStep: [Int: [String: [UInt32]]] = [:]
         var losses: [ValidationReport] = []
-        let outcome = try trainer(model, training, validation, options {
-            $0.duration = .epochs(40)
-            $0.learningRate = 0.1
-            $0.schedule = .constant
-            $0.patience = 3
-        }).run { event in
+        let outcome = try trainer(
+            model, training, validation,
+            options {
+                $0.duration = .epochs(40)
+                $0.learningRate = 0.1
+                $0.schedule = .constant
+                $0.patience = 3
+            }
+        ).run { event in
             if case .stepped(let report) = event { atStep[report.step] = Trainer.bytes(model) }
             if case .validated(let report) = event { losses.append(report) }
         }
@@ -309,7 +317,9 @@ private func trainer(
         // Ended is ended: another run reads the result back and computes nothing.
         let again = model()
         var events: [TrainingEvent] = []
-        let same = try trainer(again, training, validation, settings).run(checkpoints: checkpoints) { events.append($0) }
+        let same = try trainer(again, training, validation, settings).run(checkpoints: checkpoints) {
+            events.append($0)
+        }
         #expect(same == expected && Trainer.bytes(again) == Trainer.bytes(whole))
         #expect(events == [.started(step: expected.step, steps: expected.steps)])
     }

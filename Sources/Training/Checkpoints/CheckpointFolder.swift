@@ -3,9 +3,9 @@ import TensorCore
 
 /// The checkpoints of a run: `step-N/` for the state after N optimizer steps.
 ///
-/// Each holds `state.json`, `trained.safetensors`, `optimizer.safetensors` and, after a validation, `best.safetensors`. It is
-/// written under a hidden name, flushed and renamed, so a name without content can only come from a damaged disk or
-/// a broken copy; sizes and checksums in `state.json` find that too, and such a checkpoint is passed over.
+/// Each holds `state.json`, `trained.safetensors`, `optimizer.safetensors` and, after a validation, `best.safetensors`.
+/// It is written under a hidden name, flushed and renamed, so a name without content can only come from a damaged disk
+/// or a broken copy; sizes and checksums in `state.json` find that too, and such a checkpoint is passed over.
 struct CheckpointFolder {
     /// A checkpoint read back.
     struct Content {
@@ -60,7 +60,8 @@ struct CheckpointFolder {
         return nil
     }
 
-    /// Whether the checkpoint itself is at fault. What the system refuses for now must not send a run back to its start.
+    /// Whether the checkpoint itself is at fault. What the system refuses for now must not send a run back to its
+    /// start.
     private static func isDamage(_ error: any Error) -> Bool {
         if let error = error as? TrainingError { return error.code != .system }
         if let error = error as? WeightFileError { return error.code != .system }
@@ -68,7 +69,8 @@ struct CheckpointFolder {
     }
 
     /// Writes the state after `state.step` steps, and then removes every other checkpoint.
-    func write(_ state: TrainingState, trained: [WeightSource], optimizer: [WeightSource], best: [WeightSource]?) throws {
+    func write(_ state: TrainingState, trained: [WeightSource], optimizer: [WeightSource], best: [WeightSource]?) throws
+    {
         let files = FileManager.default
         try files.createDirectory(at: url, withIntermediateDirectories: true)
         try removeLeftovers()

@@ -3,8 +3,8 @@ import TensorCore
 
 /// Tokenised examples in a file, read in place: the input of training and evaluation.
 ///
-/// Written by ``TokenDatasetWriter``. Opening checks the header, the size and the table of sequences; ``verify()`` reads
-/// everything once and compares it with the checksum.
+/// Written by ``TokenDatasetWriter``. Opening checks the header, the size and the table of sequences; ``verify()``
+/// reads everything once and compares it with the checksum.
 package final class TokenDataset: Sendable {
     /// The path as it was given; errors begin with it.
     package var path: String { file.path }
