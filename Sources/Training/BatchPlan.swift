@@ -3,9 +3,10 @@ import TensorCore
 
 /// Which sequences each optimizer step sees, and in which order: a pure function of dataset, sizes and seed.
 ///
-/// Every epoch is a permutation of all sequences, drawn from `RandomStream(seed)/order/epoch`, and is cut in that order into steps;
-/// no step reaches into the next epoch, so the last of an epoch may be smaller. A step in which no token counts is left
-/// out. All steps are known before the first, so that a schedule knows its end and a run can start in the middle.
+/// Every epoch is a permutation of all sequences, drawn from `RandomStream(seed)/order/epoch`, and is cut in that order
+/// into steps; no step reaches into the next epoch, so the last of an epoch may be smaller. A step in which no token
+/// counts is left out. All steps are known before the first, so that a schedule knows its end and a run can start in
+/// the middle.
 package struct BatchPlan: Sendable {
     /// How long to train.
     package enum Duration: Codable, Sendable, Equatable {
@@ -23,8 +24,8 @@ package struct BatchPlan: Sendable {
         case sequences(Int)
     }
 
-    /// What is computed at once. A step is cut into as many micro-batches as it takes; its result is the same but for rounding
-    /// and for dropout, which draws anew in each.
+    /// What is computed at once. A step is cut into as many micro-batches as it takes; its result is the same but for
+    /// rounding and for dropout, which draws anew in each.
     package enum MicroBatchSize: Codable, Sendable, Equatable {
         /// At most so many tokens, but at least one sequence.
         case tokens(Int)
@@ -62,8 +63,8 @@ package struct BatchPlan: Sendable {
 
     /// Plans a run.
     ///
-    /// - Throws: ``TrainingError``: `invalidInput` for a size or a duration that is not positive, `nothingToTrain` for a dataset
-    ///   in which no token counts.
+    /// - Throws: ``TrainingError``: `invalidInput` for a size or a duration that is not positive, `nothingToTrain` for
+    ///   a dataset in which no token counts.
     package init(
         _ dataset: TokenDataset, duration: Duration, stepSize: StepSize, microBatchSize: MicroBatchSize, seed: UInt64
     ) throws {
@@ -71,13 +72,15 @@ package struct BatchPlan: Sendable {
         case (.tokens(let step), .tokens(let micro)), (.tokens(let step), .sequences(let micro)),
             (.sequences(let step), .tokens(let micro)), (.sequences(let step), .sequences(let micro)):
             guard step > 0, micro > 0 else {
-                throw TrainingError(.invalidInput, "a batch of \(step) and a micro-batch of \(micro) must both be positive")
+                throw TrainingError(
+                    .invalidInput, "a batch of \(step) and a micro-batch of \(micro) must both be positive")
             }
         }
         guard dataset.targetCount > 0 else {
             throw TrainingError(
                 .nothingToTrain,
-                "\(dataset.path): none of its \(dataset.tokenCount) tokens counts; look at the roles and columns that are trained on")
+                "\(dataset.path): none of its \(dataset.tokenCount) tokens counts; look at the roles and "
+                    + "columns that are trained on")
         }
         self.stepSize = stepSize
         self.microBatchSize = microBatchSize
@@ -89,7 +92,9 @@ package struct BatchPlan: Sendable {
         var total = 0
         switch duration {
         case .steps(let wanted):
-            guard wanted > 0 else { throw TrainingError(.invalidInput, "\(wanted) training steps; at least 1 is needed") }
+            guard wanted > 0 else {
+                throw TrainingError(.invalidInput, "\(wanted) training steps; at least 1 is needed")
+            }
             while total < wanted {
                 firstSteps.append(total)
                 total += Self.cut(order, firstSteps.count - 1, stepSize, lengths, targets).count

@@ -4,9 +4,9 @@ package import TensorCore
 
 /// Trains parameters of a model, and goes on exactly where a killed run left off.
 ///
-/// A step runs its micro-batches forward and backward with the loss `Σ nll / (targets of the step)`, clips, and takes one
-/// AdamW step. Order and dropout are functions of seed and step, so a run that continues from a checkpoint computes the
-/// bytes that the uninterrupted one would have. The base is frozen by whoever made the model; only the parameters
+/// A step runs its micro-batches forward and backward with the loss `Σ nll / (targets of the step)`, clips, and takes
+/// one AdamW step. Order and dropout are functions of seed and step, so a run that continues from a checkpoint computes
+/// the bytes that the uninterrupted one would have. The base is frozen by whoever made the model; only the parameters
 /// given here change.
 package final class Trainer {
     /// Optimizer steps of the whole run.
@@ -30,10 +30,10 @@ package final class Trainer {
     ///
     /// - Parameters:
     ///   - parameters: what is trained, each under a name of its own; they become trainable here.
-    ///   - identity: what else makes this run, such as the digest of the base and the options of the adapter; a checkpoint of
-    ///     a run with another identity is refused.
-    /// - Throws: ``TrainingError``: `invalidInput`, `nothingToTrain`, `malformed` data, `tooLong` for a sequence beyond the
-    ///   model's context, `vocabulary` for ids beyond its vocabulary.
+    ///   - identity: what else makes this run, such as the digest of the base and the options of the adapter; a
+    ///     checkpoint of a run with another identity is refused.
+    /// - Throws: ``TrainingError``: `invalidInput`, `nothingToTrain`, `malformed` data, `tooLong` for a sequence beyond
+    ///   the model's context, `vocabulary` for ids beyond its vocabulary.
     /// - Precondition: no name twice.
     package init(
         model: any LanguageModel, parameters: [Parameter], options: TrainingOptions, training: TokenDataset,
@@ -49,11 +49,12 @@ package final class Trainer {
         guard training.longest <= model.contextLength else {
             throw TrainingError(
                 .tooLong,
-                "\(training.path): a sequence has \(training.longest) tokens; the model's context holds \(model.contextLength). "
-                    + "Tokenise with a smaller max_length")
+                "\(training.path): a sequence has \(training.longest) tokens; the model's context holds "
+                    + "\(model.contextLength). Tokenise with a smaller max_length")
         }
         if let validation, validation.targetCount == 0 {
-            throw TrainingError(.invalidInput, "\(validation.path): none of its tokens counts, so no loss can be measured")
+            throw TrainingError(
+                .invalidInput, "\(validation.path): none of its tokens counts, so no loss can be measured")
         }
         self.model = model
         self.parameters = parameters
@@ -73,21 +74,22 @@ package final class Trainer {
 
     /// Runs to the end, or until it is asked to stop.
     ///
-    /// With validation, the parameters end as they were at the lowest validation loss. A run that has ended already is only read back.
+    /// With validation, the parameters end as they were at the lowest validation loss. A run that has ended already is
+    /// only read back.
     ///
     /// - Parameters:
     ///   - checkpoints: the folder to write to, and to continue from; `nil` writes none.
-    ///   - resumingFrom: another folder of checkpoints, such as an earlier attempt's, that is only read. Whichever has done more
-    ///     steps is taken.
+    ///   - resumingFrom: another folder of checkpoints, such as an earlier attempt's, that is only read. Whichever has
+    ///     done more steps is taken.
     ///   - clock: seconds that never step back.
     ///   - shouldStop: asked after each step; when it says yes a checkpoint is written and the outcome is `stopped`.
     ///   - onEvent: told what happens; what it throws ends the run where it is, without a checkpoint.
-    /// - Throws: ``TrainingError``: `nonFiniteLoss` with step and parameter, `checkpointMismatch` with what differs, `system`
-    ///   or a ``WeightFileError`` for what the disk refuses.
+    /// - Throws: ``TrainingError``: `nonFiniteLoss` with step and parameter, `checkpointMismatch` with what differs,
+    ///   `system` or a ``WeightFileError`` for what the disk refuses.
     package func run(
         checkpoints: URL? = nil, interval: CheckpointInterval = CheckpointInterval(), resumingFrom: URL? = nil,
         clock: () -> Double = Trainer.monotonicSeconds, shouldStop: () -> Bool = { false },
-        onEvent: (TrainingEvent) throws -> Void = { _ in }
+        onEvent: (TrainingEvent) throws -> Void
     ) throws -> TrainingOutcome {
         let folder = checkpoints.map { CheckpointFolder(url: $0) }
         prepareParameters()
@@ -117,7 +119,8 @@ package final class Trainer {
                 try validateIfDue(step, onEvent)
                 if state.step == stepCount || state.hasStoppedEarly { break epochs }
                 let stepsSince = state.step - (savedStep ?? begin.step)
-                let isDue = interval.steps.map { stepsSince >= $0 } ?? false
+                let isDue =
+                    interval.steps.map { stepsSince >= $0 } ?? false
                     || interval.seconds.map { clock() - savedTime >= $0 } ?? false
                 isStopped = shouldStop()
                 if isDue || isStopped { try save() }
@@ -164,14 +167,17 @@ package final class Trainer {
         }
         guard parameters.contains(where: { $0.gradient != nil }) else {
             throw TrainingError(
-                .nothingToTrain, "none of the \(parameters.count) trained parameters, such as \(parameters[0].name), takes part in the loss")
+                .nothingToTrain,
+                "none of the \(parameters.count) trained parameters, such as \(parameters[0].name), takes part in "
+                    + "the loss")
         }
         // Gradients first: their message names a parameter.
         let norm = try GradientNorm.measure(parameters, step: step.index + 1)
         let loss = sum / Double(step.targets)
         guard loss.isFinite else {
             throw TrainingError(
-                .nonFiniteLoss, "step \(step.index + 1): the loss is \(loss), and no gradient of \(parameters[0].name) or "
+                .nonFiniteLoss,
+                "step \(step.index + 1): the loss is \(loss), and no gradient of \(parameters[0].name) or "
                     + "another trained parameter shows why; look for a broken weight in the base")
         }
         let rate = options.learningRate * schedule.factor(step: step.index)
@@ -188,7 +194,8 @@ package final class Trainer {
         _ step: BatchPlan.Step, _ result: StepResult, seconds: Double, elapsed: Double, since first: Int
     ) -> StepReport {
         StepReport(
-            step: state.step, steps: stepCount, epoch: step.epoch + 1, loss: result.loss, learningRate: result.learningRate,
+            step: state.step, steps: stepCount, epoch: step.epoch + 1, loss: result.loss,
+            learningRate: result.learningRate,
             gradientNorm: result.gradientNorm, tokens: step.tokens,
             tokensPerSecond: Double(step.tokens) / max(seconds, 1e-9),
             remainingSeconds: elapsed / Double(state.step - first) * Double(stepCount - state.step))
@@ -207,7 +214,8 @@ package final class Trainer {
             }
         let evaluation = try Evaluation(of: model, on: validation, batchTokens: batchTokens)
         guard let loss = evaluation.meanNegativeLogLikelihood, loss.isFinite else {
-            throw TrainingError(.nonFiniteLoss, "step \(state.step): the validation loss is not finite; lower the learning rate")
+            throw TrainingError(
+                .nonFiniteLoss, "step \(state.step): the validation loss is not finite; lower the learning rate")
         }
         let isBest = state.best.map { loss < $0.loss } ?? true
         let report = ValidationReport(step: state.step, loss: loss, isBest: isBest)
@@ -244,7 +252,8 @@ package final class Trainer {
     private func write(to folder: CheckpointFolder) throws {
         func source(_ name: String, _ tensor: Tensor) -> WeightSource {
             WeightSource(
-                name: name, shape: tensor.shape, floats: UnsafeBufferPointer(start: tensor.pointer, count: tensor.count))
+                name: name, shape: tensor.shape, floats: UnsafeBufferPointer(start: tensor.pointer, count: tensor.count)
+            )
         }
         state.optimizerSteps = optimizer.moments.mapValues(\.steps)
         let moments = optimizer.moments

@@ -62,7 +62,7 @@ package struct TrainingOutcome: Sendable, Equatable {
     package let tokens: Int
     /// Every validation, in order.
     package let validations: [ValidationReport]
-    /// The validation whose weights the parameters now hold; `nil` without validation, and for a stopped run, which holds
-    /// its last weights.
+    /// The validation whose weights the parameters now hold; `nil` without validation, and for a stopped run, which
+    /// holds its last weights.
     package let best: ValidationReport?
 }

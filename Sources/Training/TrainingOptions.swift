@@ -20,7 +20,8 @@ package struct TrainingOptions: Codable, Sendable, Equatable {
     package var clipNorm: Double? = 1
     /// The order of the data and dropout are drawn from it.
     package var seed: UInt64 = 42
-    /// Optimizer steps between validations; `nil` validates at the end of each epoch. The last step is always validated.
+    /// Optimizer steps between validations; `nil` validates at the end of each epoch. The last step is always
+    /// validated.
     package var validationInterval: Int?
     /// Stops after so many validations in a row without a lower loss; `nil` never stops early.
     package var patience: Int?
@@ -45,7 +46,8 @@ package struct TrainingOptions: Codable, Sendable, Equatable {
         try check(learningRate.isFinite && learningRate >= 0, "a learning rate of \(learningRate)")
         switch warmup {
         case .steps(let steps): try check(steps >= 0, "\(steps) steps of warm-up")
-        case .fraction(let share): try check(share >= 0 && share <= 1, "a warm-up of \(share) of all steps; 0 to 1 is possible")
+        case .fraction(let share):
+            try check(share >= 0 && share <= 1, "a warm-up of \(share) of all steps; 0 to 1 is possible")
         }
         for beta in [optimizer.beta1, optimizer.beta2] {
             try check(beta >= 0 && beta < 1, "a beta of \(beta); AdamW's lie between 0 and 1")

@@ -33,7 +33,9 @@ final class Samples {
             let length = 2 + Int(stream.bits(at: 0) % UInt64(longest - 1))
             var id = Int32(stream.bits(at: 1) % UInt64(vocabulary))
             return (0..<length).map { position in
-                if stream.bits(at: 2 + position) % 4 == 0 { id = Int32(stream.bits(at: 100 + position) % UInt64(vocabulary)) }
+                if stream.bits(at: 2 + position) % 4 == 0 {
+                    id = Int32(stream.bits(at: 100 + position) % UInt64(vocabulary))
+                }
                 id = (id + 1) % Int32(vocabulary)
                 return id
             }

@@ -82,7 +82,8 @@ import Testing
         #expect(try code { $0.append(0) } == .malformed)
         #expect(try code { $0[31] = 0xFF } == .malformed, "a count that would overflow")
         #expect(try code { $0[70] ^= 1 } == .malformed, "an id, found by the checksum")
-        #expect(try code { $0[$0.count - 3] ^= 0x40 } == .malformed, "the table of sequences, found without the checksum")
+        #expect(
+            try code { $0[$0.count - 3] ^= 0x40 } == .malformed, "the table of sequences, found without the checksum")
         for byte in stride(from: 64, to: whole.count, by: 1) {
             #expect(try code { $0[byte] ^= 0x10 } != nil, "byte \(byte)")
         }

@@ -53,8 +53,8 @@ extension Tensor {
     /// `torch.optim.AdamW` computes it.
     ///
     /// `g ← gradientScale · g`, `w ← (1 − lr · decay) w`, `m ← β₁ m + (1 − β₁) g`, `v ← β₂ v + (1 − β₂) g²`,
-    /// `w ← w − stepSize · m / (√v / correction2SquareRoot + ε)`. Every element on its own, so the bytes do not depend on
-    /// the number of threads. This is the one op that changes values others may see: `self`, and the moments.
+    /// `w ← w − stepSize · m / (√v / correction2SquareRoot + ε)`. Every element on its own, so the bytes do not depend
+    /// on the number of threads. This is the one op that changes values others may see: `self`, and the moments.
     ///
     /// - Precondition: all four of the same size, in memory of their own.
     package func updateAdamW(
@@ -62,7 +62,8 @@ extension Tensor {
     ) {
         precondition(
             gradient.count == count && firstMoment.count == count && secondMoment.count == count,
-            "updateAdamW: weight \(shape), gradient \(gradient.shape), moments \(firstMoment.shape) \(secondMoment.shape)")
+            "updateAdamW: weight \(shape), gradient \(gradient.shape), moments \(firstMoment.shape) "
+                + "\(secondMoment.shape)")
         precondition(storage.isWritable, "updateAdamW: the weight lies in borrowed memory")
         let (w, g, m, v) = (pointer, gradient.pointer, firstMoment.pointer, secondMoment.pointer)
         let c = coefficients

@@ -3,9 +3,9 @@ import TensorCore
 
 /// The checkpoints of a run: `step-N/` for the state after N optimizer steps.
 ///
-/// Each holds `state.json`, `trained.safetensors`, `optimizer.safetensors` and, after a validation, `best.safetensors`. It is
-/// written under a hidden name, flushed and renamed, so a name without content can only come from a damaged disk or
-/// a broken copy; sizes and checksums in `state.json` find that too, and such a checkpoint is passed over.
+/// Each holds `state.json`, `trained.safetensors`, `optimizer.safetensors` and, after a validation, `best.safetensors`.
+/// It is written under a hidden name, flushed and renamed, so a name without content can only come from a damaged disk
+/// or a broken copy; sizes and checksums in `state.json` find that too, and such a checkpoint is passed over.
 struct CheckpointFolder {
     /// A checkpoint read back.
     struct Content {
@@ -18,9 +18,14 @@ struct CheckpointFolder {
 
     /// What `state.json` holds.
     private struct Manifest: Codable {
-        struct File: Codable {
+        struct File: Codable, Equatable {
             let byteCount: Int
             let checksum: String
+
+            init(_ file: MappedFile) {
+                byteCount = file.bytes.count
+                checksum = Checksum.of(file).hexadecimal
+            }
         }
 
         let state: TrainingState
@@ -55,7 +60,8 @@ struct CheckpointFolder {
         return nil
     }
 
-    /// Whether the checkpoint itself is at fault. What the system refuses for now must not send a run back to its start.
+    /// Whether the checkpoint itself is at fault. What the system refuses for now must not send a run back to its
+    /// start.
     private static func isDamage(_ error: any Error) -> Bool {
         if let error = error as? TrainingError { return error.code != .system }
         if let error = error as? WeightFileError { return error.code != .system }
@@ -63,7 +69,8 @@ struct CheckpointFolder {
     }
 
     /// Writes the state after `state.step` steps, and then removes every other checkpoint.
-    func write(_ state: TrainingState, trained: [WeightSource], optimizer: [WeightSource], best: [WeightSource]?) throws {
+    func write(_ state: TrainingState, trained: [WeightSource], optimizer: [WeightSource], best: [WeightSource]?) throws
+    {
         let files = FileManager.default
         try files.createDirectory(at: url, withIntermediateDirectories: true)
         try removeLeftovers()
@@ -73,8 +80,7 @@ struct CheckpointFolder {
         func put(_ tensors: [WeightSource], _ name: String) throws {
             let file = temporary.appending(path: name)
             try SafetensorsWriter.write(tensors, to: file)
-            let bytes = try MappedFile(file).bytes
-            manifest[name] = .init(byteCount: bytes.count, checksum: Checksum.of(bytes).hexadecimal)
+            manifest[name] = Manifest.File(try MappedFile(file))
         }
         try put(trained, Self.trainedFile)
         try put(optimizer, Self.optimizerFile)
@@ -122,13 +128,13 @@ struct CheckpointFolder {
 
     private func read(_ folder: URL) throws -> Content {
         let file = try MappedFile(folder.appending(path: Self.stateFile))
-        let manifest = try JSONDecoder().decode(Manifest.self, from: Data(file.bytes))
+        let text = withExtendedLifetime(file) { Data(file.bytes) }
+        let manifest = try JSONDecoder().decode(Manifest.self, from: text)
         guard manifest.state.version == TrainingState.currentVersion else {
             throw TrainingError(.unsupported, "checkpoint version \(manifest.state.version)")
         }
         for (name, expected) in manifest.files {
-            let bytes = try MappedFile(folder.appending(path: name))
-            guard bytes.bytes.count == expected.byteCount, Checksum.of(bytes.bytes).hexadecimal == expected.checksum else {
+            guard Manifest.File(try MappedFile(folder.appending(path: name))) == expected else {
                 throw TrainingError(.malformed, "\(name) is not what was written")
             }
         }

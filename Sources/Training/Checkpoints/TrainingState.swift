@@ -30,7 +30,8 @@ struct TrainingState: Codable, Equatable {
         guard differences.isEmpty else {
             throw TrainingError(
                 .checkpointMismatch,
-                "\(path) belongs to another run: \(differences.joined(separator: "; ")). Start afresh, or restore what changed")
+                "\(path) belongs to another run: \(differences.joined(separator: "; ")). "
+                    + "Start afresh, or restore what changed")
         }
     }
 }

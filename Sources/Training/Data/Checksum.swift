@@ -1,3 +1,5 @@
+import TensorCore
+
 /// A 64-bit checksum that tells accidents apart: a torn write, a flipped bit, another file under the same name.
 ///
 /// Little-endian words are folded in by xor, an odd multiplication and a rotation, each of which can be undone, so a
@@ -14,6 +16,11 @@ enum Checksum {
         var last: UInt64 = 0
         for index in words * 8..<bytes.count { last |= UInt64(bytes[index]) << (8 * UInt64(index % 8)) }
         return mixed(hash, last)
+    }
+
+    /// The checksum of a file's bytes from `offset` on. The mapping is held until they are read.
+    static func of(_ file: MappedFile, from offset: Int = 0) -> UInt64 {
+        withExtendedLifetime(file) { of(UnsafeRawBufferPointer(rebasing: file.bytes[offset...])) }
     }
 
     /// The checksum of a text's UTF-8.

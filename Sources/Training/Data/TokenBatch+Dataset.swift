@@ -8,11 +8,13 @@ extension TokenBatch {
         ids.reserveCapacity(tokens)
         positions.reserveCapacity(tokens)
         targets.reserveCapacity(tokens)
-        for index in sequences { append(dataset[index].ids, rows: 0..<dataset.length(index), scored: dataset[index].isScored) }
+        for index in sequences {
+            append(dataset[index].ids, rows: 0..<dataset.length(index), scored: dataset[index].isScored)
+        }
     }
 
-    /// Appends `rows` of a sequence as one that attends only within itself, from position 0. Its last row predicts the token
-    /// that follows in `ids`, when one does.
+    /// Appends `rows` of a sequence as one that attends only within itself, from position 0. Its last row predicts the
+    /// token that follows in `ids`, when one does.
     mutating func append(_ ids: UnsafeBufferPointer<Int32>, rows: Range<Int>, scored: (Int) -> Bool) {
         let start = self.ids.count
         self.ids.append(contentsOf: ids[rows])

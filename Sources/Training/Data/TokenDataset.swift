@@ -3,8 +3,8 @@ import TensorCore
 
 /// Tokenised examples in a file, read in place: the input of training and evaluation.
 ///
-/// Written by ``TokenDatasetWriter``. Opening checks the header, the size and the table of sequences; ``verify()`` reads
-/// everything once and compares it with the checksum.
+/// Written by ``TokenDatasetWriter``. Opening checks the header, the size and the table of sequences; ``verify()``
+/// reads everything once and compares it with the checksum.
 package final class TokenDataset: Sendable {
     /// The path as it was given; errors begin with it.
     package var path: String { file.path }
@@ -53,8 +53,7 @@ package final class TokenDataset: Sendable {
     ///
     /// - Throws: ``TrainingError`` with code `malformed`.
     package func verify() throws {
-        let body = UnsafeRawBufferPointer(rebasing: file.bytes[TokenDatasetHeader.byteCount...])
-        guard Checksum.of(body) == header.checksum else {
+        guard Checksum.of(file, from: TokenDatasetHeader.byteCount) == header.checksum else {
             throw TrainingError(
                 .malformed, "\(path): the content does not match the checksum in its header; tokenise again")
         }

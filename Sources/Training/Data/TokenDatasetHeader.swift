@@ -1,7 +1,7 @@
 /// The first 64 bytes of a dataset file, and where everything else lies.
 ///
-/// All numbers are little-endian; every part begins at a multiple of 8 and gaps are zero, so the same sequences give the
-/// same bytes:
+/// All numbers are little-endian; every part begins at a multiple of 8 and gaps are zero, so the same sequences give
+/// the same bytes:
 ///
 ///     0  8 bytes "LJTOKENS"       32  UInt64 tokens to be predicted
 ///     8  UInt32  version, 1       40  UInt64 tokens of the longest sequence
@@ -40,7 +40,8 @@ struct TokenDatasetHeader: Sendable, Equatable {
             throw TrainingError(.malformed, "\(path): is not a tokenised dataset; it does not begin with LJTOKENS")
         }
         guard bytes.count >= Self.byteCount else {
-            throw TrainingError(.truncated, "\(path): ends inside its header, after \(bytes.count) bytes; tokenise again")
+            throw TrainingError(
+                .truncated, "\(path): ends inside its header, after \(bytes.count) bytes; tokenise again")
         }
         func word(_ offset: Int) -> UInt32 {
             UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
@@ -49,13 +50,15 @@ struct TokenDatasetHeader: Sendable, Equatable {
         guard version == Self.version, flags & ~Self.maskFlag == 0 else {
             throw TrainingError(
                 .unsupported,
-                "\(path): dataset version \(version) with flags \(flags) is not known here; tokenise again with this build")
+                "\(path): dataset version \(version) with flags \(flags) is not known here; "
+                    + "tokenise again with this build")
         }
         /// Counts above 2^48 would overflow the sizes below, and no disk holds them.
         func count(_ offset: Int) throws -> Int {
             let value = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
             guard value < 1 << 48 else {
-                throw TrainingError(.malformed, "\(path): the header has an impossible count \(value) at byte \(offset)")
+                throw TrainingError(
+                    .malformed, "\(path): the header has an impossible count \(value) at byte \(offset)")
             }
             return Int(value)
         }
@@ -66,6 +69,9 @@ struct TokenDatasetHeader: Sendable, Equatable {
         longest = try count(40)
         vocabularySize = try count(48)
         checksum = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 56, as: UInt64.self))
+        guard longest <= Int32.max else {
+            throw TrainingError(.malformed, "\(path): the header has a sequence of \(longest) tokens")
+        }
         guard bytes.count >= fileByteCount else {
             throw TrainingError(
                 .truncated,

@@ -38,10 +38,10 @@ package final class TokenDatasetWriter {
 
     /// Appends a sequence.
     ///
-    /// - Parameter scored: for each token, whether predicting it counts; `nil` when all count. The first token of a sequence is
-    ///   never predicted, whatever is said of it.
-    /// - Throws: ``TrainingError``: `invalidInput` for an empty sequence, a negative id or a mask of another length; `system`
-    ///   for what the disk refuses.
+    /// - Parameter scored: for each token, whether predicting it counts; `nil` when all count. The first token of a
+    ///   sequence is never predicted, whatever is said of it.
+    /// - Throws: ``TrainingError``: `invalidInput` for an empty sequence, a negative id or a mask of another length;
+    ///   `system` for what the disk refuses.
     package func append(_ ids: [Int32], scored: [Bool]? = nil) throws {
         precondition(!isFinished, "TokenDatasetWriter: append after finish")
         let place = "\(destination.path(percentEncoded: false)): sequence \(header.sequenceCount)"
@@ -84,8 +84,7 @@ package final class TokenDatasetWriter {
         }
         try output.append(contentsOf: starts)
         try output.drain()
-        let written = try MappedFile(temporary)
-        header.checksum = Checksum.of(UnsafeRawBufferPointer(rebasing: written.bytes[TokenDatasetHeader.byteCount...]))
+        header.checksum = Checksum.of(try MappedFile(temporary), from: TokenDatasetHeader.byteCount)
         try output.overwriteStart(header.bytes)
         try output.flush()
         try OutputFile.rename(temporary, to: destination)

@@ -4,9 +4,9 @@ import TensorCore
 
 /// How well a model predicts sequences: negative log-likelihoods in nats, without gradients or dropout.
 ///
-/// The first token of a sequence is not scored; every other one that counts is, exactly once. A sequence longer than the context is
-/// cut into consecutive windows of context length that share no token as input; the last row of a window predicts the first
-/// token of the next.
+/// The first token of a sequence is not scored; every other one that counts is, exactly once. A sequence longer than
+/// the context is cut into consecutive windows of context length that share no token as input; the last row of a window
+/// predicts the first token of the next.
 package struct Evaluation: Sendable, Equatable {
     /// What one sequence contributed.
     package struct Example: Sendable, Equatable {

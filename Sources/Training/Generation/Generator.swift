@@ -32,8 +32,8 @@ package struct Generator {
     /// - Parameters:
     ///   - stopIDs: tokens that end the text.
     ///   - onToken: told each new token as it comes.
-    /// - Throws: ``TrainingError``: `tooLong` for a prompt that the context cannot hold, `vocabulary` for an id that the model does
-    ///   not have, and what `onToken` throws.
+    /// - Throws: ``TrainingError``: `tooLong` for a prompt that the context cannot hold, `vocabulary` for an id that
+    ///   the model does not have, and what `onToken` throws.
     /// - Precondition: the prompt is not empty; a caller that has nothing to say starts with the begin token.
     package func greedy(
         _ prompt: [Int32], maximum: Int, stopIDs: Set<Int32> = [], onToken: (Int32) throws -> Void = { _ in }
@@ -52,7 +52,9 @@ package struct Generator {
         var input = prompt
         var ids: [Int32] = []
         while ids.count < maximum {
-            guard cache.length + input.count <= model.contextLength else { return Result(ids: ids, ending: .contextFull) }
+            guard cache.length + input.count <= model.contextLength else {
+                return Result(ids: ids, ending: .contextFull)
+            }
             let next = Autograd.withoutGradients { mostLikely(after: input, cache) }
             guard !stopIDs.contains(next) else { return Result(ids: ids, ending: .stopToken(next)) }
             ids.append(next)
@@ -71,8 +73,11 @@ package struct Generator {
         let states = model.hiddenStates(of: batch, context: ForwardContext(cache: cache))
         // Only the last row goes through the head, which is the largest product of small models.
         let width = states.columns
-        let last = Tensor(
-            Array(UnsafeBufferPointer(start: states.pointer + (states.rows - 1) * width, count: width)), shape: [1, width])
+        let last = withExtendedLifetime(states) {
+            Tensor(
+                Array(UnsafeBufferPointer(start: states.pointer + (states.rows - 1) * width, count: width)),
+                shape: [1, width])
+        }
         let logits = model.logits(last).values
         var best = 0
         for index in logits.indices where logits[index] > logits[best] { best = index }

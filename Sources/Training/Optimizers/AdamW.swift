@@ -29,12 +29,16 @@ package final class AdamW {
 
     /// One step on every parameter that has a gradient, in place.
     ///
-    /// - Parameter gradientScale: what each gradient is multiplied by first; see ``GradientNorm/clippingFactor(norm:maximum:)``.
+    /// - Parameter gradientScale: what each gradient is multiplied by first; see
+    ///   ``GradientNorm/clippingFactor(norm:maximum:)``.
     package func step(_ parameters: [Parameter], learningRate: Double, gradientScale: Double = 1) {
         for parameter in parameters {
             guard let gradient = parameter.gradient else { continue }
-            var state = moments[parameter.name] ?? Moments(
-                steps: 0, first: Tensor(zeros: parameter.tensor.shape), second: Tensor(zeros: parameter.tensor.shape))
+            var state =
+                moments[parameter.name]
+                ?? Moments(
+                    steps: 0, first: Tensor(zeros: parameter.tensor.shape),
+                    second: Tensor(zeros: parameter.tensor.shape))
             state.steps += 1
             moments[parameter.name] = state
             parameter.tensor.updateAdamW(

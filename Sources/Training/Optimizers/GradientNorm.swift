@@ -4,7 +4,8 @@ package import TensorCore
 package enum GradientNorm {
     /// The L2 norm over the gradients of `parameters`, summed in double precision and in the order given.
     ///
-    /// - Throws: ``TrainingError`` with code `nonFiniteLoss` that names the first parameter whose gradient is not finite.
+    /// - Throws: ``TrainingError`` with code `nonFiniteLoss` that names the first parameter whose gradient is not
+    ///   finite.
     package static func measure(_ parameters: [Parameter], step: Int) throws -> Double {
         var sum = 0.0
         for parameter in parameters {
@@ -13,8 +14,8 @@ package enum GradientNorm {
             guard squares.isFinite else {
                 throw TrainingError(
                     .nonFiniteLoss,
-                    "step \(step): the gradient of \(parameter.name) is not finite; lower the learning rate, or look for a "
-                        + "broken weight in the base")
+                    "step \(step): the gradient of \(parameter.name) is not finite; lower the learning rate, or look "
+                        + "for a broken weight in the base")
             }
             sum += squares
         }

@@ -4,8 +4,8 @@ import Foundation
 ///
 /// As transformers' `get_*_schedule_with_warmup`, whose scheduler steps after the optimizer: step 0, the first, has
 /// factor `lambda(0)`. With a warm-up of w steps, step s < w has factor `s / w`, so the very first step changes nothing
-/// (its factor is 0, though the optimizer gathers its moments) and step w is the first at the peak. The last of n steps is step n − 1,
-/// so a decay to 0 at step n is never quite reached.
+/// (its factor is 0, though the optimizer gathers its moments) and step w is the first at the peak. The last of n steps
+/// is step n − 1, so a decay to 0 at step n is never quite reached.
 package struct LearningRateSchedule: Sendable, Equatable {
     /// What follows the warm-up of w steps, in a run of n.
     package enum Shape: String, Codable, Sendable, CaseIterable {
@@ -15,8 +15,9 @@ package struct LearningRateSchedule: Sendable, Equatable {
         case linear
         /// `(1 + cos(π (s − w) / (n − w))) / 2`.
         case cosine
-        /// Warm-up, stable, decay: 1 until the last tenth (`d = max(1, n / 10)` steps, rounded, at most what the warm-up leaves),
-        /// then `1 − (s − (n − d)) / d`, linear. It is `get_wsd_schedule(…, num_decay_steps=d, decay_type="linear")`.
+        /// Warm-up, stable, decay: 1 until the last tenth (`d = max(1, n / 10)` steps, rounded, at most what the
+        /// warm-up leaves), then `1 − (s − (n − d)) / d`, linear. It is `get_wsd_schedule(…, num_decay_steps=d,
+        /// decay_type="linear")`.
         case wsd
     }
 
