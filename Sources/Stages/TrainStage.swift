@@ -115,7 +115,7 @@ private enum Product {
         let options = AdapterOptions(
             rank: adapter.rank, alpha: adapter.alpha, dropout: adapter.dropout, useRSLoRA: adapter.rslora)
         self = .adapter(try AttachedAdapter(
-            method.init(options), targets: TargetModules(adapter.targets), to: model, seed: run.manifest.train.seed))
+            method.init(options), targets: TargetModules(manifest: adapter.targets), to: model, seed: run.manifest.train.seed))
     }
 
     var parameters: [Parameter] {
@@ -219,12 +219,14 @@ extension TrainingOptions {
 
 extension TargetModules {
     /// The manifest's `adapter.targets` in the adapters' terms.
-    init(_ targets: JobManifest.Targets) throws {
-        switch targets {
-        case .allLinear: try self.init(.allLinear)
-        case .architectureDefault: try self.init(.architectureDefault)
-        case .suffixes(let names): try self.init(.names(.list(names)))
-        case .regex(let pattern): try self.init(.names(.pattern(pattern)))
-        }
+    init(manifest targets: JobManifest.Targets) throws {
+        let selection: Selection =
+            switch targets {
+            case .allLinear: .allLinear
+            case .architectureDefault: .architectureDefault
+            case .suffixes(let names): .names(.list(names))
+            case .regex(let pattern): .names(.pattern(pattern))
+            }
+        try self.init(selection)
     }
 }
