@@ -89,8 +89,10 @@ struct AddedTokenTests {
         let tokenizer = try TokenizerFile.load(
             text,
             files: [
-                "tokenizer_config.json": #"{"bos_token": "<b>", "eos_token": {"content": "<e>", "lstrip": false}, "unk_token": null}"#,
-                "special_tokens_map.json": #"{"eos_token": "<b>", "pad_token": {"content": "<e>"}, "unk_token": "<b>"}"#,
+                "tokenizer_config.json":
+                    #"{"bos_token": "<b>", "eos_token": {"content": "<e>", "lstrip": false}, "unk_token": null}"#,
+                "special_tokens_map.json":
+                    #"{"eos_token": "<b>", "pad_token": {"content": "<e>"}, "unk_token": "<b>"}"#,
             ])
         #expect(tokenizer.bosTokenID == 300 && tokenizer.eosTokenID == 301)
         #expect(tokenizer.padTokenID == 301 && tokenizer.unkTokenID == nil)
@@ -100,8 +102,15 @@ struct AddedTokenTests {
 
     @Test func truncationAndPaddingAreReadNotApplied() throws {
         let text = TokenizerFile.byteLevel()
-            .replacing(#""truncation": null"#, with: #""truncation": {"max_length": 2, "strategy": "LongestFirst", "stride": 0, "direction": "Left"}"#)
-            .replacing(#""padding": null"#, with: #""padding": {"strategy": {"Fixed": 8}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 5, "pad_type_id": 0, "pad_token": "x"}"#)
+            .replacing(
+                #""truncation": null"#,
+                with: #""truncation": {"max_length": 2, "strategy": "LongestFirst", "stride": 0, "direction": "Left"}"#
+            )
+            .replacing(
+                #""padding": null"#,
+                with:
+                    #""padding": {"strategy": {"Fixed": 8}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 5, "pad_type_id": 0, "pad_token": "x"}"#
+            )
         let tokenizer = try TokenizerFile.load(text)
         #expect(tokenizer.truncation?.maximumLength == 2 && tokenizer.truncation?.side == .left)
         #expect(tokenizer.padding?.fixedLength == 8 && tokenizer.padding?.padID == 5)

@@ -50,7 +50,8 @@ struct BrokenFileTests {
             good.replacing(#""type": "BPE""#, with: #""type": "Bigram""#), .unsupported, at: "/model/type",
             saying: "Bigram", "supported: BPE")
         expect(
-            TokenizerFile.byteLevel(normalizer: #"{"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "NFX"}]}"#),
+            TokenizerFile.byteLevel(
+                normalizer: #"{"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "NFX"}]}"#),
             .unsupported, at: "/normalizer/normalizers/1/type", saying: "NFX", "NFKD")
         expect(
             TokenizerFile.byteLevel(preTokenizer: #"{"type": "Sequence", "pretokenizers": [{"type": "Chop"}]}"#),
@@ -64,13 +65,16 @@ struct BrokenFileTests {
     }
 
     @Test func unknownOptions() {
-        expect(TokenizerFile.byteLevel(options: #""shuffle": true,"#), .unsupported, at: "/model/shuffle", saying: "shuffle")
+        expect(
+            TokenizerFile.byteLevel(options: #""shuffle": true,"#), .unsupported, at: "/model/shuffle",
+            saying: "shuffle")
         expect(
             TokenizerFile.byteLevel(preTokenizer: #"{"type": "ByteLevel", "reverse": 1}"#), .unsupported,
             at: "/pre_tokenizer/reverse", saying: "reverse")
         expect(
             good.replacing(#""version""#, with: #""extra": 1, "version""#), .unsupported, at: "/extra", saying: "extra")
-        expect(TokenizerFile.byteLevel(options: #""dropout": 0.1,"#), .unsupported, at: "/model/dropout", saying: "random")
+        expect(
+            TokenizerFile.byteLevel(options: #""dropout": 0.1,"#), .unsupported, at: "/model/dropout", saying: "random")
         #expect(TokenizerFile.failure(TokenizerFile.byteLevel(options: #""dropout": 0.0,"#)) == nil)
         expect(
             TokenizerFile.byteLevel(
@@ -115,7 +119,8 @@ struct BrokenFileTests {
     }
 
     @Test func templatesThatNameMissingTokens() {
-        let template = #"{"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "X", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}], "special_tokens": {TABLE}}"#
+        let template =
+            #"{"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "X", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}], "special_tokens": {TABLE}}"#
         expect(
             TokenizerFile.byteLevel(postProcessor: template.replacing("TABLE", with: "")), .unknownToken,
             at: "/post_processor/single/0/SpecialToken/id", saying: "X")

@@ -15,7 +15,8 @@ struct JSONTests {
         case (.array(let elements), let other as [Any]):
             return elements.count == other.count && zip(elements, other).allSatisfy { equal($0, $1) }
         case (.object(let members), let other as [String: Any]):
-            return members.count == other.count && members.allSatisfy { key, value in other[key].map { equal(value, $0) } ?? false }
+            return members.count == other.count
+                && members.allSatisfy { key, value in other[key].map { equal(value, $0) } ?? false }
         default: return false
         }
     }
@@ -33,7 +34,8 @@ struct JSONTests {
     }
 
     @Test(arguments: [
-        "{", "[1", #"{"a" 1}"#, #"{a: 1}"#, "[1 2]", "01x", "+1", "01", "1.", ".5", "1e", "-", "tru", #""\x""#, "\"a\nb\"", "nul", #"{"a": 1,}"#, "--1",
+        "{", "[1", #"{"a" 1}"#, #"{a: 1}"#, "[1 2]", "01x", "+1", "01", "1.", ".5", "1e", "-", "tru", #""\x""#,
+        "\"a\nb\"", "nul", #"{"a": 1,}"#, "--1",
     ])
     func refusesWhatIsNotJSON(text: String) {
         #expect(throws: TokenizerError.self) { try JSONParser.parse(Data(text.utf8), file: nil) }

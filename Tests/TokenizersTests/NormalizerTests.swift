@@ -30,7 +30,9 @@ struct NormalizerTests {
             ]
             for (form, result) in expected {
                 let normalized = normalize(text, UnicodeNormalizer(form))
-                #expect(Array(normalized.text.unicodeScalars) == Array(result.unicodeScalars), "\(form) \(text.debugDescription)")
+                #expect(
+                    Array(normalized.text.unicodeScalars) == Array(result.unicodeScalars),
+                    "\(form) \(text.debugDescription)")
                 #expect(normalized.origins.count == normalized.text.utf8.count)
             }
         }
@@ -42,7 +44,8 @@ struct NormalizerTests {
             guard let scalar = Unicode.Scalar(value), scalar.properties.generalCategory != .unassigned else { continue }
             let decomposed = String(Character(scalar)).decomposedStringWithCanonicalMapping
             guard decomposed.unicodeScalars.count > 1 || decomposed.unicodeScalars.first != scalar else { continue }
-            let expected = scalar.properties.isFullCompositionExclusion
+            let expected =
+                scalar.properties.isFullCompositionExclusion
                 ? decomposed.precomposedStringWithCanonicalMapping : String(Character(scalar))
             let composed = normalize(decomposed, UnicodeNormalizer(.nfc)).text
             #expect(Array(composed.unicodeScalars) == Array(expected.unicodeScalars), "U+\(String(value, radix: 16))")
@@ -72,7 +75,8 @@ struct NormalizerTests {
         #expect(result.origins == [0..<1, 0..<1, 0..<1, 0..<1, 1..<2, 1..<2, 1..<2, 2..<3])
         #expect(normalize("", chain).text == "")
         let shorter = ReplaceNormalizer.self
-        let squeeze = try shorter.init(from: node(#"{"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "}"#))
+        let squeeze = try shorter.init(
+            from: node(#"{"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "}"#))
         let squeezed = normalize("a \t\u{3000}b", squeeze)
         #expect(squeezed.text == "a b")
         #expect(squeezed.origins == [0..<1, 3..<6, 6..<7])
@@ -80,7 +84,8 @@ struct NormalizerTests {
 
     @Test func lowercaseAndStrip() throws {
         let lowercase = try LowercaseNormalizer(from: node(#"{"type": "Lowercase"}"#))
-        #expect(Array(normalize("ÀBc\u{130}ΑΣ", lowercase).text.unicodeScalars) == Array("àbci\u{307}ασ".unicodeScalars))
+        #expect(
+            Array(normalize("ÀBc\u{130}ΑΣ", lowercase).text.unicodeScalars) == Array("àbci\u{307}ασ".unicodeScalars))
         let strip = try StripNormalizer(from: node(#"{"type": "Strip", "strip_left": true, "strip_right": false}"#))
         #expect(normalize("\u{3000} a ", strip).text == "a ")
         #expect(normalize("\u{3000} a ", strip).origins == [4..<5, 5..<6])

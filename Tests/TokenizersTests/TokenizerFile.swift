@@ -57,9 +57,12 @@ struct TextGenerator {
     }
 
     private static let fragments: [String] = [
-        " ", "  ", "\t", "\n", "\r\n", "\n\n  ", "\u{A0}", "\u{3000}", "\u{85}", "\u{2028}", "\u{0}", "the", "Hello", "don't",
-        "I'LL", "'\u{17F}x", "we've", "''s", "123", "4567890", "½", "Ⅳ", "٣", "naïve", "nai\u{308}ve", "Ω", "ﬁ", "Straße",
-        "İ", "日本語", "カﾞ", "한국어", "\u{1112}\u{1161}\u{11AB}", "नमस्ते", "ไทย", "مرحبا", "שלום", "👍🏽", "👨‍👩‍👧", "🇩🇪", "e\u{301}\u{323}",
+        " ", "  ", "\t", "\n", "\r\n", "\n\n  ", "\u{A0}", "\u{3000}", "\u{85}", "\u{2028}", "\u{0}", "the", "Hello",
+        "don't",
+        "I'LL", "'\u{17F}x", "we've", "''s", "123", "4567890", "½", "Ⅳ", "٣", "naïve", "nai\u{308}ve", "Ω", "ﬁ",
+        "Straße",
+        "İ", "日本語", "カﾞ", "한국어", "\u{1112}\u{1161}\u{11AB}", "नमस्ते", "ไทย", "مرحبا", "שלום", "👍🏽", "👨‍👩‍👧", "🇩🇪",
+        "e\u{301}\u{323}",
         "_", "__init__", "<s>", "▁", "Ġ", "def f(x):", "!!!", "...", "—", "'", "\"", "\\", "$5", "\u{200B}", "\u{FEFF}",
     ]
 
@@ -68,8 +71,10 @@ struct TextGenerator {
         var text = ""
         for _ in 0..<next(below: count + 1) {
             if next(below: 3) == 0 {
-                let ranges = [0x20..<0x7F, 0xA0..<0x250, 0x370..<0x600, 0x900..<0xE80, 0x1100..<0x1200, 0x1E00..<0x2400,
-                    0x3040..<0x3100, 0x4E00..<0x5000, 0xAC00..<0xAE00, 0x1F300..<0x1F700]
+                let ranges = [
+                    0x20..<0x7F, 0xA0..<0x250, 0x370..<0x600, 0x900..<0xE80, 0x1100..<0x1200, 0x1E00..<0x2400,
+                    0x3040..<0x3100, 0x4E00..<0x5000, 0xAC00..<0xAE00, 0x1F300..<0x1F700,
+                ]
                 let range = ranges[next(below: ranges.count)]
                 let scalar = Unicode.Scalar(UInt32(range.lowerBound + next(below: range.count)))!
                 // Libraries differ in the Unicode version they know; Unicode 13 is known to all.

@@ -74,7 +74,9 @@ struct TrainerTests {
         for merge in trained.merges {
             var counts: [Pair: Int] = [:]
             for word in words {
-                for (left, right) in zip(word, word.dropFirst()) { counts[Pair(left: left, right: right), default: 0] += 1 }
+                for (left, right) in zip(word, word.dropFirst()) {
+                    counts[Pair(left: left, right: right), default: 0] += 1
+                }
             }
             let best = counts.max { first, second in
                 let firstKey = (first.value, -ids[first.key.left]!, -ids[first.key.right]!)

@@ -39,7 +39,8 @@ package struct ByteLevelBPETrainer {
             throw TokenizerError(.impossibleTraining, "special tokens must not be empty or repeated")
         }
         let alphabet = (0..<256).map { ByteAlphabet.scalar(of: UInt8($0)) }
-        for special in specials where special.unicodeScalars.count == 1 && alphabet.contains(special.unicodeScalars.first!) {
+        for special in specials
+        where special.unicodeScalars.count == 1 && alphabet.contains(special.unicodeScalars.first!) {
             throw TokenizerError(
                 .impossibleTraining, "the special token \"\(special)\" is a character that stands for a byte")
         }
@@ -53,7 +54,9 @@ package struct ByteLevelBPETrainer {
         self.options = options
     }
 
-    /// Adds a text, given as UTF-8. Words do not reach across texts.
+    /// Adds a text, given as UTF-8.
+    ///
+    /// Words do not reach across texts.
     package mutating func add(_ utf8: UnsafeBufferPointer<UInt8>) { words.add(utf8) }
 
     /// Adds a text.
@@ -63,7 +66,9 @@ package struct ByteLevelBPETrainer {
     package func train() -> TrainedBPE {
         var vocabulary = options.specialTokens
         var byteIDs = [Int32](repeating: 0, count: 256)
-        let bytesInOrder = (0..<256).map { UInt8($0) }.sorted { ByteAlphabet.scalar(of: $0) < ByteAlphabet.scalar(of: $1) }
+        let bytesInOrder = (0..<256).map { UInt8($0) }.sorted {
+            ByteAlphabet.scalar(of: $0) < ByteAlphabet.scalar(of: $1)
+        }
         for byte in bytesInOrder {
             byteIDs[Int(byte)] = Int32(vocabulary.count)
             vocabulary.append(ByteAlphabet.encoded(CollectionOfOne(byte)))

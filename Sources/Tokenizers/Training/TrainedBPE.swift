@@ -35,7 +35,8 @@ package struct TrainedBPE: Sendable {
     ///
     /// - Throws: ``TokenizerError`` when a role names a token that is not special, or when a file cannot be written.
     package func write(to folder: URL, roles: Roles = Roles()) throws {
-        for name in [roles.bos, roles.eos, roles.pad, roles.unk].compactMap({ $0 }) where !specialTokens.contains(name) {
+        for name in [roles.bos, roles.eos, roles.pad, roles.unk].compactMap({ $0 }) where !specialTokens.contains(name)
+        {
             throw TokenizerError(
                 .unknownToken, "the token \"\(name)\" is not one of the special tokens it was trained with")
         }
