@@ -1,4 +1,6 @@
-/// What a tokenizer file says about cutting long texts. Nothing here applies it by itself.
+/// What a tokenizer file says about cutting long texts.
+///
+/// Nothing here applies it by itself.
 package struct TruncationSettings: Sendable, Equatable {
     package enum Side: String, Sendable { case left = "Left", right = "Right" }
 
@@ -29,7 +31,9 @@ extension TruncationSettings.Side {
     }
 }
 
-/// What a tokenizer file says about filling short texts. Nothing here applies it by itself.
+/// What a tokenizer file says about filling short texts.
+///
+/// Nothing here applies it by itself.
 package struct PaddingSettings: Sendable, Equatable {
     /// The length to fill to, or `nil` for that of the longest text of the batch.
     package let fixedLength: Int?

@@ -1,5 +1,7 @@
 extension Tokenizer {
-    /// The text of `ids`. Ids without a token are left out, and so are special tokens if asked for.
+    /// The text of `ids`.
+    ///
+    /// Ids without a token are left out, and so are special tokens if asked for.
     ///
     /// Bytes that spell no character become U+FFFD. A tokenizer without a decoder joins tokens with spaces.
     package func decode(_ ids: [Int32], skipSpecialTokens: Bool) -> String {

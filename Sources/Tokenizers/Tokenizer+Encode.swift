@@ -38,7 +38,8 @@ extension Tokenizer {
             if addSpecialTokens {
                 for processor in postProcessors.reversed() { output.append(contentsOf: processor.prefix.map(\.id)) }
             }
-            output.append(contentsOf: UnsafeBufferPointer(start: session.buffers.ids.base, count: session.buffers.ids.count))
+            output.append(
+                contentsOf: UnsafeBufferPointer(start: session.buffers.ids.base, count: session.buffers.ids.count))
             if addSpecialTokens {
                 for processor in postProcessors { output.append(contentsOf: processor.suffix.map(\.id)) }
             }

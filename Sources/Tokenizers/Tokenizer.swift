@@ -32,7 +32,9 @@ package final class Tokenizer: Sendable {
     package let padTokenID: Int32?
     package let unkTokenID: Int32?
 
-    /// Reads a `tokenizer.json`. The names of the special tokens are in the files beside it; see ``load(folder:)``.
+    /// Reads a `tokenizer.json`.
+    ///
+    /// The names of the special tokens are in the files beside it; see ``load(folder:)``.
     ///
     /// - Throws: ``TokenizerError`` naming the file and the JSON pointer of what is wrong or not supported.
     package convenience init(file: URL) throws {
@@ -53,7 +55,9 @@ package final class Tokenizer: Sendable {
             "decoder", "model")
         let parsedModel = try ModelRegistry.model(from: try root.required("model"))
         let vocabulary = parsedModel.vocabulary
-        normalizer = try root.optional("normalizer").map { NormalizerChain(steps: try NormalizerRegistry.steps(from: $0)) }
+        normalizer = try root.optional("normalizer").map {
+            NormalizerChain(steps: try NormalizerRegistry.steps(from: $0))
+        }
         added = try AddedVocabulary(from: try root.optional("added_tokens"), vocabulary, normalizer: normalizer)
         var steps = try root.optional("pre_tokenizer").map(PreTokenizerRegistry.steps) ?? []
         if steps.last is ByteMappingPreTokenizer, let bytesModel = parsedModel.takingBytes() {

@@ -64,7 +64,9 @@ struct AddedTokenMatcher: Sendable {
                 var range = position..<match.end
                 position = match.end
                 if token.isSingleWord, touchesWord(range, in: utf8) { continue }
-                if token.stripsLeft { range = max(leftSpace(before: range.lowerBound, in: utf8), textStart)..<range.upperBound }
+                if token.stripsLeft {
+                    range = max(leftSpace(before: range.lowerBound, in: utf8), textStart)..<range.upperBound
+                }
                 if token.stripsRight { range = range.lowerBound..<rightSpace(after: range.upperBound, in: utf8) }
                 // The stripped space of the token before may hold the start of this one.
                 if range.lowerBound < textStart { continue }

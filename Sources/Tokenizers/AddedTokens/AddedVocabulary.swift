@@ -8,7 +8,9 @@ struct AddedVocabulary: Sendable {
     let inNormalized: AddedTokenMatcher
     private let byID: [Int32: AddedToken]
 
-    /// Reads the array at `node`. Tokens that are in the model's vocabulary too must have the same id there.
+    /// Reads the array at `node`.
+    ///
+    /// Tokens that are in the model's vocabulary too must have the same id there.
     init(from node: JSONNode?, _ vocabulary: Vocabulary, normalizer: NormalizerChain?) throws {
         var tokens: [AddedToken] = []
         var byID: [Int32: AddedToken] = [:]
@@ -22,7 +24,8 @@ struct AddedVocabulary: Sendable {
             if let other = vocabulary.token(of: token.id), !other.utf8.elementsEqual(token.content.utf8) {
                 throw element.error(
                     .invalidValue,
-                    "the added token \"\(token.content)\" has the id \(token.id), which is \"\(other)\" in the vocabulary")
+                    "the added token \"\(token.content)\" has the id \(token.id), which is \"\(other)\" in the vocabulary"
+                )
             }
             if let other = byID[token.id], !other.content.utf8.elementsEqual(token.content.utf8) {
                 throw element.error(

@@ -96,7 +96,9 @@ struct JSONNode {
         return number
     }
 
-    /// A token id. The bound keeps a broken file from asking for gigabytes of tables.
+    /// A token id.
+    ///
+    /// The bound keeps a broken file from asking for gigabytes of tables.
     func tokenID() throws -> Int32 {
         guard case .integer(let number) = value else {
             throw error(.invalidValue, "expected a token id, found \(value.kind)")

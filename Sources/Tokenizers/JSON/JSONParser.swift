@@ -32,10 +32,10 @@ struct JSONParser {
     }
 
     private func failure(_ what: String) -> TokenizerError {
-        let end = min(position, bytes.count)
+        let place = min(position, bytes.count)
         var line = 1
         var column = 1
-        for index in 0..<end {
+        for index in 0..<place {
             if bytes[index] == UInt8(ascii: "\n") {
                 line += 1
                 column = 1
@@ -43,7 +43,9 @@ struct JSONParser {
                 column += 1
             }
         }
-        return TokenizerError(.malformedJSON, file: file, "line \(line), column \(column): \(what)")
+        let isAtEnd = position >= bytes.count
+        let end = isAtEnd ? "; the file ends here, is it truncated?" : ""
+        return TokenizerError(.malformedJSON, file: file, "line \(line), column \(column): \(what)\(end)")
     }
 
     private var current: UInt8? { position < bytes.count ? bytes[position] : nil }
@@ -61,7 +63,7 @@ struct JSONParser {
         guard depth < Self.maximumDepth else { throw failure("nested more than \(Self.maximumDepth) deep") }
         skipSpace()
         switch current {
-        case nil: throw failure("the file ends where a value should be; is it truncated?")
+        case nil: throw failure("expected a value")
         case UInt8(ascii: "{"): return try parseObject(depth: depth)
         case UInt8(ascii: "["): return try parseArray(depth: depth)
         case UInt8(ascii: "\""): return .string(try parseString())
@@ -103,7 +105,6 @@ struct JSONParser {
             case UInt8(ascii: "}"):
                 position += 1
                 return .object(members)
-            case nil: throw failure("the file ends inside an object; is it truncated?")
             default: throw failure("expected ',' or '}'")
             }
         }
@@ -125,7 +126,6 @@ struct JSONParser {
             case UInt8(ascii: "]"):
                 position += 1
                 return .array(elements)
-            case nil: throw failure("the file ends inside an array; is it truncated?")
             default: throw failure("expected ',' or ']'")
             }
         }
@@ -133,21 +133,35 @@ struct JSONParser {
 
     private mutating func parseNumber() throws -> JSONValue {
         let start = position
+        if current == UInt8(ascii: "-") { position += 1 }
+        let firstDigit = current
+        let wholeDigits = skipDigits()
+        guard wholeDigits > 0, wholeDigits == 1 || firstDigit != UInt8(ascii: "0") else {
+            throw failure("expected a value")
+        }
         var isInteger = true
-        scan: while let byte = current {
-            switch byte {
-            case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"): position += 1
-            case UInt8(ascii: "."), UInt8(ascii: "e"), UInt8(ascii: "E"), UInt8(ascii: "+"):
-                isInteger = false
-                position += 1
-            default: break scan
-            }
+        if current == UInt8(ascii: ".") {
+            isInteger = false
+            position += 1
+            guard skipDigits() > 0 else { throw failure("expected a digit") }
+        }
+        if current == UInt8(ascii: "e") || current == UInt8(ascii: "E") {
+            isInteger = false
+            position += 1
+            if current == UInt8(ascii: "+") || current == UInt8(ascii: "-") { position += 1 }
+            guard skipDigits() > 0 else { throw failure("expected a digit") }
         }
         let text = String(decoding: bytes[start..<position], as: UTF8.self)
         if isInteger, let value = Int(text) { return .integer(value) }
-        if let value = Double(text) { return .number(value) }
-        position = start
-        throw failure("expected a value")
+        guard let value = Double(text) else { throw failure("the number is out of range") }
+        return .number(value)
+    }
+
+    /// Passes over digits and says how many there were.
+    private mutating func skipDigits() -> Int {
+        let start = position
+        while let byte = current, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) { position += 1 }
+        return position - start
     }
 
     private mutating func parseString() throws -> String {
@@ -166,7 +180,7 @@ struct JSONParser {
             isASCII |= byte
             position += 1
         }
-        throw failure("the file ends inside a string; is it truncated?")
+        throw failure("a string is not closed")
     }
 
     private func validated(_ slice: UnsafeBufferPointer<UInt8>) throws -> String {
@@ -201,7 +215,7 @@ struct JSONParser {
             default: buffer.append(byte)
             }
         }
-        throw failure("the file ends inside a string; is it truncated?")
+        throw failure("a string is not closed")
     }
 
     private mutating func parseUnicodeEscape() throws -> Unicode.Scalar {

@@ -1,4 +1,6 @@
-/// A parsed JSON value. Objects keep the order of the file, which vocabularies and error messages want.
+/// A parsed JSON value.
+///
+/// Objects keep the order of the file, which vocabularies and error messages want.
 enum JSONValue: Sendable {
     case null
     case bool(Bool)

@@ -66,7 +66,9 @@ struct BPEAlphabet: Sendable {
         var entries: [(bytes: [UInt8], id: Int32)] = []
         entries.reserveCapacity(vocabulary.count)
         for token in vocabulary.tokens {
-            guard let token, let id = vocabulary.id(of: token), let bytes = ByteAlphabet.decoded(token) else { continue }
+            guard let token, let id = vocabulary.id(of: token), let bytes = ByteAlphabet.decoded(token) else {
+                continue
+            }
             entries.append((bytes, id))
         }
         return BPEAlphabet(bytes: ids, spelled: ByteStringTable(entries))

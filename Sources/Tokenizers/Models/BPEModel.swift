@@ -1,7 +1,8 @@
-/// Byte-pair encoding (Sennrich et al. 2016, arXiv 1508.07909) as in Hugging Face's `BPE` model.
+/// Byte-pair encoding as in Hugging Face's `BPE` model.
 ///
-/// A piece starts as its characters (or bytes) and the pair with the lowest rank, leftmost first, is merged until none
-/// is left. Characters without a token become bytes `<0x..>` if `byte_fallback` is set, else `unk_token`, else nothing.
+/// The algorithm is that of Sennrich, Haddow and Birch (2016), arXiv 1508.07909. A piece starts as its characters (or
+/// bytes) and the pair with the lowest rank, leftmost first, is merged until none is left. Characters without a token
+/// become bytes `<0x..>` if `byte_fallback` is set, else `unk_token`, else nothing.
 final class BPEModel: TokenModel {
     let vocabulary: Vocabulary
     private let merges: MergeTable

@@ -1,4 +1,6 @@
-/// Hashing of short byte strings for the module's own tables. Not for untrusted growth: every table is bounded.
+/// Hashing of short byte strings for the module's own tables.
+///
+/// Not for untrusted growth: every table is bounded.
 enum ByteHash {
     /// A 64-bit hash of `count` bytes, eight at a time.
     @inline(__always)

@@ -6,8 +6,9 @@ final class MergeTable: Sendable {
     /// Pieces of more symbols than this are merged with a queue instead of repeated scans.
     private static let longPiece = 40
 
-    /// Reads merges written as `"a b"` or `["a", "b"]`. `prefix` is the continuing_subword_prefix, which the right
-    /// half loses.
+    /// Reads merges written as `"a b"` or `["a", "b"]`.
+    ///
+    /// `prefix` is the continuing_subword_prefix, which the right half loses.
     init(from node: JSONNode, _ vocabulary: Vocabulary, prefix: String) throws {
         guard case .array(let elements) = node.value else {
             throw node.error(.invalidValue, "expected an array of merges, found \(node.value.kind)")

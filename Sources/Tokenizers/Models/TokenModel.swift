@@ -22,7 +22,9 @@ enum ModelRegistry {
         "BPE": { try BPEModel(from: $0) }
     ]
 
-    /// The model at `node`. Files older than the "type" member are told by their members: only BPE has merges.
+    /// The model at `node`.
+    ///
+    /// Files older than the "type" member are told by their members: only BPE has merges.
     static func model(from node: JSONNode) throws -> any TokenModel {
         if try node.optional("type") == nil, try node.optional("merges") != nil { return try BPEModel(from: node) }
         return try node.component("model", in: kinds)(node)

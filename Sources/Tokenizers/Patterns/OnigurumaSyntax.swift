@@ -1,12 +1,13 @@
 /// Translates a pattern written for Oniguruma's Ruby syntax, which tokenizer files use, into PCRE2's.
 ///
 /// The two agree on almost everything in these files. They differ on what `\s`, `\w` and `\h` mean (PCRE2 10.42 counts
-/// U+180E as a space and leaves marks out of words; `\h` is a hexadecimal digit in Oniguruma and a blank in PCRE2) and
+/// U+180E as a space and leaves marks out of words, Oniguruma counts the numbers of Latin-1 in; `\h` is a hexadecimal digit in Oniguruma and a blank in PCRE2) and
 /// on `(?m)`, which lets the dot match newlines in Oniguruma. Inside a class, `\S` and `\W` keep PCRE2's meaning.
 /// Oniguruma's `^` and `$` match at every line; compile the result with `PCRE2_MULTILINE`.
 enum OnigurumaSyntax {
-    private static let space = #"\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"#
-    private static let word = #"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}"#
+    private static let space =
+        #"\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"#
+    private static let word = #"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}"#
     private static let hexadecimal = "0-9A-Fa-f"
 
     static func translated(_ pattern: String) -> String {

@@ -26,7 +26,9 @@ final class RegularExpression: @unchecked Sendable {
 
     deinit { pcre2_code_free_8(code) }
 
-    /// Reports the matches from left to right. `utf8` must be valid UTF-8.
+    /// Reports the matches from left to right.
+    ///
+    /// `utf8` must be valid UTF-8.
     ///
     /// An empty match directly after another match is passed over, as Oniguruma's iterator does.
     func forEachMatch(in utf8: UnsafeBufferPointer<UInt8>, _ body: (Range<Int>) -> Void) {

@@ -29,7 +29,9 @@ enum PostProcessorRegistry {
         "Sequence": { try sequence($0, $1) },
     ]
 
-    /// The steps of the post-processor at `node`, sequences flattened. `tokens` finds the id of a token.
+    /// The steps of the post-processor at `node`, sequences flattened.
+    ///
+    /// `tokens` finds the id of a token.
     static func steps(from node: JSONNode, tokens: TokenLookup) throws -> [any PostProcessor] {
         try node.component("post-processor", in: kinds)(node, tokens)
     }

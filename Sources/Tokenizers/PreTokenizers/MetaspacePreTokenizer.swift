@@ -1,5 +1,6 @@
-/// `Metaspace`: SentencePiece's way with spaces. Each becomes a visible character, one may be put in front, and each
-/// starts a new piece.
+/// `Metaspace`: SentencePiece's way with spaces.
+///
+/// Each becomes a visible character, one may be put in front, and each starts a new piece.
 struct MetaspacePreTokenizer: PreTokenizer {
     private let replacement: Unicode.Scalar
     private let scheme: MetaspacePrefix

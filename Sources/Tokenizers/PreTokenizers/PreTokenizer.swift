@@ -4,7 +4,9 @@ protocol PreTokenizer: Sendable {
     func preTokenize(_ text: inout PreTokenizedText)
 }
 
-/// The kinds of pre-tokenizer a tokenizer file may name, one line each. A kind may expand to several steps.
+/// The kinds of pre-tokenizer a tokenizer file may name, one line each.
+///
+/// A kind may expand to several steps.
 enum PreTokenizerRegistry {
     static let kinds: [String: @Sendable (JSONNode) throws -> [any PreTokenizer]] = [
         "ByteLevel": { try ByteLevelPreTokenizer.steps(from: $0) },

@@ -20,7 +20,9 @@ struct AlignedText {
     /// Whether the text begins where the original begins.
     let startsOriginal: Bool
 
-    /// A copy of `utf8`. `origins` are given when an earlier step rewrote it; otherwise it lies at `base` unchanged.
+    /// A copy of `utf8`.
+    ///
+    /// `origins` are given when an earlier step rewrote it; otherwise it lies at `base` unchanged.
     init(
         _ utf8: UnsafeBufferPointer<UInt8>, base: Int, origins: ArraySlice<Origin>? = nil, tracksOrigins: Bool,
         startsOriginal: Bool? = nil
@@ -56,7 +58,9 @@ struct AlignedText {
         origins = rewriter.origins
     }
 
-    /// Puts `prefix` before the text; it stands for the first scalar's origin. An empty text stays empty.
+    /// Puts `prefix` before the text; it stands for the first scalar's origin.
+    ///
+    /// An empty text stays empty.
     mutating func prepend(_ prefix: String) {
         guard !bytes.isEmpty else { return }
         let added = Array(prefix.utf8)

@@ -1,7 +1,9 @@
 /// A normalised segment of text being cut into pieces.
 struct PreTokenizedText {
     private(set) var text: AlignedText
-    /// Non-empty byte ranges of ``text``, in order. Parts that a splitter removed are in none of them.
+    /// Non-empty byte ranges of ``text``, in order.
+    ///
+    /// Parts that a splitter removed are in none of them.
     private(set) var pieces: [Range<Int>]
 
     init(_ text: AlignedText) {

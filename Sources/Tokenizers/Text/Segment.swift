@@ -38,7 +38,9 @@ struct Segment {
             original: original, base: origins == nil ? base + range.lowerBound : base,
             bytes: UnsafeBufferPointer(rebasing: bytes[range]),
             // Without offsets there are no origins to cut.
-            origins: origins.map { $0.isEmpty ? $0 : $0[($0.startIndex + range.lowerBound)..<($0.startIndex + range.upperBound)] },
+            origins: origins.map {
+                $0.isEmpty ? $0 : $0[($0.startIndex + range.lowerBound)..<($0.startIndex + range.upperBound)]
+            },
             startsOriginal: startsOriginal && range.lowerBound == 0)
     }
 

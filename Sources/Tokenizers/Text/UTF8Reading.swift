@@ -66,7 +66,8 @@ enum UTF8Reading {
                 continue
             }
             let first = utf8[index]
-            let length = first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0
+            let length =
+                first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0
             guard length > 0, index + length <= utf8.count else { return false }
             for offset in 1..<max(length, 1) where !isContinuation(utf8[index + offset]) { return false }
             let second = length > 1 ? utf8[index + 1] : 0
