@@ -1,4 +1,4 @@
-import Foundation
+package import Foundation
 
 /// Why a job does not run now, after Slurm's REASON column.
 package enum WaitingReason: Sendable, Equatable, CustomStringConvertible {

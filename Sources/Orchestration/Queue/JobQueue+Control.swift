@@ -1,6 +1,6 @@
-package import Foundation
-package import GRDB
-package import PipelineSpec
+import Foundation
+import GRDB
+import PipelineSpec
 
 /// What the command line asks of the queue. All of it works with the daemon down; a running daemon notices within a
 /// second, or at once when it is poked.

@@ -1,6 +1,7 @@
+import Artifacts
 package import Foundation
-package import GRDB
-package import PipelineSpec
+import GRDB
+import PipelineSpec
 
 extension JobQueue {
     /// A file that was claimed and recorded; it may not be filed yet.
@@ -23,7 +24,7 @@ extension JobQueue {
         try write { db in
             if let known = try intakeRecord(db, file.claimID) { return known.verdict }
             let manifest = submission.manifest
-            let spec = try CanonicalJSON.data(manifest)
+            let spec = try ProtocolJSON.encode(manifest)
             let digest = Digest.sha256(spec)
             let key = manifest.run.concurrencyKey ?? "\(file.tenant)/\(manifest.name)"
             if let idempotency = manifest.run.idempotencyKey,
@@ -201,7 +202,7 @@ extension JobQueue {
                     """,
                 arguments: [
                     "\(id)/\(stage.name)", id, stage.name, order, stage.kind,
-                    String(decoding: try CanonicalJSON.data(stage.needs), as: UTF8.self), stage.condition,
+                    String(decoding: try ProtocolJSON.encode(stage.needs), as: UTF8.self), stage.condition,
                     stage.timeoutSeconds, stage.retries,
                 ])
         }

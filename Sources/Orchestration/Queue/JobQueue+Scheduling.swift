@@ -1,6 +1,6 @@
 package import Foundation
-package import GRDB
-package import PipelineSpec
+import GRDB
+import PipelineSpec
 
 extension JobQueue {
     /// Moves every job whose time has come, or whose jobs to wait for have ended, to where it belongs now.

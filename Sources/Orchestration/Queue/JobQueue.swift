@@ -1,6 +1,7 @@
 package import Foundation
-package import GRDB
+import GRDB
 import Glibc
+import PipelineSpec
 
 /// The queue: every state of every job, in one SQLite database. Each method is one transaction.
 ///
@@ -147,7 +148,7 @@ package struct JobQueue: Sendable {
         _ db: Database, _ kind: String, job: String? = nil, stage: String? = nil, attempt: String? = nil,
         _ data: [String: String] = [:]
     ) throws {
-        let text = String(decoding: try CanonicalJSON.data(data), as: UTF8.self)
+        let text = String(decoding: try ProtocolJSON.encode(data), as: UTF8.self)
         try db.execute(
             sql: "INSERT INTO event (at_ms, job_id, stage_id, attempt_id, kind, data) VALUES (?, ?, ?, ?, ?, ?)",
             arguments: [now(), job, stage, attempt, kind, text])
