@@ -86,7 +86,7 @@ final class TestWorkspace: Sendable {
                 retries: manifest.run.retries)
         }
         return [
-            plan("tokenize", []), plan("train", ["tokenize"]), plan("merge", ["train"], when: "job.merge"),
+            plan("tokenize", []), plan("train", ["tokenize"]), plan("merge", ["train"], when: "merge"),
             plan("package", ["train", "merge"]),
         ]
     }
@@ -121,7 +121,7 @@ final class TestWorkspace: Sendable {
             default: return .failure(InvalidFile([Finding(.unknownKey, "unknown key \(parts[0])")]))
             }
         }
-        return .success(Submission(manifest: manifest, stages: Self.stages(manifest)))
+        return .success(Submission(manifest: manifest, stages: Self.stages(manifest), origins: Data("{}".utf8)))
     }
 
     func configuration() -> OrchestrationConfiguration {
@@ -129,7 +129,8 @@ final class TestWorkspace: Sendable {
         if ProcessInfo.processInfo.environment["LORAJOBS_TEST_LOG"] != nil { logger = Logger(label: "test") }
         var configuration = OrchestrationConfiguration(
             workspace: workspace, stageCommand: [root("stage.sh").path, "stage"], descriptors: Self.descriptors,
-            numericsVersion: 1, resolve: { [self] in resolve($0, $1) }, logger: logger)
+            numericsVersion: 1, resolve: { [self] in resolve($0, $1) },
+            roots: PathRoots([workspace.root.path]), logger: logger)
         configuration.settle = 0.2
         configuration.pollInterval = 0.05
         configuration.retry.firstPause = 0.05

@@ -11,12 +11,13 @@ package struct OrchestrationConfiguration: Sendable {
     package var descriptors: [StageDescriptor]
     /// Raised when results change for equal inputs, whatever the stage.
     package var numericsVersion: Int
-    /// Judges the bytes of a manifest of a tenant: a job, or what is wrong. A pure function of its arguments and the
-    /// workspace's settings. It is called on the daemon's task.
+    /// Judges the bytes of a manifest of a tenant: a job, or what is wrong. Called on the daemon's task.
     package var resolve: @Sendable (_ bytes: Data, _ tenant: String) -> Result<Submission, InvalidFile>
-    /// Where inputs may lie; `nil` is anywhere.
-    package var roots: PathRoots?
+    /// Where inputs must lie.
+    package var roots: PathRoots
     package var logger: Logger
+    /// How many jobs of each queue run at once at most, from the workspace's settings.
+    package var queues: [String: WorkspaceSettings.Queue] = [:]
 
     /// Threads that may be busy at once.
     package var cores = ProcessInfo.processInfo.activeProcessorCount
@@ -43,7 +44,7 @@ package struct OrchestrationConfiguration: Sendable {
     package init(
         workspace: Workspace, stageCommand: [String], descriptors: [StageDescriptor], numericsVersion: Int,
         resolve: @escaping @Sendable (_ bytes: Data, _ tenant: String) -> Result<Submission, InvalidFile>,
-        roots: PathRoots? = nil, logger: Logger = Logger(label: "lorajobs")
+        roots: PathRoots, logger: Logger = Logger(label: "lorajobs")
     ) {
         self.workspace = workspace
         self.stageCommand = stageCommand
@@ -58,4 +59,28 @@ package struct OrchestrationConfiguration: Sendable {
     }
 
     var isDiskLow: Bool { freeBytes(workspace.jobs) < diskFloor }
+}
+
+extension OrchestrationConfiguration {
+    /// The usual configuration: manifests are judged by a resolver, whose workspace, roots and settings hold.
+    package init(
+        _ resolver: ManifestResolver, stageCommand: [String], numericsVersion: Int,
+        logger: Logger = Logger(label: "lorajobs")
+    ) {
+        self.init(
+            workspace: resolver.workspace, stageCommand: stageCommand, descriptors: Array(resolver.kinds.values),
+            numericsVersion: numericsVersion,
+            resolve: { bytes, _ in
+                do {
+                    return .success(try Submission(resolver.resolve(bytes)))
+                } catch let error as InvalidFile {
+                    return .failure(error)
+                } catch {
+                    return .failure(InvalidFile([Finding(.init(rawValue: "unreadable"), "\(error)")]))
+                }
+            }, roots: resolver.roots, logger: logger)
+        settle = resolver.settings.inbox.settleSeconds
+        maximumManifestBytes = resolver.settings.inbox.maxBytes
+        queues = resolver.settings.queues
+    }
 }

@@ -39,6 +39,7 @@ package actor Daemon {
         try Inbox.check(workspace)
         let plain = try JobQueue.open(workspace.database)
         let queue = try plain.taken(by: getpid(), cores: configuration.cores)
+        for (name, settings) in configuration.queues { try queue.setMaximumJobs(settings.maxJobs, queue: name) }
         for job in try queue.runningJobs() { drive(job, queue) }
 
         var inbox = Inbox(configuration, queue)

@@ -10,7 +10,7 @@ package struct StagePlan: Codable, Sendable, Equatable {
     package var kind: String
     /// Names of the stages that come first.
     package var needs: [String]
-    /// A manifest value that must be neither absent nor false, such as `job.merge`; else the stage is skipped.
+    /// The manifest key that must be neither absent nor false, such as `merge`; else the stage is skipped.
     package var condition: String?
     /// After this long the process is stopped and the stage has failed.
     package var timeoutSeconds: Double
@@ -34,13 +34,27 @@ package struct Submission: Sendable {
     package var manifest: JobManifest
     /// In an order in which each stage comes after those it needs.
     package var stages: [StagePlan]
-    /// Where each value came from, as JSON for `show`.
+    /// Where each value came from: JSON of an ``Origin`` by dotted key.
     package var origins: Data
 
     package init(manifest: JobManifest, stages: [StagePlan], origins: Data = Data("{}".utf8)) {
         self.manifest = manifest
         self.stages = stages
         self.origins = origins
+    }
+}
+
+extension Submission {
+    /// What a resolved manifest asks for.
+    package init(_ resolved: ResolvedManifest) throws {
+        self.init(
+            manifest: resolved.manifest,
+            stages: resolved.pipeline.topologicalOrder.map { stage in
+                StagePlan(
+                    name: stage.name, kind: stage.uses, needs: stage.needs, condition: stage.when,
+                    timeoutSeconds: resolved.timeoutSeconds(of: stage), retries: resolved.retries(of: stage))
+            },
+            origins: try ProtocolJSON.encode(resolved.origins))
     }
 }
 

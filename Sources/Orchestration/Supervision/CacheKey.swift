@@ -16,7 +16,7 @@ enum CacheKey {
         var kind: String
         var stageVersion: Int
         var numericsVersion: Int
-        var manifest: [String: PipelineSpec.JSONValue]
+        var manifest: PipelineSpec.JSONValue
         var data: [String: [Content]]
         var base: [Content]
         var tokenizer: [Content]
@@ -39,7 +39,7 @@ enum CacheKey {
         let inputs = descriptor.inputs
         let ingredients = Ingredients(
             kind: descriptor.kind, stageVersion: descriptor.version, numericsVersion: numericsVersion,
-            manifest: try values(of: descriptor.manifestKeys, in: withoutPaths(manifest, inputs)),
+            manifest: ManifestSchema.canonical(withoutPaths(manifest, inputs), keys: descriptor.manifestKeys),
             data: inputs.contains(.data)
                 ? pins.data.mapValues { $0.map { Content(length: $0.length, digest: $0.digest) } } : [:],
             base: inputs.contains(.base) ? named(pins.base) : [],
@@ -48,9 +48,9 @@ enum CacheKey {
     }
 
     /// Whether a value of the manifest, named as in `when: job.merge`, is there and neither false nor empty.
-    static func isTrue(_ condition: String, in manifest: JobManifest) throws -> Bool {
+    static func isTrue(_ condition: String, in manifest: JobManifest) -> Bool {
         let key = condition.hasPrefix("job.") ? String(condition.dropFirst(4)) : condition
-        return try value(key, in: json(manifest))?.isTruthy ?? false
+        return ManifestSchema.value(of: key, in: manifest)?.isTruthy ?? false
     }
 
     /// The paths of what is pinned: the content counts, not where it lies.
@@ -70,47 +70,5 @@ enum CacheKey {
             }
         }
         return manifest
-    }
-
-    private static func json(_ manifest: JobManifest) throws -> PipelineSpec.JSONValue {
-        try ProtocolJSON.decode(PipelineSpec.JSONValue.self, from: try ProtocolJSON.encode(manifest))
-    }
-
-    private static func values(
-        of keys: [String], in manifest: JobManifest
-    ) throws -> [String: PipelineSpec.JSONValue] {
-        let all = try json(manifest)
-        var found: [String: PipelineSpec.JSONValue] = [:]
-        for key in keys {
-            // A key that has no value of its own in the resolved form counts with all that surrounds it: rather run
-            // once too often than take an output that is not meant.
-            var name = key[...]
-            while true {
-                if let value = try value(String(name), in: all) {
-                    found[key] = value
-                    break
-                }
-                guard let dot = name.lastIndex(of: ".") else { break }
-                name = name[..<dot]
-            }
-        }
-        return found
-    }
-
-    private static func value(
-        _ path: String, in root: PipelineSpec.JSONValue
-    ) throws -> PipelineSpec.JSONValue? {
-        var current = root
-        for part in path.split(separator: ".") {
-            guard case .object(let members) = current else { return nil }
-            guard let next = members[String(part)] ?? members[camelCase(part)] else { return nil }
-            current = next
-        }
-        return current
-    }
-
-    private static func camelCase(_ word: Substring) -> String {
-        let parts = word.split(separator: "_")
-        return parts.enumerated().map { $0.offset == 0 ? String($0.element) : $0.element.capitalized }.joined()
     }
 }

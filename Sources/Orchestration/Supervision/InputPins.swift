@@ -16,12 +16,15 @@ struct InputPins: Codable, Sendable, Equatable {
     /// off any actor.
     ///
     /// - Throws: `invalidInput` when a file is missing, lies outside the roots, or is no regular file.
-    static func take(_ manifest: JobManifest, inputs: Set<StageDescriptor.Input>, roots: PathRoots?) throws -> InputPins {
+    static func take(_ manifest: JobManifest, inputs: Set<StageDescriptor.Input>, roots: PathRoots) throws -> InputPins {
         var pins = InputPins()
         if inputs.contains(.data) {
-            pins.data["train"] = try files(manifest.data.train, roots, key: "data.train")
-            for (key, split) in [("validation", manifest.data.validation), ("test", manifest.data.test)] {
-                if case .files(let patterns) = split { pins.data[key] = try files(patterns, roots, key: "data.\(key)") }
+            do {
+                pins.data = try DataFiles(of: manifest, roots: roots).bySplit.mapValues { files in
+                    try files.map { try pin($0, roots, key: "data") }
+                }
+            } catch let error as InvalidFile {
+                throw OrchestrationError(.invalidInput, error.description)
             }
         }
         let folder = manifest.base.path
@@ -69,27 +72,11 @@ struct InputPins: Codable, Sendable, Equatable {
         }
     }
 
-    private static func files(_ patterns: [String], _ roots: PathRoots?, key: String) throws -> [PinnedFile] {
-        var found: [PinnedFile] = []
-        var seen = Set<String>()
-        for pattern in patterns {
-            let paths = expand(pattern)
-            guard !paths.isEmpty else {
-                throw OrchestrationError(.invalidInput, "\(key): no file matches \(pattern)")
-            }
-            for path in paths {
-                let file = try pin(path, roots, key: key)
-                if seen.insert(file.path).inserted { found.append(file) }
-            }
-        }
-        return found
-    }
-
-    private static func pin(_ path: String, _ roots: PathRoots?, key: String) throws -> PinnedFile {
+    private static func pin(_ path: String, _ roots: PathRoots, key: String) throws -> PinnedFile {
         guard let real = FilePaths.realPath(path) else {
             throw OrchestrationError(.invalidInput, "\(key): there is no file \(path)")
         }
-        if let roots, !roots.contain(real) {
+        if !roots.contain(real) {
             throw OrchestrationError(
                 .invalidInput, "\(key): \(path) leads to \(real), outside the roots of the workspace; see roots: in lorajobs.yaml")
         }
@@ -104,16 +91,5 @@ struct InputPins: Codable, Sendable, Equatable {
         } catch let error as ArtifactError where error.code == .inputsChanged {
             throw OrchestrationError(.invalidInput, "\(key): \(error.description)")
         }
-    }
-
-    private static func expand(_ pattern: String) -> [String] {
-        guard pattern.contains(where: { "*?[".contains($0) }) else {
-            return access(pattern, F_OK) == 0 ? [pattern] : []
-        }
-        var result = glob_t()
-        defer { globfree(&result) }
-        guard glob(pattern, GLOB_NOSORT, nil, &result) == 0, let paths = result.gl_pathv else { return [] }
-        return (0..<Int(result.gl_pathc)).compactMap { paths[$0].map { String(cString: $0) } }
-            .sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
     }
 }

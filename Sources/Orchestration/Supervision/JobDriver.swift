@@ -59,7 +59,7 @@ struct JobDriver: Sendable {
 
     /// Skips a stage, finds its output in the cache, or starts its process and stays with it.
     private func begin(_ stage: StageRow, _ job: DrivenJob) async throws {
-        if let condition = stage.plan.condition, try !CacheKey.isTrue(condition, in: job.manifest) {
+        if let condition = stage.plan.condition, !CacheKey.isTrue(condition, in: job.manifest) {
             return try queue.skipStage(stage, of: job.id, why: "\(condition) is not set")
         }
         guard let descriptor = configuration.descriptors.first(where: { $0.kind == stage.plan.kind }) else {
@@ -309,7 +309,7 @@ struct JobDriver: Sendable {
         // All at once, whatever the first stage reads: so that all stages see the same moment.
         var inputs: Set<StageDescriptor.Input> = []
         for stage in job.stages {
-            if let condition = stage.plan.condition, try !CacheKey.isTrue(condition, in: job.manifest) { continue }
+            if let condition = stage.plan.condition, !CacheKey.isTrue(condition, in: job.manifest) { continue }
             inputs.formUnion(configuration.descriptors.first { $0.kind == stage.plan.kind }?.inputs ?? [])
         }
         let wanted = inputs
