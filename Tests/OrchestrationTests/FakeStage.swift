@@ -10,11 +10,18 @@ import Testing
 /// A workspace in a temporary folder, with a stage executable that is a script: it keeps the protocol of a run
 /// directory and does what `plan.json` in the workspace says for each kind of stage.
 final class TestWorkspace: Sendable {
-    let folder: TemporaryFolder
+    private let folder: TemporaryFolder?
     let workspace: Workspace
 
+    /// The workspace another process has made.
+    init(existing path: String) {
+        folder = nil
+        workspace = Workspace(root: URL(filePath: path, directoryHint: .isDirectory))
+    }
+
     init() throws {
-        folder = try TemporaryFolder()
+        let folder = try TemporaryFolder()
+        self.folder = folder
         workspace = Workspace(root: folder.url)
         try workspace.create()
         try FileManager.default.createDirectory(at: root("data"), withIntermediateDirectories: true)
@@ -46,6 +53,10 @@ final class TestWorkspace: Sendable {
         field() { sed -n 's/.*"'"$1"'":"\\([^"]*\\)".*/\\1/p' request.json | head -1; }
         kind="$(field uses)"
         id="$(field attemptID)"
+        attempt="$(sed -n 's/.*"attempt":\\([0-9]*\\).*/\\1/p' request.json)"
+        field resumeFrom > resumed.txt
+        number="${OPENBLAS_NUM_THREADS}${OMP_NUM_THREADS}"
+        [ "$number" = 11 ] || exit 70
         echo "$kind $id" >> "$root/started.txt"
         publications='[]'
         metrics='{}'
@@ -58,7 +69,7 @@ final class TestWorkspace: Sendable {
         }
         fail() { printf '{"schema":1,"attemptID":"%s","exitCode":%d,"failure":{"code":"%s","message":"%s"},"metrics":{},"publications":[],"peakRSSBytes":0,"cpuSeconds":0}' \
             "$id" "$1" "$2" "$3" > result.tmp; mv result.tmp result.json; exit "$1"; }
-        echo "$kind" > "out/$kind.txt"
+        echo "$kind $(field cacheKey)" > "out/$kind.txt"
         if [ -f "$root/$kind.behaviour" ]; then . "$root/$kind.behaviour"; fi
         if [ "$kind" = package ]; then
           mkdir -p out/adapter
@@ -160,6 +171,32 @@ final class TestWorkspace: Sendable {
     func started() -> [String] {
         guard let text = try? String(contentsOf: root("started.txt"), encoding: .utf8) else { return [] }
         return text.split(separator: "\n").map { String($0.split(separator: " ")[0]) }
+    }
+
+    func status(_ id: String) throws -> JobStatus {
+        var filter = JobFilter()
+        filter.ids = [id]
+        let queue = try JobQueue.openReadOnly(workspace.database)
+        return try #require(try queue.list(filter).first)
+    }
+
+    /// Waits until a job has ended.
+    func end(of id: String) async throws -> JobStatus {
+        try await eventually("job \(id) ends") { (try? status(id).state.isFinal) ?? false }
+        return try status(id)
+    }
+
+    /// Waits until a stage's process runs, and gives its id.
+    func runningPID(_ id: String, stage: String) async throws -> Int32 {
+        func attempt() throws -> JobDetail.Attempt? {
+            try JobQueue.openReadOnly(workspace.database).show(id).stages.first { $0.name == stage }?.attempts.last
+        }
+        try await eventually("\(stage) runs") { (try? attempt())?.flatMap { $0.state == .running ? $0.pid : nil } != nil }
+        return try #require(try attempt()?.pid)
+    }
+
+    var versions: [Int] {
+        get throws { try ArtifactStore(workspace.artifacts).versions(of: "tone").map(\.number) }
     }
 
     func files(_ url: URL, ending: String = "") -> [String] {

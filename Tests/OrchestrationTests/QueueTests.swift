@@ -151,7 +151,7 @@ final class TestQueue: Sendable {
         #expect(second.number == 2)
         #expect(throws: OrchestrationError.self) {
             try test.queue.finishAttempt(
-                attempt, of: id, .succeeded(StageResult(attemptID: attempt.id, exitCode: 0), digest: "d", path: "p", adapter: nil),
+                attempt, of: id, .succeeded(StageResult(attemptID: attempt.id, exitCode: 0), StageOutput(digest: "d", path: "p")),
                 exitCode: 0, signal: nil, policy: RetryPolicy())
         }
         #expect(try test.queue.drivenJob(id).live?.id == second.id)
@@ -330,6 +330,27 @@ final class TestQueue: Sendable {
         #expect(error?.code == .ambiguous)
         #expect(throws: OrchestrationError.self) { try test.queue.resolve("' OR 1") }
         #expect(throws: OrchestrationError.self) { try test.queue.resolve("7ZZZ") }
+    }
+
+    @Test func aJobHeldBetweenTriesGoesOnAfterRelease() throws {
+        let test = try TestQueue()
+        let id = try test.id(test.add("a"))
+        func begin() throws -> LiveAttempt {
+            try test.queue.beginAttempt(
+                test.queue.drivenJob(id).stages[0], of: id, key: "k", why: "", resumeFrom: nil,
+                directory: { RunDirectory(test.folder.url.appending(path: "\($0)")) }, bootID: "b", bootSeconds: 0)
+        }
+        _ = try test.startAll()
+        let crash = StageFailure(code: "crashed", message: "it crashed")
+        try test.queue.finishAttempt(
+            begin(), of: id, .failedForNow(.crashed, crash, nil), exitCode: 1, signal: nil, policy: RetryPolicy())
+        try test.queue.hold(id)
+        test.advance(seconds: 3600)
+        try test.queue.promote()
+        #expect(try test.status(id).reason == "Held")
+        try test.queue.release(id)
+        #expect(try test.startAll() == [id])
+        #expect(try begin().number == 2)
     }
 
     @Test func chargedRetriesEndAndFreeOnesAreCounted() throws {

@@ -23,6 +23,8 @@ package struct OrchestrationConfiguration: Sendable {
     package var cores = ProcessInfo.processInfo.activeProcessorCount
     /// How long a file that was not renamed in must be unchanged, in seconds.
     package var settle = 2.0
+    /// Whether a YAML file that was not renamed in must end in a line `...` before it is taken.
+    package var requiresEndMarker = false
     /// Between two looks at the whole inbox while events arrive, in seconds.
     package var scanInterval = 30.0
     /// Between two looks while none can, in seconds; also how soon a change of the database is noticed at the latest.
@@ -80,6 +82,7 @@ extension OrchestrationConfiguration {
                 }
             }, roots: resolver.roots, logger: logger)
         settle = resolver.settings.inbox.settleSeconds
+        requiresEndMarker = resolver.settings.inbox.requireEndMarker
         maximumManifestBytes = resolver.settings.inbox.maxBytes
         queues = resolver.settings.queues
     }

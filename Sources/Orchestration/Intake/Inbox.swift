@@ -116,7 +116,11 @@ struct Inbox {
                 && (InboxName.claim(in: name) != nil || movedIn.contains(name) && owners[name] == 1)
             if !isWhole {
                 var settle = configuration.settle
-                if age >= settle && looksTruncated(path, tenant) { settle *= 5 }
+                if age >= settle {
+                    // Looked at once more when its writer goes on: that changes its identity.
+                    if configuration.requiresEndMarker && !hasEndMarker(path) { continue }
+                    if age < settle * 5 && looksTruncated(path, tenant) { settle *= 5 }
+                }
                 guard age >= settle else {
                     next = min(next ?? .infinity, settle - age)
                     continue
@@ -147,6 +151,17 @@ struct Inbox {
             case .bytes(let bytes) = read.content, case .failure(let invalid) = configuration.resolve(bytes, tenant)
         else { return false }
         return invalid.findings.contains { $0.code == .truncated }
+    }
+
+    /// Whether the last line of a YAML file that is not blank is `...`; JSON ends where its braces do.
+    private func hasEndMarker(_ path: String) -> Bool {
+        guard !path.hasSuffix(".json") else { return true }
+        guard let read = try? ManifestFile.read(path, limit: configuration.maximumManifestBytes),
+            case .bytes(let bytes) = read.content
+        else { return true }
+        let lines = bytes.split(separator: UInt8(ascii: "\n"))
+        let last = lines.last { $0.contains { $0 != UInt8(ascii: " ") && $0 != UInt8(ascii: "\r") } }
+        return last.map { String(decoding: $0, as: UTF8.self).trimmingCharacters(in: .whitespaces) == "..." } ?? false
     }
 
     // MARK: Claim

@@ -46,10 +46,21 @@ struct DrivenJob: Sendable {
     var live: LiveAttempt?
 }
 
+/// What a stage made.
+struct StageOutput: Sendable {
+    var digest: String
+    /// The folder, in the stage cache.
+    var path: String
+    /// Versions it published, as JSON for whoever reads them back; `nil` when none.
+    var published: String?
+    /// The version that people ask for, as `name:3`.
+    var adapter: String?
+}
+
 /// How an attempt ended, and what follows for its stage and job.
 enum AttemptOutcome: Sendable {
-    /// The stage is done; `adapter` is what it published, as `name:3`.
-    case succeeded(StageResult, digest: String, path: String, adapter: String?)
+    /// The stage is done.
+    case succeeded(StageResult, StageOutput)
     /// Another try would fail the same way.
     case failedForGood(AttemptState, StageFailure, StageResult?)
     /// Tried again after a pause, as often as the stage's retries say.
@@ -76,7 +87,7 @@ enum AttemptOutcome: Sendable {
 
     var result: StageResult? {
         switch self {
-        case .succeeded(let result, _, _, _): result
+        case .succeeded(let result, _): result
         case .failedForGood(_, _, let result), .failedForNow(_, _, let result): result
         case .interrupted, .cancelled: nil
         }
@@ -168,20 +179,27 @@ extension JobQueue {
     }
 
     /// The stage's output was made before: under this key, by an earlier attempt.
-    func markCached(
-        _ stage: StageRow, of job: String, key: String, digest: String, path: String, adapter: String?
-    ) throws {
+    func markCached(_ stage: StageRow, of job: String, key: String, _ output: StageOutput) throws {
         try write { db in
             try makeReady(db, stage)
             try db.execute(
                 sql: """
                     UPDATE stage_run SET state = 'cached', cache_key = ?, output_digest = ?, output_path = ?,
                       why = 'its inputs and parameters are those of an earlier run' WHERE id = ?
-                    """, arguments: [key, digest, path, stage.id])
-            if let adapter {
+                    """, arguments: [key, output.digest, output.path, stage.id])
+            if let adapter = output.adapter {
                 try db.execute(sql: "UPDATE job SET adapter = ? WHERE id = ?", arguments: [adapter, job])
             }
             try note(db, "stage_cached", job: job, stage: stage.id, ["key": key])
+        }
+    }
+
+    /// What later runs of a stage with this key have published, newest first: the cache remembers the first one only.
+    func published(underKey key: String) throws -> [String] {
+        try read {
+            try String.fetchAll(
+                $0, sql: "SELECT published FROM stage_run WHERE cache_key = ? AND published IS NOT NULL ORDER BY rowid DESC",
+                arguments: [key])
         }
     }
 
@@ -264,11 +282,14 @@ extension JobQueue {
                 ["state": outcome.state.rawValue].merging(
                     outcome.failure.map { ["code": $0.code, "message": $0.message] } ?? [:]) { $1 })
             switch outcome {
-            case .succeeded(_, let digest, let path, let adapter):
+            case .succeeded(_, let output):
                 try db.execute(
-                    sql: "UPDATE stage_run SET state = 'succeeded', output_digest = ?, output_path = ? WHERE id = ?",
-                    arguments: [digest, path, attempt.stage])
-                if let adapter {
+                    sql: """
+                        UPDATE stage_run SET state = 'succeeded', output_digest = ?, output_path = ?, published = ?
+                        WHERE id = ?
+                        """,
+                    arguments: [output.digest, output.path, output.published, attempt.stage])
+                if let adapter = output.adapter {
                     try db.execute(sql: "UPDATE job SET adapter = ? WHERE id = ?", arguments: [adapter, job])
                 }
             case .failedForGood(_, let failure, _):
@@ -303,11 +324,15 @@ extension JobQueue {
         }
     }
 
-    /// Gives the cores of a running job back; it is queued again, without a charge.
-    func putBack(_ job: String, why: String) throws {
+    /// Gives the cores of a running job back, without a charge; it is queued again, at once or after so many seconds.
+    func putBack(_ job: String, why: String, seconds: Double? = nil) throws {
         try write { db in
-            try setState(db, job, .queued)
-            try note(db, "put_back", job: job, ["why": why])
+            if let seconds {
+                try wait(db, job, StageFailure(code: "put_back", message: why), seconds: seconds)
+            } else {
+                try setState(db, job, .queued)
+                try note(db, "put_back", job: job, ["why": why])
+            }
         }
     }
 
@@ -344,7 +369,9 @@ extension JobQueue {
     }
 
     private func makeReady(_ db: Database, _ stage: StageRow) throws {
-        try db.execute(sql: "UPDATE stage_run SET state = 'ready' WHERE id = ? AND state = 'blocked'", arguments: [stage.id])
+        try db.execute(
+            sql: "UPDATE stage_run SET state = 'ready' WHERE id = ? AND state IN ('blocked','retry_wait')",
+            arguments: [stage.id])
     }
 
     private func count(_ db: Database, _ column: String, _ stage: String) throws -> Int {

@@ -117,6 +117,7 @@ enum QueueSchema {
           cache_key       TEXT,
           output_digest   TEXT,
           output_path     TEXT,
+          published       TEXT,
           why             TEXT,
           not_before_ms   INTEGER NOT NULL DEFAULT 0,
           user_attempts   INTEGER NOT NULL DEFAULT 0,
@@ -125,6 +126,8 @@ enum QueueSchema {
           UNIQUE (job_id, ord),
           CHECK ((state IN ('succeeded','cached')) <= (output_digest IS NOT NULL))
         ) STRICT;
+
+        CREATE INDEX stage_run_published ON stage_run (cache_key) WHERE published IS NOT NULL;
 
         CREATE TABLE attempt (
           id             TEXT PRIMARY KEY,

@@ -44,7 +44,8 @@ struct JobDriver: Sendable {
                     stage, of: job.id, StageFailure(code: "invalid_input", message: error.description))
             } catch where OrchestrationError.isDiskFull(error) {
                 configuration.logger.warning("disk full", metadata: ["job": "\(job.id)", "error": "\(error)"])
-                try queue.putBack(job.id, why: "disk full")
+                // A write failed although there seemed to be room: not again in the same moment.
+                try queue.putBack(job.id, why: "disk full", seconds: configuration.retry.firstPause)
             } catch let error as ArtifactError {
                 try queue.postpone(
                     stage, of: job.id, StageFailure(code: error.code.rawValue, message: error.description),
@@ -80,9 +81,8 @@ struct JobDriver: Sendable {
         var why = "its inputs or parameters have not been seen before"
         if descriptor.isCacheable {
             switch try cachedOutput(key) {
-            case .hit(let output, let adapter):
-                return try queue.markCached(
-                    stage, of: job.id, key: key, digest: output.digest, path: output.folder.path, adapter: adapter)
+            case .hit(let output):
+                return try queue.markCached(stage, of: job.id, key: key, output)
             case .versionGone(let reference): why = "the version it published before, \(reference), is gone"
             case .miss: break
             }
@@ -263,8 +263,13 @@ struct JobDriver: Sendable {
                     metadata: StageCache.Metadata(
                         kind: stage.plan.kind, created: Date(), attemptID: attempt.id, metrics: result.metrics,
                         published: published))
+                let json = try ProtocolJSON.encode(published)
                 return .succeeded(
-                    result, digest: output.digest, path: output.folder.path, adapter: Self.reference(published))
+                    result,
+                    StageOutput(
+                        digest: output.digest, path: output.folder.path,
+                        published: published.isEmpty ? nil : String(decoding: json, as: UTF8.self),
+                        adapter: Self.reference(published)))
             }
         } catch let error as ArtifactError where [.invalidFolder, .invalidName].contains(error.code) {
             return .failedForGood(
@@ -282,20 +287,31 @@ struct JobDriver: Sendable {
     }
 
     private enum CacheAnswer {
-        case hit(StageCache.CachedOutput, adapter: String?)
+        case hit(StageOutput)
         case versionGone(String)
         case miss
     }
 
+    /// An earlier output, if what it published is still in the store.
     private func cachedOutput(_ key: String) throws -> CacheAnswer {
         guard let output = try cache.lookup(key) else { return .miss }
-        for version in output.metadata.published {
-            let existing = try store.versions(of: version.name, in: version.collection)
-            guard existing.contains(where: { $0.number == version.version && $0.digest == version.digest }) else {
-                return .versionGone("\(version.name):\(version.version)")
-            }
+        let later = try queue.published(underKey: key).map {
+            try ProtocolJSON.decode([StageCache.PublishedVersion].self, from: Data($0.utf8))
         }
-        return .hit(output, adapter: Self.reference(output.metadata.published))
+        for published in [output.metadata.published] + later where try published.allSatisfy(exists) {
+            return .hit(
+                StageOutput(digest: output.digest, path: output.folder.path, adapter: Self.reference(published)))
+        }
+        return .versionGone(Self.reference(output.metadata.published) ?? "")
+    }
+
+    private func exists(_ version: StageCache.PublishedVersion) throws -> Bool {
+        do {
+            return try store.versions(of: version.name, in: version.collection)
+                .contains { $0.number == version.version && $0.digest == version.digest }
+        } catch let error as ArtifactError where error.code == .noSuchArtifact {
+            return false
+        }
     }
 
     /// `name:3`, of an adapter if there is one.
