@@ -207,7 +207,7 @@ private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
         #expect(try test.status(id).state == .held)
         #expect(try test.status(id).priority == 7)
         #expect(try queue.cancel(id) == true)
-        let status = try JobQueue.openReadOnly(test.workspace.database).workspaceStatus(test.workspace)
+        let status = try WorkspaceStatus(of: test.workspace, queue: JobQueue.openReadOnly(test.workspace.database))
         #expect(status.daemon == nil && status.jobCounts == [.cancelled: 1] && status.inboxBacklog == 0)
     }
 
@@ -219,7 +219,7 @@ private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
         try await withDaemon(test.configuration()) { _ async throws -> Void in
             try await eventually("progress") { (try? test.status(id).progress) == 0.25 }
             #expect(try test.status(id).eta == 0)
-            #expect(try test.queue().workspaceStatus(test.workspace).daemon?.pid == getpid())
+            #expect(try WorkspaceStatus(of: test.workspace, queue: test.queue()).daemon?.pid == getpid())
             try go(test)
             _ = try await test.end(of: id)
         }
@@ -251,5 +251,91 @@ private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
         await #expect(throws: InvalidFile.self) {
             try await ForegroundRun(test.configuration()).run(Data("nonsense".utf8), name: "a.yaml")
         }
+    }
+
+    @Test func whatIsAppendedAfterTheStartBelongsToTheNextRun() async throws {
+        let test = try TestWorkspace()
+        try test.behave("tokenize", "if [ $attempt = 1 ]; then echo '{}' >> \"$root/data/a.jsonl\"; exit 75; fi\n")
+        let id = try test.submit("name: tone\n")
+        try await withDaemon(test.configuration()) { _ async throws -> Void in
+            _ = try await test.end(of: id)
+            let attempts = try test.queue().show(id).stages[0].attempts
+            let pinned = try attempts.map { try $0.directory.readRequest().data }
+            #expect(pinned.count == 2 && pinned[0] == pinned[1])
+            #expect(pinned[0]["train"]?.first?.length == 13)
+            #expect(try await test.end(of: test.submit("name: tone\n")).adapter == "tone:2")
+        }
+    }
+
+    @Test func aRetryAfterChangedInputsReadsWhatIsThereNow() async throws {
+        let test = try TestWorkspace()
+        try test.behave("train", "fail 65 inputs_changed a_file_changed\n")
+        let id = try test.submit("name: tone\n")
+        _ = try await withDaemon(test.configuration()) { _ in try await test.end(of: id) }
+        try Data("{\"text\":\"changed\"}\n".utf8).write(to: test.root("data/a.jsonl"))
+        try test.behave("train", "")
+        let again = try test.queue().retry(id)
+        let end = try await withDaemon(test.configuration()) { _ in try await test.end(of: again) }
+        #expect(end.state == .succeeded)
+        let request = try test.queue().show(again).stages[0].attempts[0].directory.readRequest()
+        #expect(request.data["train"]?.first?.length == 19)
+    }
+
+    @Test func aRealManifestAndPipelineBecomeAJob() async throws {
+        let test = try TestWorkspace()
+        var descriptors = TestWorkspace.descriptors
+        descriptors.append(
+            StageDescriptor(kind: "evaluate", version: 1, manifestKeys: ["evaluate"], inputs: [.base], requires: ["train"]))
+        let kinds = Dictionary(uniqueKeysWithValues: descriptors.map { ($0.kind, $0) })
+        let resolver = ManifestResolver(workspace: test.workspace, settings: WorkspaceSettings(), kinds: kinds)
+        var configuration = OrchestrationConfiguration(
+            resolver, stageCommand: [test.root("stage.sh").path, "stage"], numericsVersion: 1,
+            logger: test.configuration().logger)
+        #expect(configuration.settle == 2)
+        configuration.pollInterval = 0.05
+        configuration.watcher = nil
+        let id = try test.submit(
+            """
+            name: tone
+            base: base
+            data: data/*.jsonl
+            train: {epochs: 1}
+            run: {retries: 5, timeout: 1h}
+
+            """)
+        let bad = try test.submit("name: tone\nbase: base\ndata: data/*.jsonl\nlora_r: 8\n", name: "bad.yaml")
+        let end = try await withDaemon(configuration) { _ in
+            try await eventually("rejected") { (try? test.queue().verdict(of: bad)) != nil }
+            return try await test.end(of: id)
+        }
+        #expect(end.state == .succeeded, "\(end.reason ?? "")")
+        let detail = try test.queue().show(id)
+        #expect(detail.stages.map(\.name) == ["tokenize", "train", "evaluate", "merge", "package"])
+        #expect(detail.stages.map(\.state) == [.succeeded, .succeeded, .succeeded, .skipped, .succeeded])
+        let origins = try JSONDecoder().decode([String: Origin].self, from: detail.origins)
+        #expect(origins["run.retries"] == .manifest && origins["adapter.rank"] == .default)
+        #expect(test.files(test.workspace.rejected, ending: "bad.yaml.error.txt").count == 1)
+    }
+
+    @Test func signalsEndTheDaemonAndNotTheWorker() async throws {
+        let test = try TestWorkspace()
+        try test.behave("train", untilGo)
+        let id = try test.submit("name: tone\n")
+        let root = test.workspace.root.path
+        await #expect(processExitsWith: .exitCode(7)) { [root = root as String, id = id as String] in
+            let test = TestWorkspace(existing: root)
+            let daemon = Daemon(test.configuration())
+            let task = Task { try await daemon.runUntilSignalled() }
+            _ = try await test.runningPID(id, stage: "train")
+            kill(getpid(), SIGTERM)
+            try await task.value
+            exit(7)
+        }
+        let pid = try await test.runningPID(id, stage: "train")
+        #expect(WorkerProcess.startTime(pid) != nil)
+        // The worker does not ignore the signal that its daemon caught.
+        kill(pid, SIGTERM)
+        try await eventually("it ends") { WorkerProcess.startTime(pid) == nil }
+        try go(test)
     }
 }

@@ -157,14 +157,7 @@ final class TestWorkspace: Sendable {
     /// Renames a manifest into the inbox.
     @discardableResult
     func submit(_ text: String, tenant: String? = nil, name: String = "job.yaml") throws -> String {
-        let id = ULID().description
-        var inbox = workspace.inbox
-        if let tenant {
-            inbox = inbox.appending(path: tenant)
-            try FileManager.default.createDirectory(at: inbox, withIntermediateDirectories: true)
-        }
-        try AtomicFile.write(Data(text.utf8), to: inbox.appending(path: "\(id)__\(name)"))
-        return id
+        try InboxEntry.drop(Data(text.utf8), name: name, tenant: tenant, in: workspace)
     }
 
     /// Kinds of the stage processes that were started, in order.

@@ -68,7 +68,7 @@ import Testing
         let left = try InboxEntry.list(test.workspace)
         #expect(left.first { $0.path == "notes.txt" }?.status == .refused(reason: "the name does not end in .yaml, .yml or .json"))
         #expect(left.first { $0.path == ".hidden.yaml" }?.status == .ignored)
-        #expect(try queue.workspaceStatus(test.workspace).rejectedSinceYesterday == 10)
+        #expect(try WorkspaceStatus(of: test.workspace, queue: queue).rejectedSinceYesterday == 10)
         // The link's target was not touched.
         #expect(try String(contentsOf: outside, encoding: .utf8) == "name: linked\n")
     }

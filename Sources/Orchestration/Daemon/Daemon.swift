@@ -1,3 +1,5 @@
+import Artifacts
+import Dispatch
 import Foundation
 import Glibc
 import Logging
@@ -26,6 +28,22 @@ package actor Daemon {
     /// Looks at the inbox and the queue now.
     package nonisolated func poke() { wakeup.signal() }
 
+    /// Works until SIGTERM or SIGINT, and leaves the workers running: what the `daemon` verb does.
+    ///
+    /// - Throws: As ``run()``.
+    package func runUntilSignalled() async throws {
+        let sources = [SIGTERM, SIGINT].map { number in
+            // The default action would end the process before the handler runs.
+            Glibc.signal(number, SIG_IGN)
+            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+            source.setEventHandler { self.stop() }
+            source.resume()
+            return source
+        }
+        defer { for source in sources { source.cancel() } }
+        try await run()
+    }
+
     /// Works until ``stop()``.
     ///
     /// - Throws: `busy` when the workspace has a daemon already; `wrongDatabase`; `fenced` when another daemon has
@@ -39,6 +57,8 @@ package actor Daemon {
         try Inbox.check(workspace)
         let plain = try JobQueue.open(workspace.database)
         let queue = try plain.taken(by: getpid(), cores: configuration.cores)
+        let swept = try ArtifactStore(workspace.artifacts).sweepTemporary()
+        if !swept.isEmpty { configuration.logger.info("removed what interrupted writers left", metadata: ["count": "\(swept.count)"]) }
         for (name, settings) in configuration.queues { try queue.setMaximumJobs(settings.maxJobs, queue: name) }
         for job in try queue.runningJobs() { drive(job, queue) }
 
@@ -49,12 +69,14 @@ package actor Daemon {
         var isSignalled = true
         var nextScan = 0.0
         while !shutdown.isSet {
-            var wait = configuration.pollInterval
+            if isSignalled { for wakeup in driverWakeups.values { wakeup.signal() } }
+            var isWatching = watcher?.isReady ?? false
+            var wait = isWatching ? configuration.pollInterval * 2 : configuration.pollInterval
             do {
-                // First the watcher, then the scan: what comes between the two is seen by one of them.
-                let isWatching = watch(watcher)
                 let now = ProcessInfo.processInfo.systemUptime
                 if isSignalled || !isWatching || now >= nextScan {
+                    // First the watcher, then the scan: what comes between the two is seen by one of them.
+                    isWatching = try watch(watcher)
                     let settled = try inbox.scan(movedIn: watcher?.takeMovedIn() ?? [])
                     nextScan = now + min(configuration.scanInterval, settled ?? .infinity)
                     if inbox.pausedReason != nil { nextScan = now + configuration.pollInterval }
@@ -126,9 +148,10 @@ package actor Daemon {
         return InboxWatcher(executable: executable, wakeup: wakeup, logger: configuration.logger)
     }
 
-    private func watch(_ watcher: InboxWatcher?) -> Bool {
+    /// Watches the folders there are now; whether events arrive.
+    private func watch(_ watcher: InboxWatcher?) throws -> Bool {
         guard let watcher else { return false }
-        if let folders = try? InboxEntry.folders(configuration.workspace) { watcher.watch(folders.map(\.path)) }
+        watcher.watch(try InboxEntry.folders(configuration.workspace).map(\.path))
         return watcher.isReady
     }
 }

@@ -1,4 +1,4 @@
-import Foundation
+package import Foundation
 import Glibc
 package import PipelineSpec
 
@@ -42,6 +42,31 @@ package struct InboxEntry: Sendable, Equatable {
             }
         }
         return entries
+    }
+
+    /// Drops a manifest: it appears in the inbox whole, under a ULID that becomes the id of its job.
+    ///
+    /// - Parameters:
+    ///   - name: The file's own name; what may not be in an inbox name is replaced.
+    ///   - tenant: `nil` is the inbox itself.
+    /// - Returns: The id to ask ``JobQueue/verdict(of:)`` for.
+    package static func drop(
+        _ manifest: Data, name: String, tenant: String? = nil, in workspace: Workspace
+    ) throws -> String {
+        var folder = workspace.inbox
+        if let tenant, tenant != defaultTenant {
+            guard isTenant(tenant) else {
+                throw OrchestrationError(
+                    .invalidInput, "\"\(tenant)\" cannot be a tenant: use up to 64 letters, digits, '_' and '-'")
+            }
+            folder.append(path: tenant, directoryHint: .isDirectory)
+            if mkdir(folder.path, 0o755) != 0 && errno != EEXIST {
+                throw OrchestrationError(system: "make the folder", folder.path, errno)
+            }
+        }
+        let id = ULID().description
+        try AtomicFile.write(manifest, to: folder.appending(path: "\(id)__\(InboxName.accepted(from: name))"))
+        return id
     }
 
     /// The inbox and the folders of the tenants in it.

@@ -103,27 +103,6 @@ extension JobQueue {
         }
     }
 
-    /// What `status` prints above the jobs.
-    package func workspaceStatus(_ workspace: Workspace, diskFloor: Int64 = 256 << 20) throws -> WorkspaceStatus {
-        let note = try DaemonLock.holder(of: workspace)
-        let backlog = try InboxEntry.list(workspace).count { $0.status == .waiting }
-        let free = DiskSpace.free(at: workspace.jobs)
-        return try read { db in
-            let counts = try Row.fetchAll(db, sql: "SELECT state, count(*) AS n FROM job GROUP BY state").compactMap {
-                row in JobState(rawValue: row["state"]).map { ($0, row["n"] as Int) }
-            }
-            return WorkspaceStatus(
-                daemon: note, inboxBacklog: backlog,
-                rejectedSinceYesterday: try Int.fetchOne(
-                    db, sql: "SELECT count(*) FROM intake WHERE verdict = 'rejected' AND received_ms > ?",
-                    arguments: [now() - 86_400_000]) ?? 0,
-                pausedQueues: try String.fetchAll(db, sql: "SELECT name FROM queue WHERE paused = 1 ORDER BY name"),
-                jobCounts: Dictionary(counts, uniquingKeysWith: { $1 }),
-                diskLow: note?.intakePaused
-                    ?? (free < diskFloor ? "disk full: \(free >> 20) MiB free, \(diskFloor >> 20) MiB needed" : nil))
-        }
-    }
-
     /// Why each job that waits does so.
     private func waitingReasons(_ db: Database, isDiskLow: Bool) throws -> [String: WaitingReason] {
         let cores = try Int.fetchOne(db, sql: "SELECT cores FROM daemon") ?? ProcessInfo.processInfo.activeProcessorCount
@@ -202,5 +181,32 @@ extension JobQueue {
 
     private static func date(_ milliseconds: Int64) -> Date {
         Date(timeIntervalSince1970: Double(milliseconds) / 1000)
+    }
+}
+
+extension WorkspaceStatus {
+    /// Looks at a workspace.
+    ///
+    /// - Parameter queue: `nil` when there is none yet.
+    package init(of workspace: Workspace, queue: JobQueue?, diskFloor: Int64 = 256 << 20) throws {
+        let note = try DaemonLock.holder(of: workspace)
+        let free = DiskSpace.free(at: workspace.jobs)
+        daemon = note
+        inboxBacklog = try InboxEntry.list(workspace).count { $0.status == .waiting }
+        diskLow = note?.intakePaused
+            ?? (free < diskFloor ? "disk full: \(free >> 20) MiB free, \(diskFloor >> 20) MiB needed" : nil)
+        guard let queue else { return }
+        (rejectedSinceYesterday, pausedQueues, jobCounts) = try queue.read { db in
+            let counts = try Row.fetchAll(db, sql: "SELECT state, count(*) AS n FROM job GROUP BY state").compactMap {
+                row in JobState(rawValue: row["state"]).map { ($0, row["n"] as Int) }
+            }
+            return (
+                try Int.fetchOne(
+                    db, sql: "SELECT count(*) FROM intake WHERE verdict = 'rejected' AND received_ms > ?",
+                    arguments: [queue.now() - 86_400_000]) ?? 0,
+                try String.fetchAll(db, sql: "SELECT name FROM queue WHERE paused = 1 ORDER BY name"),
+                Dictionary(counts, uniquingKeysWith: { $1 })
+            )
+        }
     }
 }

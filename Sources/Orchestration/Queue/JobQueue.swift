@@ -34,6 +34,8 @@ package struct JobQueue: Sendable {
         try database.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
         try QueueSchema.migrator.migrate(database)
         try database.writeWithoutTransaction { db in
+            // Not at every opening: each would be a commit of its own.
+            guard try Int32.fetchOne(db, sql: "PRAGMA user_version") != QueueSchema.version else { return }
             try db.execute(
                 sql: """
                     PRAGMA application_id = \(QueueSchema.applicationID);
@@ -64,6 +66,9 @@ package struct JobQueue: Sendable {
         configuration.label = "queue (read only)"
         let database = try DatabaseQueue(path: file.path, configuration: configuration)
         try checkOwnership(database, file)
+        guard try database.read({ try Int32.fetchOne($0, sql: "PRAGMA user_version") }) != 0 else {
+            throw OrchestrationError(.notFound, "the queue at \(file.path) is being made; try again")
+        }
         return JobQueue(database: database, epoch: nil, now: now)
     }
 

@@ -91,9 +91,9 @@ package struct WorkspaceStatus: Sendable {
     package var daemon: DaemonLock.Note?
     /// Manifests in the inbox that have not been taken.
     package var inboxBacklog: Int
-    package var rejectedSinceYesterday: Int
-    package var pausedQueues: [String]
-    package var jobCounts: [JobState: Int]
+    package var rejectedSinceYesterday = 0
+    package var pausedQueues: [String] = []
+    package var jobCounts: [JobState: Int] = [:]
     /// Why nothing is taken or started, such as a full disk.
     package var diskLow: String?
 }

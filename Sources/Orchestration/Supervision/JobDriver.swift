@@ -157,7 +157,7 @@ struct JobDriver: Sendable {
                 stop.request(.timeout, worker, now)
             }
             stop.proceed(worker, now)
-            await wakeup.wait(seconds: min(configuration.pollInterval, stop.isRequested ? 0.1 : .infinity))
+            await wakeup.wait(seconds: stop.isRequested ? 0.1 : configuration.pollInterval * 2)
         }
         if stop.isRequested, let pid = worker.pid { WorkerProcess.signalGroup(pid, SIGKILL) }
         let (outcome, exit) = try await judge(worker, attempt, job, stop.cause, timeout)
