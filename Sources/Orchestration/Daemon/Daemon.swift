@@ -31,12 +31,13 @@ package actor Daemon {
     /// Works until SIGTERM or SIGINT, and leaves the workers running: what the `daemon` verb does.
     ///
     /// - Throws: As ``run()``.
-    package func runUntilSignalled() async throws {
+    package nonisolated func runUntilSignalled() async throws {
+        let stop: @Sendable () -> Void = { self.stop() }
         let sources = [SIGTERM, SIGINT].map { number in
             // The default action would end the process before the handler runs.
             Glibc.signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-            source.setEventHandler { self.stop() }
+            source.setEventHandler(handler: stop)
             source.resume()
             return source
         }
