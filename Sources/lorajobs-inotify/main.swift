@@ -45,7 +45,9 @@ func hexadecimal(_ mask: UInt32) -> String {
     return String(repeating: "0", count: 8 - text.count) + text
 }
 
-/// Whether the other end of standard input is closed. What arrives there is read and dropped.
+/// Whether the other end of standard input is closed.
+///
+/// What arrives there is read and dropped.
 func standardInputHasEnded() -> Bool {
     var descriptor = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
     guard poll(&descriptor, 1, 0) > 0 else { return false }
@@ -64,7 +66,8 @@ guard inotifytools_initialize() != 0 else {
     complain("cannot start watching: \(String(cString: strerror(inotifytools_error())))")
     exit(75)
 }
-let mask = UInt32(IN_CLOSE_WRITE) | UInt32(IN_MOVED_TO) | UInt32(IN_CREATE) | UInt32(IN_ATTRIB)
+let mask =
+    UInt32(IN_CLOSE_WRITE) | UInt32(IN_MOVED_TO) | UInt32(IN_CREATE) | UInt32(IN_ATTRIB)
     | UInt32(IN_DELETE_SELF) | UInt32(IN_MOVE_SELF) | UInt32(IN_ONLYDIR)
 for folder in folders {
     guard inotifytools_watch_file(folder, Int32(bitPattern: mask)) != 0 else {

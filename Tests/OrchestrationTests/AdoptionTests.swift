@@ -91,7 +91,10 @@ private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
         let pid = try await withDaemon(test.configuration()) { _ in try await test.runningPID(id, stage: "train") }
         // As if the daemon had died between starting it and noting it.
         let queue = try test.queue()
-        try queue.write { try $0.execute(sql: "UPDATE attempt SET pid = NULL, pid_start = NULL, state = 'starting' WHERE ended_ms IS NULL") }
+        try queue.write {
+            try $0.execute(
+                sql: "UPDATE attempt SET pid = NULL, pid_start = NULL, state = 'starting' WHERE ended_ms IS NULL")
+        }
         let end = try await withDaemon(test.configuration()) { _ in
             try await eventually("found") { try queue.drivenJob(id).live?.pid == pid }
             try go(test)
@@ -134,7 +137,8 @@ private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
     private func watcherPID(_ test: TestWorkspace) throws -> Int32? {
         let wanted = InboxEntry.path(test.workspace.inbox)
         for name in try FileManager.default.contentsOfDirectory(atPath: "/proc") {
-            guard let pid = Int32(name), let bytes = FileManager.default.contents(atPath: "/proc/\(name)/cmdline") else {
+            guard let pid = Int32(name), let bytes = FileManager.default.contents(atPath: "/proc/\(name)/cmdline")
+            else {
                 continue
             }
             let words = bytes.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }

@@ -128,7 +128,8 @@ private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
 
     @Test func aStoppedWorkerGoesOnWithoutACharge() async throws {
         let test = try TestWorkspace()
-        try test.behave("train", "if [ $attempt -le 2 ]; then mkdir checkpoint; touch checkpoint/$attempt; exit 143; fi\n")
+        try test.behave(
+            "train", "if [ $attempt -le 2 ]; then mkdir checkpoint; touch checkpoint/$attempt; exit 143; fi\n")
         let id = try test.submit("name: tone\nretries: 0\n")
         let end = try await withDaemon(test.configuration()) { _ in try await test.end(of: id) }
         #expect(end.state == .succeeded)
@@ -140,7 +141,9 @@ private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
     @Test func aTimeoutKillsTheWholeGroup() async throws {
         let test = try TestWorkspace()
         try test.behave(
-            "train", "trap '' TERM\nmkdir checkpoint; touch checkpoint/x\n(trap '' TERM; sleep 600) &\necho $! > \"$root/grandchild\"\nwhile true; do sleep 0.1; done\n")
+            "train",
+            "trap '' TERM\nmkdir checkpoint; touch checkpoint/x\n(trap '' TERM; sleep 600) &\necho $! > \"$root/grandchild\"\nwhile true; do sleep 0.1; done\n"
+        )
         let id = try test.submit("name: tone\ntimeout: 0.3\n")
         let end = try await withDaemon(test.configuration()) { _ in try await test.end(of: id) }
         #expect(end.state == .failed)
@@ -182,7 +185,9 @@ private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
         try await withDaemon(test.configuration()) { _ async throws -> Void in
             let pid = try await test.runningPID(id, stage: "train")
             #expect(try test.status(id).stage == "train")
-            try await eventually("the next one waits") { (try? test.status(next).reason) == "Concurrency(default/tone)" }
+            try await eventually("the next one waits") {
+                (try? test.status(next).reason) == "Concurrency(default/tone)"
+            }
             #expect(try test.queue().cancel(id) == false)
             DaemonLock.poke(test.workspace)
             #expect(try await test.end(of: id).state == .cancelled)
@@ -214,7 +219,9 @@ private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
     @Test func progressIsReadFromTheWorker() async throws {
         let test = try TestWorkspace()
         try test.behave(
-            "train", "echo '{\"time\":1,\"fraction\":0.25,\"etaSeconds\":60}' >> progress.jsonl\nprintf '{\"time\":2,\"fra' >> progress.jsonl\n" + untilGo)
+            "train",
+            "echo '{\"time\":1,\"fraction\":0.25,\"etaSeconds\":60}' >> progress.jsonl\nprintf '{\"time\":2,\"fra' >> progress.jsonl\n"
+                + untilGo)
         let id = try test.submit("name: tone\n")
         try await withDaemon(test.configuration()) { _ async throws -> Void in
             try await eventually("progress") { (try? test.status(id).progress) == 0.25 }
@@ -285,7 +292,8 @@ private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
         let test = try TestWorkspace()
         var descriptors = TestWorkspace.descriptors
         descriptors.append(
-            StageDescriptor(kind: "evaluate", version: 1, manifestKeys: ["evaluate"], inputs: [.base], requires: ["train"]))
+            StageDescriptor(
+                kind: "evaluate", version: 1, manifestKeys: ["evaluate"], inputs: [.base], requires: ["train"]))
         let kinds = Dictionary(uniqueKeysWithValues: descriptors.map { ($0.kind, $0) })
         let resolver = ManifestResolver(workspace: test.workspace, settings: WorkspaceSettings(), kinds: kinds)
         var configuration = OrchestrationConfiguration(

@@ -83,7 +83,8 @@ final class TestWorkspace: Sendable {
         """
 
     static let descriptors = [
-        StageDescriptor(kind: "tokenize", version: 1, manifestKeys: ["data"], inputs: [.data, .tokenizer], requires: []),
+        StageDescriptor(
+            kind: "tokenize", version: 1, manifestKeys: ["data"], inputs: [.data, .tokenizer], requires: []),
         StageDescriptor(
             kind: "train", version: 1, manifestKeys: ["adapter", "train"], inputs: [.base], requires: ["tokenize"]),
         StageDescriptor(kind: "merge", version: 1, manifestKeys: ["merge"], inputs: [.base], requires: ["train"]),
@@ -103,7 +104,9 @@ final class TestWorkspace: Sendable {
     }
 
     /// A manifest of the job named on the first line, with `key: value` lines below it; a line that is `bad` is a
-    /// finding. Real manifests are PipelineSpec's matter.
+    /// finding.
+    ///
+    /// Real manifests are PipelineSpec's matter.
     func resolve(_ bytes: Data, _ tenant: String) -> Result<Submission, InvalidFile> {
         let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
         guard let first = lines.first, first.hasPrefix("name: ") else {
@@ -184,7 +187,9 @@ final class TestWorkspace: Sendable {
         func attempt() throws -> JobDetail.Attempt? {
             try JobQueue.openReadOnly(workspace.database).show(id).stages.first { $0.name == stage }?.attempts.last
         }
-        try await eventually("\(stage) runs") { (try? attempt())?.flatMap { $0.state == .running ? $0.pid : nil } != nil }
+        try await eventually("\(stage) runs") {
+            (try? attempt())?.flatMap { $0.state == .running ? $0.pid : nil } != nil
+        }
         return try #require(try attempt()?.pid)
     }
 

@@ -10,7 +10,9 @@ import Testing
 
 @Suite struct InboxTests {
     /// Scans until nothing lies in the inbox or in `claimed` that could be taken.
-    private func drain(_ test: TestWorkspace, _ configuration: OrchestrationConfiguration, _ queue: JobQueue) async throws {
+    private func drain(_ test: TestWorkspace, _ configuration: OrchestrationConfiguration, _ queue: JobQueue)
+        async throws
+    {
         var inbox = Inbox(configuration, queue)
         try await eventually("inbox is empty") {
             _ = try inbox.scan(movedIn: [])
@@ -63,10 +65,14 @@ import Testing
         #expect(text.contains("bad0.yaml was not accepted") && text.contains("unknown key learning_rte"))
         // What was dropped is kept byte for byte.
         let kept = try #require(test.files(test.workspace.rejected, ending: "bad0.yaml").first)
-        #expect(try Data(contentsOf: test.workspace.rejected.appending(path: kept)) == Data("name: bad0\nlearning_rte: 3\n".utf8))
+        #expect(
+            try Data(contentsOf: test.workspace.rejected.appending(path: kept))
+                == Data("name: bad0\nlearning_rte: 3\n".utf8))
         // What is no manifest stays, with a reason.
         let left = try InboxEntry.list(test.workspace)
-        #expect(left.first { $0.path == "notes.txt" }?.status == .refused(reason: "the name does not end in .yaml, .yml or .json"))
+        #expect(
+            left.first { $0.path == "notes.txt" }?.status
+                == .refused(reason: "the name does not end in .yaml, .yml or .json"))
         #expect(left.first { $0.path == ".hidden.yaml" }?.status == .ignored)
         #expect(try WorkspaceStatus(of: test.workspace, queue: queue).rejectedSinceYesterday == 10)
         // The link's target was not touched.
@@ -111,7 +117,8 @@ import Testing
         // One that was renamed in is whole at once, and the event says so.
         try drop(test, ".renamed.tmp", "name: renamed\n")
         try FileManager.default.moveItem(
-            at: test.workspace.inbox.appending(path: ".renamed.tmp"), to: test.workspace.inbox.appending(path: "renamed.yaml"))
+            at: test.workspace.inbox.appending(path: ".renamed.tmp"),
+            to: test.workspace.inbox.appending(path: "renamed.yaml"))
         _ = try inbox.scan(movedIn: ["renamed.yaml"])
         #expect(try queue.list().map(\.name) == ["slow", "renamed"])
     }

@@ -151,13 +151,15 @@ final class TestQueue: Sendable {
         #expect(second.number == 2)
         #expect(throws: OrchestrationError.self) {
             try test.queue.finishAttempt(
-                attempt, of: id, .succeeded(StageResult(attemptID: attempt.id, exitCode: 0), StageOutput(digest: "d", path: "p")),
+                attempt, of: id,
+                .succeeded(StageResult(attemptID: attempt.id, exitCode: 0), StageOutput(digest: "d", path: "p")),
                 exitCode: 0, signal: nil, policy: RetryPolicy())
         }
         #expect(try test.queue.drivenJob(id).live?.id == second.id)
         #expect(throws: DatabaseError.self) {
             try test.queue.write {
-                try $0.execute(sql: "UPDATE attempt SET state = 'running', ended_ms = NULL WHERE id = ?", arguments: [attempt.id])
+                try $0.execute(
+                    sql: "UPDATE attempt SET state = 'running', ended_ms = NULL WHERE id = ?", arguments: [attempt.id])
             }
         }
     }
@@ -363,7 +365,8 @@ final class TestQueue: Sendable {
         func attempt(_ outcome: AttemptOutcome) throws {
             let stage = try test.queue.drivenJob(id).stages[0]
             let attempt = try test.queue.beginAttempt(
-                stage, of: id, key: "k", why: "", resumeFrom: nil, directory: { RunDirectory(test.folder.url.appending(path: "\($0)")) },
+                stage, of: id, key: "k", why: "", resumeFrom: nil,
+                directory: { RunDirectory(test.folder.url.appending(path: "\($0)")) },
                 bootID: "b", bootSeconds: 0)
             try test.queue.finishAttempt(attempt, of: id, outcome, exitCode: 1, signal: nil, policy: policy)
         }

@@ -11,7 +11,9 @@ package struct OrchestrationConfiguration: Sendable {
     package var descriptors: [StageDescriptor]
     /// Raised when results change for equal inputs, whatever the stage.
     package var numericsVersion: Int
-    /// Judges the bytes of a manifest of a tenant: a job, or what is wrong. Called on the daemon's task.
+    /// Judges the bytes of a manifest of a tenant: a job, or what is wrong.
+    ///
+    /// Called on the daemon's task.
     package var resolve: @Sendable (_ bytes: Data, _ tenant: String) -> Result<Submission, InvalidFile>
     /// Where inputs must lie.
     package var roots: PathRoots

@@ -19,7 +19,9 @@ package actor Daemon {
 
     package init(_ configuration: OrchestrationConfiguration) { self.configuration = configuration }
 
-    /// Asks ``run()`` to return. May be called from anywhere, such as the handler of a signal.
+    /// Asks ``run()`` to return.
+    ///
+    /// May be called from anywhere, such as the handler of a signal.
     package nonisolated func stop() {
         shutdown.set()
         wakeup.signal()
@@ -59,7 +61,9 @@ package actor Daemon {
         let plain = try JobQueue.open(workspace.database)
         let queue = try plain.taken(by: getpid(), cores: configuration.cores)
         let swept = try ArtifactStore(workspace.artifacts).sweepTemporary()
-        if !swept.isEmpty { configuration.logger.info("removed what interrupted writers left", metadata: ["count": "\(swept.count)"]) }
+        if !swept.isEmpty {
+            configuration.logger.info("removed what interrupted writers left", metadata: ["count": "\(swept.count)"])
+        }
         for (name, settings) in configuration.queues { try queue.setMaximumJobs(settings.maxJobs, queue: name) }
         for job in try queue.runningJobs() { drive(job, queue) }
 

@@ -2,8 +2,9 @@ package import Foundation
 import Glibc
 package import PipelineSpec
 
-/// The lock that makes a process the only daemon of a workspace, held for as long as this object lives. The file says
-/// who holds it; it is written in place, so that it can still say so when the disk is full.
+/// The lock that makes a process the only daemon of a workspace, held for as long as this object lives.
+///
+/// The file says who holds it; it is written in place, so that it can still say so when the disk is full.
 package final class DaemonLock: Sendable {
     /// What the holder says of itself.
     package struct Note: Codable, Sendable, Equatable {
@@ -45,7 +46,9 @@ package final class DaemonLock: Sendable {
         var data = try ProtocolJSON.encode(note)
         // Padded, so that a shorter note overwrites a longer one in one write.
         let length = 512
-        if data.count < length { data.append(contentsOf: [UInt8](repeating: UInt8(ascii: " "), count: length - data.count)) }
+        if data.count < length {
+            data.append(contentsOf: [UInt8](repeating: UInt8(ascii: " "), count: length - data.count))
+        }
         let count = data.withUnsafeBytes { pwrite(descriptor, $0.baseAddress, $0.count, 0) }
         guard count == data.count else { throw OrchestrationError(system: "write", path, errno) }
         guard ftruncate(descriptor, off_t(data.count)) == 0 else {
@@ -68,8 +71,9 @@ package final class DaemonLock: Sendable {
         return read(path) ?? Note(pid: 0, startedAt: Date(timeIntervalSince1970: 0), isWatching: false)
     }
 
-    /// Makes a running daemon look at the queue and the inbox at once, by a file event. Without it, or when nobody
-    /// watches, the daemon notices by itself within a second.
+    /// Makes a running daemon look at the queue and the inbox at once, by a file event.
+    ///
+    /// Without it, or when nobody watches, the daemon notices by itself within a second.
     package static func poke(_ workspace: Workspace) {
         let path = workspace.inbox.appending(path: ".poke").path
         let descriptor = Glibc.open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)

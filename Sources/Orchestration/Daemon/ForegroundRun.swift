@@ -2,7 +2,9 @@ package import Foundation
 import Glibc
 import PipelineSpec
 
-/// `lorajobs run`: one job, driven to its end here and now, without a daemon. It holds the daemon's lock meanwhile.
+/// `lorajobs run`: one job, driven to its end here and now, without a daemon.
+///
+/// It holds the daemon's lock meanwhile.
 package struct ForegroundRun: Sendable {
     private let configuration: OrchestrationConfiguration
     private let shutdown = Shutdown()

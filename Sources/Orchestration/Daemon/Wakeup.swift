@@ -1,7 +1,9 @@
 import Foundation
 import Synchronization
 
-/// Wakes one waiting task: a level, not a count. A signal that comes while nobody waits is kept for the next wait.
+/// Wakes one waiting task: a level, not a count.
+///
+/// A signal that comes while nobody waits is kept for the next wait.
 final class Wakeup: Sendable {
     private struct State {
         var isSignalled = false

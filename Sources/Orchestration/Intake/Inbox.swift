@@ -5,7 +5,9 @@ import Glibc
 import Logging
 import PipelineSpec
 
-/// The steps of taking a file, in order. Tests stop the program after each; nothing else uses this.
+/// The steps of taking a file, in order.
+///
+/// Tests stop the program after each; nothing else uses this.
 enum IntakeStep: CaseIterable, Sendable {
     case claimed, read, judged, recorded, reported, moved, filed
 }
@@ -13,8 +15,9 @@ enum IntakeStep: CaseIterable, Sendable {
 /// Thrown where a test has stopped the intake as a crash would.
 struct IntakeStopped: Error {}
 
-/// Takes manifests out of the inbox: claim, record, file, each step repeatable after a crash. The folder listing is
-/// the truth; events only say which files were renamed in, and are therefore whole.
+/// Takes manifests out of the inbox: claim, record, file, each step repeatable after a crash.
+///
+/// The folder listing is the truth; events only say which files were renamed in, and are therefore whole.
 struct Inbox {
     /// What identifies the content of a file without reading it.
     private struct Identity: Equatable {
@@ -58,7 +61,9 @@ struct Inbox {
         var devices: Set<UInt> = []
         for folder in [workspace.inbox, workspace.claimed, workspace.accepted, workspace.rejected] {
             var status = stat()
-            guard stat(folder.path, &status) == 0 else { throw OrchestrationError(system: "examine", folder.path, errno) }
+            guard stat(folder.path, &status) == 0 else {
+                throw OrchestrationError(system: "examine", folder.path, errno)
+            }
             devices.insert(UInt(status.st_dev))
         }
         guard devices.count == 1 else {
@@ -82,7 +87,7 @@ struct Inbox {
             let next = try takeSettled(movedIn)
             pausedReason = nil
             return next
-        } catch where OrchestrationError.isDiskFull(error) {
+        } catch  where OrchestrationError.isDiskFull(error) {
             pausedReason = "disk full: \(error)"
             return nil
         }
@@ -112,7 +117,8 @@ struct Inbox {
             if sightings[path]?.identity != identity { sightings[path] = Sighting(identity: identity, since: now) }
             let age = now - (sightings[path]?.since ?? now)
             // An event names the file, not the folder: of two with one name, either may be meant.
-            let isWhole = status.st_nlink == 1
+            let isWhole =
+                status.st_nlink == 1
                 && (InboxName.claim(in: name) != nil || movedIn.contains(name) && owners[name] == 1)
             if !isWhole {
                 var settle = configuration.settle
@@ -131,12 +137,13 @@ struct Inbox {
                 sightings[path] = nil
             } catch let error as IntakeStopped {
                 throw error
-            } catch where OrchestrationError.isDiskFull(error) {
+            } catch  where OrchestrationError.isDiskFull(error) {
                 throw error
             } catch {
                 // One file that cannot be taken does not stop the others.
                 if sightings[path]?.isLogged == false {
-                    configuration.logger.error("cannot take a file", metadata: ["file": "\(path)", "error": "\(error)"])
+                    configuration.logger.error(
+                        "cannot take a file", metadata: ["file": "\(path)", "error": "\(error)"])
                     sightings[path]?.isLogged = true
                 }
             }
@@ -175,7 +182,9 @@ struct Inbox {
             if try queue.intakeRecord(claim.id.description) == nil { id = claim.id.description }
         }
         let home = claimedFolder(tenant)
-        if mkdir(home, 0o700) != 0 && errno != EEXIST { throw OrchestrationError(system: "make the folder", home, errno) }
+        if mkdir(home, 0o700) != 0 && errno != EEXIST {
+            throw OrchestrationError(system: "make the folder", home, errno)
+        }
         let claimed = "\(home)/\(id)__\(original)"
         guard csystem_rename_noreplace("\(folder)/\(name)", claimed) == 0 else {
             // Gone: its writer has taken it back.
@@ -214,7 +223,7 @@ struct Inbox {
             try body()
         } catch let error as IntakeStopped {
             throw error
-        } catch where OrchestrationError.isDiskFull(error) {
+        } catch  where OrchestrationError.isDiskFull(error) {
             throw error
         } catch {
             configuration.logger.error("cannot finish a claim", metadata: ["file": "\(name)", "error": "\(error)"])

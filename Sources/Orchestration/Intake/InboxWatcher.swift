@@ -4,8 +4,10 @@ import Subprocess
 import Synchronization
 import SystemPackage
 
-/// Runs `lorajobs-inotify` over the inbox and its tenants' folders. What it says are hints: it makes a look at the
-/// folders come sooner, never unnecessary. It is drained by a task of its own, never behind a scan.
+/// Runs `lorajobs-inotify` over the inbox and its tenants' folders.
+///
+/// What it says are hints: it makes a look at the folders come sooner, never unnecessary. It is drained by a task of
+/// its own, never behind a scan.
 final class InboxWatcher: Sendable {
     private struct State {
         var isReady = false
@@ -25,7 +27,9 @@ final class InboxWatcher: Sendable {
         self.logger = logger
     }
 
-    /// Whether events arrive. While they do not, the inbox must be looked at often.
+    /// Whether events arrive.
+    ///
+    /// While they do not, the inbox must be looked at often.
     var isReady: Bool { state.withLock { $0.isReady } }
 
     /// Names renamed into a watched folder since the last call: complete as they are.
@@ -75,7 +79,9 @@ final class InboxWatcher: Sendable {
         }
     }
 
-    /// Runs the program to its end. True when it had got ready.
+    /// Runs the program to its end.
+    ///
+    /// True when it had got ready.
     private func runOnce(_ folders: [String]) async throws -> Bool {
         var platform = PlatformOptions()
         platform.teardownSequence = [.gracefulShutDown(allowedDurationToNextStep: .seconds(1))]
@@ -131,6 +137,8 @@ struct WatchEvent: Equatable {
     var isMovedIn: Bool { mask & 0x80 != 0 }
 
     /// Events were lost, or no more will come: `IN_Q_OVERFLOW`, `IN_IGNORED`, `IN_UNMOUNT`, `IN_DELETE_SELF`,
-    /// `IN_MOVE_SELF`. The watcher is started again and everything is looked at.
+    /// `IN_MOVE_SELF`.
+    ///
+    /// The watcher is started again and everything is looked at.
     var isEndOfWatching: Bool { mask & (0x4000 | 0x8000 | 0x2000 | 0x400 | 0x800) != 0 }
 }

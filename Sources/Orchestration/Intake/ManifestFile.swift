@@ -40,7 +40,8 @@ struct ManifestFile {
                 case S_IFSOCK: "a socket"
                 default: "a device"
                 }
-            return refuse(.notARegularFile, "the file is \(kind)", "copy or rename the file itself into the inbox", status)
+            return refuse(
+                .notARegularFile, "the file is \(kind)", "copy or rename the file itself into the inbox", status)
         }
         let descriptor = Glibc.open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
         guard descriptor >= 0 else {
@@ -69,7 +70,9 @@ struct ManifestFile {
         var data = Data(count: limit + 1)
         var length = 0
         while length <= limit {
-            let count = data.withUnsafeMutableBytes { Glibc.read(descriptor, $0.baseAddress! + length, limit + 1 - length) }
+            let count = data.withUnsafeMutableBytes {
+                Glibc.read(descriptor, $0.baseAddress! + length, limit + 1 - length)
+            }
             if count < 0 {
                 if errno == EINTR { continue }
                 throw OrchestrationError(system: "read", path, errno)

@@ -2,7 +2,9 @@ import Foundation
 import Glibc
 import PipelineSpec
 
-/// What the kernel says of a process that works in a run directory. Nothing here trusts a clock.
+/// What the kernel says of a process that works in a run directory.
+///
+/// Nothing here trusts a clock.
 enum WorkerProcess {
     /// Identifies this run of the kernel: process ids mean nothing under another.
     static func bootID() throws -> String {
@@ -14,8 +16,9 @@ enum WorkerProcess {
         }
     }
 
-    /// When a process started, in the kernel's ticks since boot; `nil` when it is not there or only its exit status
-    /// is. With the id it names a process for good: ids are used again.
+    /// When a process started, in the kernel's ticks since boot; `nil` when it is not there or only its exit status is.
+    ///
+    /// With the id it names a process for good: ids are used again.
     static func startTime(_ pid: Int32) -> Int64? {
         // The name in parentheses may hold anything, so fields are counted from the last parenthesis.
         guard let text = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8),
@@ -58,7 +61,9 @@ enum WorkerProcess {
         return nil
     }
 
-    /// Sends a signal to every process of the session's first group. One that is gone is no error.
+    /// Sends a signal to every process of the session's first group.
+    ///
+    /// One that is gone is no error.
     static func signalGroup(_ pid: Int32, _ signal: Int32) {
         guard pid > 1 else { return }
         _ = kill(-pid, signal)

@@ -10,8 +10,10 @@ extension JobQueue {
     /// - Throws: `notFound` or `ambiguous`.
     package func resolve(_ text: String) throws -> String { try read { try resolve($0, text) } }
 
-    /// Ends a job. One that does not run is cancelled at once; one that runs is asked to stop, and killed when it
-    /// does not within the grace time of the daemon.
+    /// Ends a job.
+    ///
+    /// One that does not run is cancelled at once; one that runs is asked to stop, and killed when it does not within
+    /// the grace time of the daemon.
     ///
     /// - Returns: Whether it is cancelled already; otherwise a daemon will do it.
     /// - Throws: `wrongState` when the job has ended.
@@ -85,8 +87,10 @@ extension JobQueue {
         }
     }
 
-    /// Makes a new job that does an ended one again. It reads the inputs as they were pinned and goes on from the
-    /// checkpoints of the old one, unless `fresh`: then nothing of the old one is used except the stage cache.
+    /// Makes a new job that does an ended one again.
+    ///
+    /// It reads the inputs as they were pinned and goes on from the checkpoints of the old one, unless `fresh`: then
+    /// nothing of the old one is used except the stage cache.
     ///
     /// - Returns: The new job's id.
     /// - Throws: `wrongState` when the job has not ended.
@@ -117,11 +121,14 @@ extension JobQueue {
         }
     }
 
-    /// Stops, or lets go again, a whole queue. What runs goes on.
+    /// Stops, or lets go again, a whole queue.
+    ///
+    /// What runs goes on.
     package func setPaused(_ paused: Bool, queue: String) throws {
         try write { db in
             try db.execute(
-                sql: "INSERT INTO queue (name, paused) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET paused = excluded.paused",
+                sql:
+                    "INSERT INTO queue (name, paused) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET paused = excluded.paused",
                 arguments: [queue, paused])
             try note(db, paused ? "queue_paused" : "queue_resumed", ["queue": queue])
         }

@@ -16,8 +16,10 @@ extension JobQueue {
         package var filedPath: String?
     }
 
-    /// Records a claimed file and makes its job, or finds the job that already stands for it: the one point at which
-    /// a drop becomes a job. Asked again for the same claim, it answers as before and changes nothing.
+    /// Records a claimed file and makes its job, or finds the job that already stands for it: the one point at which a
+    /// drop becomes a job.
+    ///
+    /// Asked again for the same claim, it answers as before and changes nothing.
     ///
     /// - Throws: ``RefusedSubmission`` when the queue's state forbids the job; then nothing is recorded.
     package func accept(_ file: ClaimedFile, _ submission: Submission) throws -> IntakeVerdict {
@@ -43,7 +45,8 @@ extension JobQueue {
             let pending = unfinished.filter { $0["pending"] }
             switch manifest.run.onConflict {
             case .coalesce:
-                if let equal = pending.first(where: { $0["spec_sha256"] == digest && $0["on_conflict"] == "coalesce" }) {
+                if let equal = pending.first(where: { $0["spec_sha256"] == digest && $0["on_conflict"] == "coalesce" })
+                {
                     return try record(db, file, .coalesced(job: equal["id"]))
                 }
             case .queue: break
@@ -54,7 +57,8 @@ extension JobQueue {
                     let id: String = other["id"]
                     throw RefusedSubmission(
                         code: "concurrency_conflict", pointer: "/run/concurrency",
-                        description: "job \(id) with the concurrency key \(key) is not finished; wait for it, cancel it, "
+                        description:
+                            "job \(id) with the concurrency key \(key) is not finished; wait for it, cancel it, "
                             + "or set on_conflict to coalesce or queue")
                 }
             }
@@ -62,7 +66,8 @@ extension JobQueue {
             _ = try record(db, file, .accepted(job: file.claimID))
             try insertJob(
                 db, id: file.claimID, claim: file.claimID, retryOf: nil, tenant: file.tenant, submission, spec: spec,
-                digest: digest, manifestDigest: file.digest, key: key, onConflict: manifest.run.onConflict, idempotencyKey: manifest.run.idempotencyKey)
+                digest: digest, manifestDigest: file.digest, key: key, onConflict: manifest.run.onConflict,
+                idempotencyKey: manifest.run.idempotencyKey)
             for (id, condition) in needs {
                 try db.execute(
                     sql: "INSERT INTO job_dep (job_id, needs, cond) VALUES (?, ?, ?)",
@@ -73,7 +78,9 @@ extension JobQueue {
         }
     }
 
-    /// Records a claimed file that is no job, with the report that says why. Idempotent like ``accept(_:_:)``.
+    /// Records a claimed file that is no job, with the report that says why.
+    ///
+    /// Idempotent like ``accept(_:_:)``.
     package func reject(_ file: ClaimedFile, report: Data) throws -> IntakeVerdict {
         try write { db in
             if let known = try intakeRecord(db, file.claimID) { return known.verdict }

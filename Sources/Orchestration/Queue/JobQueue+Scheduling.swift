@@ -32,7 +32,8 @@ extension JobQueue {
     ///
     /// - Returns: Its id, or `nil` when nothing may start.
     package func startNext(cores: Int, isDiskLow: Bool) throws -> String? {
-        guard try read({ try Bool.fetchOne($0, sql: "SELECT EXISTS (SELECT 1 FROM job WHERE state = 'queued')") }) == true
+        guard
+            try read({ try Bool.fetchOne($0, sql: "SELECT EXISTS (SELECT 1 FROM job WHERE state = 'queued')") }) == true
         else { return nil }
         return try write { db in
             let (admission, queued) = try admission(db, cores: cores, isDiskLow: isDiskLow)
@@ -114,7 +115,8 @@ extension JobQueue {
         var hasChanged = true
         while hasChanged {
             hasChanged = false
-            let waiting = try Row.fetchAll(db, sql: "SELECT id, not_before_ms FROM job WHERE state = 'waiting' ORDER BY seq")
+            let waiting = try Row.fetchAll(
+                db, sql: "SELECT id, not_before_ms FROM job WHERE state = 'waiting' ORDER BY seq")
             for row in waiting {
                 let id: String = row["id"]
                 let notBefore: Int64 = row["not_before_ms"]
@@ -132,12 +134,14 @@ extension JobQueue {
                     if !state.isFinal {
                         isOpen = true
                     } else if condition == "ok" && state != .succeeded || condition == "notok" && state == .succeeded {
-                        unmet = "job \(need["needs"] as String) has \(state.rawValue), which is not what was asked for (\(condition))"
+                        unmet =
+                            "job \(need["needs"] as String) has \(state.rawValue), which is not what was asked for (\(condition))"
                     }
                 }
                 if let unmet {
                     try db.execute(
-                        sql: "UPDATE stage_run SET state = 'cancelled' WHERE job_id = ? AND state IN ('blocked','ready')",
+                        sql:
+                            "UPDATE stage_run SET state = 'cancelled' WHERE job_id = ? AND state IN ('blocked','ready')",
                         arguments: [id])
                     try setState(db, id, .skipped, reason: unmet)
                     try note(db, "skipped", job: id, ["reason": unmet])

@@ -2,114 +2,7 @@ import Foundation
 import GRDB
 import PipelineSpec
 
-/// A stage of a job as the database has it.
-struct StageRow: Sendable {
-    var id: String
-    var plan: StagePlan
-    var state: StageState
-    var cacheKey: String?
-    var outputDigest: String?
-    var outputPath: String?
-    var why: String?
-    var userAttempts: Int
-    var infraAttempts: Int
-}
-
-/// An attempt whose process may still live.
-struct LiveAttempt: Sendable {
-    var id: String
-    var stage: String
-    var number: Int
-    var pid: Int32?
-    var pidStart: Int64?
-    var bootID: String
-    /// `CLOCK_BOOTTIME` at its start.
-    var bootSeconds: Double
-    var directory: RunDirectory
-    var resumeFrom: String?
-}
-
-/// A job as its driver needs it.
-struct DrivenJob: Sendable {
-    var id: String
-    var name: String
-    var tenant: String
-    var state: JobState
-    var manifest: JobManifest
-    var manifestDigest: String
-    var threads: Int
-    var pins: Data?
-    var isCancelRequested: Bool
-    var adapter: String?
-    /// In topological order.
-    var stages: [StageRow]
-    var live: LiveAttempt?
-}
-
-/// What a stage made.
-struct StageOutput: Sendable {
-    var digest: String
-    /// The folder, in the stage cache.
-    var path: String
-    /// Versions it published, as JSON for whoever reads them back; `nil` when none.
-    var published: String?
-    /// The version that people ask for, as `name:3`.
-    var adapter: String?
-}
-
-/// How an attempt ended, and what follows for its stage and job.
-enum AttemptOutcome: Sendable {
-    /// The stage is done.
-    case succeeded(StageResult, StageOutput)
-    /// Another try would fail the same way.
-    case failedForGood(AttemptState, StageFailure, StageResult?)
-    /// Tried again after a pause, as often as the stage's retries say.
-    case failedForNow(AttemptState, StageFailure, StageResult?)
-    /// Not the job's fault: tried again at once, without a charge; `pause` gives the cores back first.
-    case interrupted(AttemptState, StageFailure, pause: Bool)
-    /// Stopped because the job is cancelled.
-    case cancelled
-
-    var state: AttemptState {
-        switch self {
-        case .succeeded: .succeeded
-        case .failedForGood(let state, _, _), .failedForNow(let state, _, _), .interrupted(let state, _, _): state
-        case .cancelled: .cancelled
-        }
-    }
-
-    var failure: StageFailure? {
-        switch self {
-        case .succeeded, .cancelled: nil
-        case .failedForGood(_, let failure, _), .failedForNow(_, let failure, _), .interrupted(_, let failure, _): failure
-        }
-    }
-
-    var result: StageResult? {
-        switch self {
-        case .succeeded(let result, _): result
-        case .failedForGood(_, _, let result), .failedForNow(_, _, let result): result
-        case .interrupted, .cancelled: nil
-        }
-    }
-}
-
-/// How often and how soon a failed stage is tried again.
-package struct RetryPolicy: Sendable {
-    /// The first pause in seconds; it doubles with each further one, ±20 %.
-    package var firstPause: Double = 30
-    /// The longest pause in seconds.
-    package var longestPause: Double = 3600
-    /// How often an attempt may be lost without being charged: restarts, stops.
-    package var freeAttempts = 10
-
-    package init() {}
-
-    func pause(afterFailure number: Int) -> Double {
-        min(longestPause, firstPause * pow(2, Double(max(0, number - 1)))) * Double.random(in: 0.8...1.2)
-    }
-}
-
+/// What a job's driver reads and records.
 extension JobQueue {
     func drivenJob(_ id: String) throws -> DrivenJob {
         try read { db in
@@ -134,7 +27,8 @@ extension JobQueue {
     }
 
     func stageRows(_ db: Database, _ job: String) throws -> [StageRow] {
-        try Row.fetchAll(db, sql: "SELECT * FROM stage_run WHERE job_id = ? ORDER BY ord", arguments: [job]).map { row in
+        try Row.fetchAll(db, sql: "SELECT * FROM stage_run WHERE job_id = ? ORDER BY ord", arguments: [job]).map {
+            row in
             let needs: String = row["needs"]
             return StageRow(
                 id: row["id"],
@@ -164,7 +58,9 @@ extension JobQueue {
         }
     }
 
-    /// Fixes which bytes of which files the job reads. What is pinned once stays.
+    /// Fixes which bytes of which files the job reads.
+    ///
+    /// What is pinned once stays.
     func setPins(_ job: String, _ pins: Data) throws {
         try write { try $0.execute(sql: "UPDATE job SET pins = ? WHERE id = ?", arguments: [pins, job]) }
     }
@@ -198,7 +94,9 @@ extension JobQueue {
     func published(underKey key: String) throws -> [String] {
         try read {
             try String.fetchAll(
-                $0, sql: "SELECT published FROM stage_run WHERE cache_key = ? AND published IS NOT NULL ORDER BY rowid DESC",
+                $0,
+                sql:
+                    "SELECT published FROM stage_run WHERE cache_key = ? AND published IS NOT NULL ORDER BY rowid DESC",
                 arguments: [key])
         }
     }
@@ -218,8 +116,9 @@ extension JobQueue {
     ) throws -> LiveAttempt {
         try write { db in
             try makeReady(db, stage)
-            let number = (try Int.fetchOne(
-                db, sql: "SELECT max(n) FROM attempt WHERE stage_id = ?", arguments: [stage.id]) ?? 0) + 1
+            let number =
+                (try Int.fetchOne(
+                    db, sql: "SELECT max(n) FROM attempt WHERE stage_id = ?", arguments: [stage.id]) ?? 0) + 1
             let attempt = LiveAttempt(
                 id: ULID().description, stage: stage.id, number: number, pid: nil, pidStart: nil, bootID: bootID,
                 bootSeconds: bootSeconds, directory: directory(number), resumeFrom: resumeFrom)
@@ -251,8 +150,9 @@ extension JobQueue {
         }
     }
 
-    /// Ends an attempt, and settles its stage and job with it: once. A second call, or one of a daemon that has been
-    /// replaced, changes nothing and throws.
+    /// Ends an attempt, and settles its stage and job with it: once.
+    ///
+    /// A second call, or one of a daemon that has been replaced, changes nothing and throws.
     func finishAttempt(
         _ attempt: LiveAttempt, of job: String, _ outcome: AttemptOutcome, exitCode: Int32?, signal: Int32?,
         policy: RetryPolicy
@@ -280,7 +180,8 @@ extension JobQueue {
             try note(
                 db, "attempt_ended", job: job, stage: attempt.stage, attempt: attempt.id,
                 ["state": outcome.state.rawValue].merging(
-                    outcome.failure.map { ["code": $0.code, "message": $0.message] } ?? [:]) { $1 })
+                    outcome.failure.map { ["code": $0.code, "message": $0.message] } ?? [:]
+                ) { $1 })
             switch outcome {
             case .succeeded(_, let output):
                 try db.execute(
@@ -384,8 +285,9 @@ extension JobQueue {
         _ db: Database, _ attempt: LiveAttempt, _ job: String, _ failure: StageFailure, _ policy: RetryPolicy
     ) throws {
         let failures = try count(db, "user_attempts", attempt.stage)
-        let retries = try Int.fetchOne(
-            db, sql: "SELECT retries FROM stage_run WHERE id = ?", arguments: [attempt.stage]) ?? 0
+        let retries =
+            try Int.fetchOne(
+                db, sql: "SELECT retries FROM stage_run WHERE id = ?", arguments: [attempt.stage]) ?? 0
         guard failures <= retries else { return try failStage(db, attempt.stage, job, failure) }
         try db.execute(sql: "UPDATE stage_run SET state = 'retry_wait' WHERE id = ?", arguments: [attempt.stage])
         try wait(db, job, failure, seconds: policy.pause(afterFailure: failures))
@@ -417,7 +319,8 @@ extension JobQueue {
 
     private func endOtherStages(_ db: Database, _ job: String) throws {
         try db.execute(
-            sql: "UPDATE stage_run SET state = 'cancelled' WHERE job_id = ? AND state IN ('blocked','ready','retry_wait')",
+            sql:
+                "UPDATE stage_run SET state = 'cancelled' WHERE job_id = ? AND state IN ('blocked','ready','retry_wait')",
             arguments: [job])
     }
 }

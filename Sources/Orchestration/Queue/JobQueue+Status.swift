@@ -85,8 +85,9 @@ extension JobQueue {
         }
     }
 
-    /// What became of a dropped file: the verdict, once the daemon has recorded it. `submit --wait` asks this until
-    /// there is an answer.
+    /// What became of a dropped file: the verdict, once the daemon has recorded it.
+    ///
+    /// `submit --wait` asks this until there is an answer.
     package func verdict(of claimID: String) throws -> IntakeVerdict? { try intakeRecord(claimID)?.verdict }
 
     /// Waits until every job has ended, looking twice a second.
@@ -105,7 +106,8 @@ extension JobQueue {
 
     /// Why each job that waits does so.
     private func waitingReasons(_ db: Database, isDiskLow: Bool) throws -> [String: WaitingReason] {
-        let cores = try Int.fetchOne(db, sql: "SELECT cores FROM daemon") ?? ProcessInfo.processInfo.activeProcessorCount
+        let cores =
+            try Int.fetchOne(db, sql: "SELECT cores FROM daemon") ?? ProcessInfo.processInfo.activeProcessorCount
         let (admission, queued) = try admission(db, cores: cores, isDiskLow: isDiskLow)
         var reasons: [String: WaitingReason] = [:]
         for decision in admission.decide(queued) { reasons[decision.job.id] = decision.reason }
@@ -193,7 +195,8 @@ extension WorkspaceStatus {
         let free = DiskSpace.free(at: workspace.jobs)
         daemon = note
         inboxBacklog = try InboxEntry.list(workspace).count { $0.status == .waiting }
-        diskLow = note?.intakePaused
+        diskLow =
+            note?.intakePaused
             ?? (free < diskFloor ? "disk full: \(free >> 20) MiB free, \(diskFloor >> 20) MiB needed" : nil)
         guard let queue else { return }
         (rejectedSinceYesterday, pausedQueues, jobCounts) = try queue.read { db in

@@ -3,7 +3,9 @@ import GRDB
 import Glibc
 import PipelineSpec
 
-/// The queue: every state of every job, in one SQLite database. Each method is one transaction.
+/// The queue: every state of every job, in one SQLite database.
+///
+/// Each method is one transaction.
 ///
 /// The daemon uses a queue that is fenced by its epoch (``taken(by:cores:)``); the command line uses a plain one, which
 /// works whether a daemon runs or not. Writes are synchronous and therefore cannot be cancelled half way with the
@@ -45,7 +47,8 @@ package struct JobQueue: Sendable {
         let queue = JobQueue(database: database, epoch: nil, now: now)
         guard try queue.synchronous() == 2 else {
             throw OrchestrationError(
-                .wrongDatabase, "\(file.path): SQLite did not accept PRAGMA synchronous = FULL; commits may not be durable")
+                .wrongDatabase,
+                "\(file.path): SQLite did not accept PRAGMA synchronous = FULL; commits may not be durable")
         }
         return queue
     }
@@ -84,7 +87,8 @@ package struct JobQueue: Sendable {
         let isOurs = application == QueueSchema.applicationID
         guard isOurs || application == 0 && version == 0 else {
             throw OrchestrationError(
-                .wrongDatabase, "\(file.path) is a database of another program; move it away or choose another workspace")
+                .wrongDatabase,
+                "\(file.path) is a database of another program; move it away or choose another workspace")
         }
         if !isOurs && !isEmpty {
             let isUnfinished = try database.read {
@@ -99,7 +103,8 @@ package struct JobQueue: Sendable {
         guard version <= QueueSchema.version else {
             throw OrchestrationError(
                 .wrongDatabase,
-                "\(file.path) has schema \(version), newer than the \(QueueSchema.version) this program knows; upgrade lorajobs")
+                "\(file.path) has schema \(version), newer than the \(QueueSchema.version) this program knows; upgrade lorajobs"
+            )
         }
     }
 

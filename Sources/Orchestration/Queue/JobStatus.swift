@@ -19,8 +19,9 @@ package struct JobStatus: Sendable, Equatable {
     package var elapsed: Double?
     /// Seconds until the stage ends, as its worker estimates.
     package var eta: Double?
-    /// Why it does not run, or how it ended: `Priority`, `RetryAt(…)`, `unchanged`, a failure. `nil` when it runs, or
-    /// may start at any moment.
+    /// Why it does not run, or how it ended: `Priority`, `RetryAt(…)`, `unchanged`, a failure.
+    ///
+    /// `nil` when it runs, or may start at any moment.
     package var reason: String?
     /// What it published, as `name:3`.
     package var adapter: String?

@@ -7,7 +7,9 @@ import GRDB
 enum QueueSchema {
     /// `LORA`, in `PRAGMA application_id`.
     static let applicationID: Int32 = 0x4C4F_5241
-    /// `PRAGMA user_version`. A database with a higher one is refused.
+    /// `PRAGMA user_version`.
+    ///
+    /// A database with a higher one is refused.
     static let version: Int32 = 1
 
     static var migrator: DatabaseMigrator {

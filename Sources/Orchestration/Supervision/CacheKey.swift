@@ -2,7 +2,9 @@ import Artifacts
 import Foundation
 import PipelineSpec
 
-/// What a stage's output depends on, as one digest. Two runs with the same key make the same output.
+/// What a stage's output depends on, as one digest.
+///
+/// Two runs with the same key make the same output.
 enum CacheKey {
     private struct Content: Codable, Equatable {
         var length: Int64

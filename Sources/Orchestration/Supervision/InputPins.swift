@@ -12,11 +12,13 @@ struct InputPins: Codable, Sendable, Equatable {
     /// Its tokenizer files.
     var tokenizer: [PinnedFile] = []
 
-    /// Reads and hashes what stages of these kinds of input will read. Takes as long as reading all of it; call it
-    /// off any actor.
+    /// Reads and hashes what stages of these kinds of input will read.
+    ///
+    /// Takes as long as reading all of it; call it off any actor.
     ///
     /// - Throws: `invalidInput` when a file is missing, lies outside the roots, or is no regular file.
-    static func take(_ manifest: JobManifest, inputs: Set<StageDescriptor.Input>, roots: PathRoots) throws -> InputPins {
+    static func take(_ manifest: JobManifest, inputs: Set<StageDescriptor.Input>, roots: PathRoots) throws -> InputPins
+    {
         var pins = InputPins()
         if inputs.contains(.data) {
             do {
@@ -78,7 +80,8 @@ struct InputPins: Codable, Sendable, Equatable {
         }
         if !roots.contain(real) {
             throw OrchestrationError(
-                .invalidInput, "\(key): \(path) leads to \(real), outside the roots of the workspace; see roots: in lorajobs.yaml")
+                .invalidInput,
+                "\(key): \(path) leads to \(real), outside the roots of the workspace; see roots: in lorajobs.yaml")
         }
         var status = stat()
         guard stat(real, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {

@@ -5,8 +5,10 @@ import Glibc
 import Logging
 import PipelineSpec
 
-/// Takes one started job through its stages until it ends or gives its cores back. Everything it knows is in the
-/// database and the run directories, so another driver, in another process, can go on where this one was.
+/// Takes one started job through its stages until it ends or gives its cores back.
+///
+/// Everything it knows is in the database and the run directories, so another driver, in another process, can go on
+/// where this one was.
 struct JobDriver: Sendable {
     let job: String
     let queue: JobQueue
@@ -42,7 +44,7 @@ struct JobDriver: Sendable {
             } catch let error as OrchestrationError where error.code == .invalidInput {
                 try queue.failBeforeStart(
                     stage, of: job.id, StageFailure(code: "invalid_input", message: error.description))
-            } catch where OrchestrationError.isDiskFull(error) {
+            } catch  where OrchestrationError.isDiskFull(error) {
                 configuration.logger.warning("disk full", metadata: ["job": "\(job.id)", "error": "\(error)"])
                 // A write failed although there seemed to be room: not again in the same moment.
                 try queue.putBack(job.id, why: "disk full", seconds: configuration.retry.firstPause)
@@ -208,12 +210,16 @@ struct JobDriver: Sendable {
         if exit == nil, let code = result?.exitCode { exit = .code(code) }
         switch exit {
         case .code(WorkerExit.invalidInput.rawValue):
-            let failure = result?.failure
-                ?? StageFailure(code: "invalid_input", message: "the stage refused its input; see \(attempt.directory.log.path)")
+            let failure =
+                result?.failure
+                ?? StageFailure(
+                    code: "invalid_input", message: "the stage refused its input; see \(attempt.directory.log.path)")
             return (.failedForGood(.failed, failure, result), exit)
         case .code(WorkerExit.tryAgain.rawValue):
-            let failure = result?.failure
-                ?? StageFailure(code: "try_again", message: "the stage asked to be tried again; see \(attempt.directory.log.path)")
+            let failure =
+                result?.failure
+                ?? StageFailure(
+                    code: "try_again", message: "the stage asked to be tried again; see \(attempt.directory.log.path)")
             return (.failedForNow(.failed, failure, result), exit)
         case .code(WorkerExit.stopped.rawValue):
             return (
@@ -222,7 +228,8 @@ struct JobDriver: Sendable {
             )
         case .code(let code):
             let text = code == 0 ? "ended without a result" : "crashed with exit code \(code)"
-            let failure = result?.failure
+            let failure =
+                result?.failure
                 ?? StageFailure(code: "crashed", message: "\(text); see \(attempt.directory.log.path)")
             return (.failedForNow(.crashed, failure, result), exit)
         case .signal(let number):
@@ -239,8 +246,9 @@ struct JobDriver: Sendable {
         }
     }
 
-    /// Publishes and keeps what a stage made. Each step may be repeated: after a crash in between, the next daemon
-    /// does it again and nothing happens twice.
+    /// Publishes and keeps what a stage made.
+    ///
+    /// Each step may be repeated: after a crash in between, the next daemon does it again and nothing happens twice.
     private func finalise(
         _ result: StageResult, _ attempt: LiveAttempt, _ job: DrivenJob
     ) async throws -> AttemptOutcome {

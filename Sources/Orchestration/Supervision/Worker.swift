@@ -19,8 +19,10 @@ struct Worker: Sendable {
     /// How it ended; `nil` while it lives, or when it was not this process that started it.
     var exit: ChildExit? { started?.ended }
 
-    /// Whether it still works. The lock is tried only when the process cannot be seen, so that the trial never comes
-    /// between a process and its own lock.
+    /// Whether it still works.
+    ///
+    /// The lock is tried only when the process cannot be seen, so that the trial never comes between a process and its
+    /// own lock.
     func isAlive() throws -> Bool {
         if let started { return started.ended == nil }
         if attempt.bootID == (try WorkerProcess.bootID()), let pid = attempt.pid, let start = attempt.pidStart,
@@ -44,7 +46,9 @@ struct WorkerStop {
 
     var isRequested: Bool { cause != nil }
 
-    /// Asks once. `now` is `CLOCK_BOOTTIME`.
+    /// Asks once.
+    ///
+    /// `now` is `CLOCK_BOOTTIME`.
     mutating func request(_ cause: Cause, _ worker: Worker, _ now: Double) {
         guard self.cause == nil else { return }
         self.cause = cause
