@@ -1,5 +1,6 @@
 import Artifacts
 import Foundation
+import Glibc
 import Logging
 import PipelineSpec
 import TestSupport
@@ -32,6 +33,19 @@ final class TestWorkspace: Sendable {
         try Data("tokens".utf8).write(to: root("base/tokenizer.json"))
         try Data(Self.script.utf8).write(to: root("stage.sh"))
         try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: root("stage.sh").path)
+    }
+
+    /// Ends workers that a failed test has left.
+    deinit {
+        guard folder != nil, let names = try? FileManager.default.contentsOfDirectory(atPath: "/proc") else { return }
+        let script = root("stage.sh").path
+        for name in names {
+            guard let pid = Int32(name), let bytes = FileManager.default.contents(atPath: "/proc/\(name)/cmdline") else {
+                continue
+            }
+            let words = bytes.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+            if words.contains(script), getsid(pid) == pid { WorkerProcess.signalGroup(pid, SIGKILL) }
+        }
     }
 
     func root(_ path: String) -> URL { workspace.root.appending(path: path) }
