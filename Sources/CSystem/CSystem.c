@@ -19,3 +19,9 @@ double csystem_boottime(void) {
     clock_gettime(CLOCK_BOOTTIME, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
+
+long long csystem_free_bytes(const char *path) {
+    struct statfs s;
+    if (statfs(path, &s) != 0) return -1;
+    return (long long)s.f_bavail * (long long)s.f_bsize;
+}

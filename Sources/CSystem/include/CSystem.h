@@ -8,6 +8,9 @@ int csystem_rename_noreplace(const char *from, const char *to);
 // The f_type of statfs(2) for the file system that holds `path`, or -1 with errno.
 long csystem_filesystem_type(const char *path);
 
+// Bytes that an unprivileged process may still write to the file system that holds `path`, or -1 with errno.
+long long csystem_free_bytes(const char *path);
+
 // Seconds on CLOCK_BOOTTIME: goes on during suspend, never steps.
 double csystem_boottime(void);
 

@@ -1,0 +1,91 @@
+package import Foundation
+package import Logging
+package import PipelineSpec
+
+/// What a daemon, or a run in the foreground, is told by the executable: everything it cannot know on this floor.
+package struct OrchestrationConfiguration: Sendable {
+    package var workspace: Workspace
+    /// The command that runs a stage, without the run directory: the executable's absolute path and `stage`.
+    package var stageCommand: [String]
+    /// Every kind of stage there is.
+    package var descriptors: [StageDescriptor]
+    /// Raised when results change for equal inputs, whatever the stage.
+    package var numericsVersion: Int
+    /// Judges the bytes of a manifest of a tenant: a job, or what is wrong.
+    ///
+    /// Called on the daemon's task.
+    package var resolve: @Sendable (_ bytes: Data, _ tenant: String) -> Result<Submission, InvalidFile>
+    /// Where inputs must lie.
+    package var roots: PathRoots
+    package var logger: Logger
+    /// How many jobs of each queue run at once at most, from the workspace's settings.
+    package var queues: [String: WorkspaceSettings.Queue] = [:]
+
+    /// Threads that may be busy at once.
+    package var cores = ProcessInfo.processInfo.activeProcessorCount
+    /// How long a file that was not renamed in must be unchanged, in seconds.
+    package var settle = 2.0
+    /// Whether a YAML file that was not renamed in must end in a line `...` before it is taken.
+    package var requiresEndMarker = false
+    /// Between two looks at the whole inbox while events arrive, in seconds.
+    package var scanInterval = 30.0
+    /// Between two looks while none can, in seconds; also how soon a change of the database is noticed at the latest.
+    package var pollInterval = 0.5
+    /// How long a stage may take to stop before it is killed, in seconds.
+    package var grace = 30.0
+    package var retry = RetryPolicy()
+    /// Larger files are refused; in bytes.
+    package var maximumManifestBytes = 1 << 20
+    /// With less free space than this, nothing is taken and nothing started; in bytes.
+    package var diskFloor: Int64 = 256 << 20
+    /// `lorajobs-inotify`; `nil` or missing means that the inbox is polled.
+    package var watcher: URL?
+
+    // For tests.
+    var freeBytes: @Sendable (URL) -> Int64 = { DiskSpace.free(at: $0) }
+    var intakeStep: @Sendable (IntakeStep) throws -> Void = { _ in }
+
+    package init(
+        workspace: Workspace, stageCommand: [String], descriptors: [StageDescriptor], numericsVersion: Int,
+        resolve: @escaping @Sendable (_ bytes: Data, _ tenant: String) -> Result<Submission, InvalidFile>,
+        roots: PathRoots, logger: Logger = Logger(label: "lorajobs")
+    ) {
+        self.workspace = workspace
+        self.stageCommand = stageCommand
+        self.descriptors = descriptors
+        self.numericsVersion = numericsVersion
+        self.resolve = resolve
+        self.roots = roots
+        self.logger = logger
+        watcher = stageCommand.first.map {
+            URL(filePath: $0).resolvingSymlinksInPath().deletingLastPathComponent().appending(path: "lorajobs-inotify")
+        }
+    }
+
+    var isDiskLow: Bool { freeBytes(workspace.jobs) < diskFloor }
+}
+
+extension OrchestrationConfiguration {
+    /// The usual configuration: manifests are judged by a resolver, whose workspace, roots and settings hold.
+    package init(
+        _ resolver: ManifestResolver, stageCommand: [String], numericsVersion: Int,
+        logger: Logger = Logger(label: "lorajobs")
+    ) {
+        self.init(
+            workspace: resolver.workspace, stageCommand: stageCommand, descriptors: Array(resolver.kinds.values),
+            numericsVersion: numericsVersion,
+            resolve: { bytes, _ in
+                do {
+                    return .success(try Submission(resolver.resolve(bytes)))
+                } catch let error as InvalidFile {
+                    return .failure(error)
+                } catch {
+                    return .failure(InvalidFile([Finding(.init(rawValue: "unreadable"), "\(error)")]))
+                }
+            }, roots: resolver.roots, logger: logger)
+        settle = resolver.settings.inbox.settleSeconds
+        requiresEndMarker = resolver.settings.inbox.requireEndMarker
+        maximumManifestBytes = resolver.settings.inbox.maxBytes
+        queues = resolver.settings.queues
+    }
+}

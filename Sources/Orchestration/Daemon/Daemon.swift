@@ -1,0 +1,162 @@
+import Artifacts
+import Dispatch
+import Foundation
+import Glibc
+import Logging
+import PipelineSpec
+
+/// Watches the inbox, starts jobs as there is room, and stays with their workers. One per workspace.
+///
+/// ``run()`` returns after ``stop()``; workers go on by themselves and the next daemon finds them.
+package actor Daemon {
+    private let configuration: OrchestrationConfiguration
+    private let shutdown = Shutdown()
+    private let wakeup = Wakeup()
+    private var drivers: [String: Task<Void, Never>] = [:]
+    private var driverWakeups: [String: Wakeup] = [:]
+    /// Jobs whose driver failed, and when it may be tried again on `CLOCK_BOOTTIME`.
+    private var setback: [String: Double] = [:]
+
+    package init(_ configuration: OrchestrationConfiguration) { self.configuration = configuration }
+
+    /// Asks ``run()`` to return.
+    ///
+    /// May be called from anywhere, such as the handler of a signal.
+    package nonisolated func stop() {
+        shutdown.set()
+        wakeup.signal()
+    }
+
+    /// Looks at the inbox and the queue now.
+    package nonisolated func poke() { wakeup.signal() }
+
+    /// Works until SIGTERM or SIGINT, and leaves the workers running: what the `daemon` verb does.
+    ///
+    /// - Throws: As ``run()``.
+    package nonisolated func runUntilSignalled() async throws {
+        let stop: @Sendable () -> Void = { self.stop() }
+        let sources = [SIGTERM, SIGINT].map { number in
+            // The default action would end the process before the handler runs.
+            Glibc.signal(number, SIG_IGN)
+            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+            source.setEventHandler(handler: stop)
+            source.resume()
+            return source
+        }
+        defer { for source in sources { source.cancel() } }
+        try await run()
+    }
+
+    /// Works until ``stop()``.
+    ///
+    /// - Throws: `busy` when the workspace has a daemon already; `wrongDatabase`; `fenced` when another daemon has
+    ///   taken over in spite of the lock.
+    package func run() async throws {
+        let workspace = configuration.workspace
+        try workspace.create()
+        let lock = try DaemonLock(workspace)
+        let startedAt = Date()
+        try lock.write(DaemonLock.Note(pid: getpid(), startedAt: startedAt, isWatching: false))
+        try Inbox.check(workspace)
+        let plain = try JobQueue.open(workspace.database)
+        let queue = try plain.taken(by: getpid(), cores: configuration.cores)
+        let swept = try ArtifactStore(workspace.artifacts).sweepTemporary()
+        if !swept.isEmpty {
+            configuration.logger.info("removed what interrupted writers left", metadata: ["count": "\(swept.count)"])
+        }
+        for (name, settings) in configuration.queues { try queue.setMaximumJobs(settings.maxJobs, queue: name) }
+        for job in try queue.runningJobs() { drive(job, queue) }
+
+        var inbox = Inbox(configuration, queue)
+        let watcher = makeWatcher()
+        defer { watcher?.stop() }
+        var lastNote: DaemonLock.Note?
+        var isSignalled = true
+        var nextScan = 0.0
+        while !shutdown.isSet {
+            if isSignalled { for wakeup in driverWakeups.values { wakeup.signal() } }
+            var isWatching = watcher?.isReady ?? false
+            var wait = isWatching ? configuration.pollInterval * 2 : configuration.pollInterval
+            do {
+                let now = ProcessInfo.processInfo.systemUptime
+                if isSignalled || !isWatching || now >= nextScan {
+                    // First the watcher, then the scan: what comes between the two is seen by one of them.
+                    isWatching = try watch(watcher)
+                    let settled = try inbox.scan(movedIn: watcher?.takeMovedIn() ?? [])
+                    nextScan = now + min(configuration.scanInterval, settled ?? .infinity)
+                    if inbox.pausedReason != nil { nextScan = now + configuration.pollInterval }
+                }
+                wait = min(wait, max(0.01, nextScan - now))
+                let note = DaemonLock.Note(
+                    pid: getpid(), startedAt: startedAt, intakePaused: inbox.pausedReason, isWatching: isWatching)
+                if note != lastNote { try lock.write(note) }
+                lastNote = note
+                if let due = try queue.promote() { wait = min(wait, max(0.01, due.timeIntervalSinceNow)) }
+                resumeSetBack(queue)
+                while let job = try queue.startNext(cores: configuration.cores, isDiskLow: configuration.isDiskLow) {
+                    drive(job, queue)
+                }
+            } catch let error as OrchestrationError where error.code == .fenced {
+                throw error
+            } catch {
+                configuration.logger.error("the daemon goes on after an error", metadata: ["error": "\(error)"])
+                nextScan = 0
+                wait = configuration.pollInterval
+            }
+            isSignalled = await wakeup.wait(seconds: wait)
+        }
+        // Drivers leave their workers; a finalisation that has begun is finished.
+        for wakeup in driverWakeups.values { wakeup.signal() }
+        for driver in drivers.values { await driver.value }
+        try queue.close()
+        withExtendedLifetime(lock) {}
+    }
+
+    private func drive(_ job: String, _ queue: JobQueue) {
+        guard drivers[job] == nil else { return }
+        let wakeup = Wakeup()
+        let driver = JobDriver(
+            job: job, queue: queue, configuration: configuration, shutdown: shutdown, wakeup: wakeup)
+        driverWakeups[job] = wakeup
+        drivers[job] = Task {
+            var failure: (any Error)?
+            do { try await driver.run() } catch { failure = error }
+            self.left(job, failure)
+        }
+    }
+
+    private func left(_ job: String, _ failure: (any Error)?) {
+        drivers[job] = nil
+        driverWakeups[job] = nil
+        if let failure, !(failure is DriverLeft) {
+            configuration.logger.error(
+                "a job's driver failed; it is tried again", metadata: ["job": "\(job)", "error": "\(failure)"])
+            setback[job] = ProcessInfo.processInfo.systemUptime + 5
+        }
+        wakeup.signal()
+    }
+
+    /// Jobs that still count as running and have no driver, after an error such as a full disk.
+    private func resumeSetBack(_ queue: JobQueue) {
+        let now = ProcessInfo.processInfo.systemUptime
+        for (job, due) in setback where due <= now {
+            setback[job] = nil
+            drive(job, queue)
+        }
+    }
+
+    private func makeWatcher() -> InboxWatcher? {
+        guard let executable = configuration.watcher, access(executable.path, X_OK) == 0 else {
+            configuration.logger.warning("there is no lorajobs-inotify; the inbox is polled")
+            return nil
+        }
+        return InboxWatcher(executable: executable, wakeup: wakeup, logger: configuration.logger)
+    }
+
+    /// Watches the folders there are now; whether events arrive.
+    private func watch(_ watcher: InboxWatcher?) throws -> Bool {
+        guard let watcher else { return false }
+        watcher.watch(try InboxEntry.folders(configuration.workspace).map(\.path))
+        return watcher.isReady
+    }
+}

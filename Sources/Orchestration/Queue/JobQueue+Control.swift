@@ -1,0 +1,187 @@
+import Foundation
+import GRDB
+import PipelineSpec
+
+/// What the command line asks of the queue. All of it works with the daemon down; a running daemon notices within a
+/// second, or at once when it is poked.
+extension JobQueue {
+    /// The id that `text`, an id or the unique beginning of one, stands for.
+    ///
+    /// - Throws: `notFound` or `ambiguous`.
+    package func resolve(_ text: String) throws -> String { try read { try resolve($0, text) } }
+
+    /// Ends a job.
+    ///
+    /// One that does not run is cancelled at once; one that runs is asked to stop, and killed when it does not within
+    /// the grace time of the daemon.
+    ///
+    /// - Returns: Whether it is cancelled already; otherwise a daemon will do it.
+    /// - Throws: `wrongState` when the job has ended.
+    @discardableResult package func cancel(_ job: String) throws -> Bool {
+        try write { db in
+            let state = try state(db, job)
+            switch state {
+            case .held, .waiting, .queued, .retryWait:
+                try cancelPending(db, job, reason: nil)
+                try settleWaiting(db)
+                return true
+            case .running:
+                try db.execute(
+                    sql: "UPDATE job SET cancel_requested_ms = coalesce(cancel_requested_ms, ?) WHERE id = ?",
+                    arguments: [now(), job])
+                try note(db, "cancel_requested", job: job)
+                return false
+            case .cancelled: return true
+            case .succeeded, .failed, .skipped:
+                throw OrchestrationError(.wrongState, "job \(job) has ended already (\(state.rawValue))")
+            }
+        }
+    }
+
+    /// Keeps a job back until ``release(_:)``.
+    ///
+    /// - Throws: `wrongState` when it runs or has ended.
+    package func hold(_ job: String) throws {
+        try write { db in
+            let state = try state(db, job)
+            switch state {
+            case .held: return
+            case .waiting, .queued, .retryWait:
+                try setState(db, job, .held)
+                try note(db, "held", job: job)
+            case .running:
+                throw OrchestrationError(.wrongState, "job \(job) runs; cancel it, or let it end")
+            case .succeeded, .failed, .cancelled, .skipped:
+                throw OrchestrationError(.wrongState, "job \(job) has ended already (\(state.rawValue))")
+            }
+        }
+    }
+
+    /// Lets a held job go.
+    ///
+    /// - Throws: `wrongState` when it is not held.
+    package func release(_ job: String) throws {
+        try write { db in
+            let state = try state(db, job)
+            guard state == .held else {
+                throw OrchestrationError(.wrongState, "job \(job) is not held but \(state.rawValue)")
+            }
+            try setState(db, job, .waiting)
+            try note(db, "released", job: job)
+            try settleWaiting(db)
+        }
+    }
+
+    /// Changes the place of an unfinished job in its queue; -100…100, higher first.
+    package func prioritize(_ job: String, to priority: Int) throws {
+        guard (-100...100).contains(priority) else {
+            throw OrchestrationError(.invalidInput, "a priority is between -100 and 100, not \(priority)")
+        }
+        try write { db in
+            let state = try state(db, job)
+            guard !state.isFinal else {
+                throw OrchestrationError(.wrongState, "job \(job) has ended already (\(state.rawValue))")
+            }
+            try db.execute(sql: "UPDATE job SET priority = ? WHERE id = ?", arguments: [priority, job])
+            try note(db, "prioritized", job: job, ["priority": "\(priority)"])
+        }
+    }
+
+    /// Makes a new job that does an ended one again.
+    ///
+    /// It reads the inputs as they were pinned and goes on from the checkpoints of the old one, unless `fresh`: then
+    /// nothing of the old one is used except the stage cache.
+    ///
+    /// - Returns: The new job's id.
+    /// - Throws: `wrongState` when the job has not ended.
+    package func retry(_ job: String, fresh: Bool = false) throws -> String {
+        try write { db in
+            let state = try state(db, job)
+            guard state.isFinal else {
+                throw OrchestrationError(.wrongState, "job \(job) has not ended (\(state.rawValue)); cancel it first")
+            }
+            guard let row = try Row.fetchOne(db, sql: "SELECT * FROM job WHERE id = ?", arguments: [job]) else {
+                throw OrchestrationError(.notFound, "there is no job \(job)")
+            }
+            let spec: Data = row["spec"]
+            let stages = try stageRows(db, job).map(\.plan)
+            let id = ULID().description
+            // What failed because its inputs had changed can only go on from what is there now.
+            let pinsAreGone = (row["reason"] as String?)?.contains("inputs_changed") ?? false
+            let submission = Submission(
+                manifest: try JSONDecoder().decode(JobManifest.self, from: spec), stages: stages,
+                origins: row["origins"])
+            try insertJob(
+                db, id: id, claim: nil, retryOf: job, tenant: row["tenant"], submission, spec: spec,
+                digest: row["spec_sha256"], manifestDigest: row["manifest_sha256"], key: row["unique_key"],
+                onConflict: .queue, idempotencyKey: nil, pins: fresh || pinsAreGone ? nil : row["pins"],
+                resume: !fresh)
+            try note(db, "retried", job: job, ["as": id])
+            return id
+        }
+    }
+
+    /// Stops, or lets go again, a whole queue.
+    ///
+    /// What runs goes on.
+    package func setPaused(_ paused: Bool, queue: String) throws {
+        try write { db in
+            try db.execute(
+                sql:
+                    "INSERT INTO queue (name, paused) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET paused = excluded.paused",
+                arguments: [queue, paused])
+            try note(db, paused ? "queue_paused" : "queue_resumed", ["queue": queue])
+        }
+    }
+
+    /// How many jobs of a queue run at once at most; `nil` is as many as there are cores for.
+    package func setMaximumJobs(_ maximum: Int?, queue: String) throws {
+        try write { db in
+            try db.execute(
+                sql: """
+                    INSERT INTO queue (name, max_jobs) VALUES (?, ?)
+                    ON CONFLICT (name) DO UPDATE SET max_jobs = excluded.max_jobs
+                    """,
+                arguments: [queue, maximum.map { max(1, $0) }])
+        }
+    }
+
+    func resolve(_ db: Database, _ text: String) throws -> String {
+        let wanted = text.uppercased()
+        guard !wanted.isEmpty, wanted.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber) }) else {
+            throw OrchestrationError(.notFound, "\"\(text)\" is no job id")
+        }
+        let found = try String.fetchAll(
+            db, sql: "SELECT id FROM job WHERE id >= ? AND id < ? ORDER BY id LIMIT 2",
+            arguments: [wanted, wanted + "~"])
+        guard let first = found.first else { throw OrchestrationError(.notFound, "there is no job \(text)") }
+        if found.count > 1 {
+            throw OrchestrationError(.ambiguous, "several jobs begin with \(text); write more of the id")
+        }
+        return first
+    }
+
+    func state(_ db: Database, _ job: String) throws -> JobState {
+        guard
+            let text = try String.fetchOne(db, sql: "SELECT state FROM job WHERE id = ?", arguments: [job]),
+            let state = JobState(rawValue: text)
+        else { throw OrchestrationError(.notFound, "there is no job \(job)") }
+        return state
+    }
+
+    func setState(_ db: Database, _ job: String, _ state: JobState, reason: String? = nil) throws {
+        try db.execute(
+            sql: "UPDATE job SET state = ?, reason = ?, finished_ms = ? WHERE id = ?",
+            arguments: [state.rawValue, reason, state.isFinal ? now() : nil, job])
+    }
+
+    /// Ends a job of which nothing runs.
+    func cancelPending(_ db: Database, _ job: String, reason: String?) throws {
+        try db.execute(
+            sql: """
+                UPDATE stage_run SET state = 'cancelled' WHERE job_id = ? AND state IN ('blocked','ready','retry_wait')
+                """, arguments: [job])
+        try setState(db, job, .cancelled, reason: reason)
+        try note(db, "cancelled", job: job, reason.map { ["reason": $0] } ?? [:])
+    }
+}

@@ -1,0 +1,215 @@
+import Foundation
+import GRDB
+package import PipelineSpec
+
+extension JobQueue {
+    /// Jobs in the order they were submitted.
+    ///
+    /// - Parameter isDiskLow: Whether there is too little room to start anything, which then is the reason shown.
+    /// - Throws: `notFound` or `ambiguous` for an id of the filter.
+    package func list(_ filter: JobFilter = JobFilter(), isDiskLow: Bool = false) throws -> [JobStatus] {
+        let (rows, reasons) = try read { db in
+            var conditions = ["1"]
+            var arguments: [any DatabaseValueConvertible] = []
+            func require(_ column: String, in values: [String]) {
+                conditions.append("\(column) IN (\(values.map { _ in "?" }.joined(separator: ",")))")
+                arguments += values
+            }
+            let ids = try filter.ids.map { try resolve(db, $0) }
+            if !ids.isEmpty { require("j.id", in: ids) }
+            if !filter.states.isEmpty { require("j.state", in: filter.states.map(\.rawValue)) }
+            for (column, value) in [("name", filter.name), ("tenant", filter.tenant), ("queue", filter.queue)] {
+                if let value { require("j.\(column)", in: [value]) }
+            }
+            if !filter.includesOld && ids.isEmpty {
+                conditions.append("(j.finished_ms IS NULL OR j.finished_ms > ?)")
+                arguments.append(now() - 86_400_000)
+            }
+            let limit = filter.limit.map { "LIMIT \(max(0, $0))" } ?? ""
+            let rows = try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT j.*, s.name AS stage_name, a.workdir AS workdir FROM job AS j
+                    LEFT JOIN stage_run AS s ON s.job_id = j.id AND s.ord = (
+                      SELECT min(ord) FROM stage_run WHERE job_id = j.id
+                        AND state IN ('blocked','ready','running','retry_wait'))
+                    LEFT JOIN attempt AS a ON a.stage_id = s.id AND a.state IN ('starting','running')
+                    WHERE \(conditions.joined(separator: " AND ")) ORDER BY j.seq DESC \(limit)
+                    """, arguments: StatementArguments(arguments))
+            return (rows, try waitingReasons(db, isDiskLow: isDiskLow))
+        }
+        return try rows.reversed().map { try status($0, reasons) }
+    }
+
+    /// All that is known of a job.
+    ///
+    /// - Parameter job: An id, or the unique beginning of one.
+    package func show(_ job: String, isDiskLow: Bool = false) throws -> JobDetail {
+        let id = try resolve(job)
+        var filter = JobFilter()
+        filter.ids = [id]
+        guard let status = try list(filter, isDiskLow: isDiskLow).first else {
+            throw OrchestrationError(.notFound, "there is no job \(job)")
+        }
+        return try read { db in
+            guard
+                let row = try Row.fetchOne(
+                    db, sql: "SELECT spec, manifest_sha256, origins FROM job WHERE id = ?", arguments: [id])
+            else { throw OrchestrationError(.notFound, "there is no job \(job)") }
+            let spec: Data = row["spec"]
+            let needs = try Row.fetchAll(db, sql: "SELECT needs, cond FROM job_dep WHERE job_id = ?", arguments: [id])
+            let stages = try stageRows(db, id).map { stage in
+                JobDetail.Stage(
+                    name: stage.plan.name, kind: stage.plan.kind, needs: stage.plan.needs, state: stage.state,
+                    cacheKey: stage.cacheKey, outputDigest: stage.outputDigest, outputPath: stage.outputPath,
+                    why: stage.why,
+                    attempts: try Row.fetchAll(
+                        db, sql: "SELECT * FROM attempt WHERE stage_id = ? ORDER BY n", arguments: [stage.id]
+                    ).map(Self.attempt))
+            }
+            let events = try Row.fetchAll(
+                db, sql: "SELECT * FROM event WHERE job_id = ? ORDER BY id", arguments: [id]
+            ).map { row in
+                let data: String = row["data"]
+                let stage: String? = row["stage_id"]
+                return JobDetail.Event(
+                    at: Self.date(row["at_ms"]), kind: row["kind"], stage: stage.map { String($0.dropFirst(27)) },
+                    attempt: row["attempt_id"],
+                    data: try ProtocolJSON.decode([String: String].self, from: Data(data.utf8)))
+            }
+            return JobDetail(
+                status: status, manifest: try ProtocolJSON.decode(JobManifest.self, from: spec),
+                manifestDigest: row["manifest_sha256"], origins: row["origins"],
+                after: Dictionary(needs.map { ($0["needs"], $0["cond"]) }, uniquingKeysWith: { $1 }), stages: stages,
+                events: events)
+        }
+    }
+
+    /// What became of a dropped file: the verdict, once the daemon has recorded it.
+    ///
+    /// `submit --wait` asks this until there is an answer.
+    package func verdict(of claimID: String) throws -> IntakeVerdict? { try intakeRecord(claimID)?.verdict }
+
+    /// Waits until every job has ended, looking twice a second.
+    ///
+    /// - Returns: Their states, in the order asked for; `nil` when the time ran out first.
+    package func wait(for jobs: [String], timeout: Double? = nil) async throws -> [JobState]? {
+        let ids = try jobs.map { try resolve($0) }
+        let deadline = timeout.map { ContinuousClock.now + .seconds($0) }
+        while true {
+            let states = try read { db in try ids.map { try state(db, $0) } }
+            if states.allSatisfy(\.isFinal) { return states }
+            if let deadline, ContinuousClock.now >= deadline { return nil }
+            try await Task.sleep(for: .milliseconds(500))
+        }
+    }
+
+    /// Why each job that waits does so.
+    private func waitingReasons(_ db: Database, isDiskLow: Bool) throws -> [String: WaitingReason] {
+        let cores =
+            try Int.fetchOne(db, sql: "SELECT cores FROM daemon") ?? ProcessInfo.processInfo.activeProcessorCount
+        let (admission, queued) = try admission(db, cores: cores, isDiskLow: isDiskLow)
+        var reasons: [String: WaitingReason] = [:]
+        for decision in admission.decide(queued) { reasons[decision.job.id] = decision.reason }
+        let others = try Row.fetchAll(
+            db,
+            sql: """
+                SELECT id, state, not_before_ms, EXISTS (
+                  SELECT 1 FROM job_dep AS d JOIN job AS n ON n.id = d.needs
+                  WHERE d.job_id = job.id AND n.finished_ms IS NULL) AS depends
+                FROM job WHERE state IN ('held','waiting','retry_wait')
+                """)
+        for row in others {
+            let due = Self.date(row["not_before_ms"])
+            switch JobState(rawValue: row["state"]) {
+            case .held: reasons[row["id"]] = .held
+            case .retryWait: reasons[row["id"]] = .retryAt(due)
+            default: reasons[row["id"]] = row["depends"] ? .dependency : .beginTime(due)
+            }
+        }
+        return reasons
+    }
+
+    private func status(_ row: Row, _ reasons: [String: WaitingReason]) throws -> JobStatus {
+        let id: String = row["id"]
+        let state = JobState(rawValue: row["state"]) ?? .queued
+        let directory = (row["workdir"] as String?).map {
+            RunDirectory(URL(filePath: $0, directoryHint: .isDirectory))
+        }
+        let event = directory.flatMap(Self.lastEvent)
+        let started: Int64? = row["started_ms"]
+        let finished: Int64? = row["finished_ms"]
+        return JobStatus(
+            id: id, name: row["name"], tenant: row["tenant"], queue: row["queue"], priority: row["priority"],
+            state: state, stage: state.isFinal ? nil : row["stage_name"],
+            progress: state == .succeeded ? 1 : event?.fraction ?? 0, event: event,
+            elapsed: started.map { Double((finished ?? now()) - $0) / 1000 },
+            eta: event.flatMap { event in
+                event.etaSeconds.map { max(0, $0 - (Double(now()) / 1000 - event.time)) }
+            },
+            reason: reasons[id]?.description ?? (row["reason"] as String?), adapter: row["adapter"],
+            createdAt: Self.date(row["created_ms"]), startedAt: started.map(Self.date),
+            finishedAt: finished.map(Self.date), retryOf: row["retry_of"])
+    }
+
+    /// The last whole line of a progress file, without reading all of it.
+    private static func lastEvent(_ directory: RunDirectory) -> ProgressEvent? {
+        guard let handle = try? FileHandle(forReadingFrom: directory.progress) else { return nil }
+        defer { try? handle.close() }
+        guard let end = try? handle.seekToEnd(), (try? handle.seek(toOffset: end > 16384 ? end - 16384 : 0)) != nil,
+            let data = try? handle.readToEnd(), let last = data.lastIndex(of: UInt8(ascii: "\n"))
+        else { return nil }
+        for line in data[..<last].split(separator: UInt8(ascii: "\n")).reversed() {
+            if let event = try? ProtocolJSON.decode(ProgressEvent.self, from: Data(line)) { return event }
+        }
+        return nil
+    }
+
+    private static func attempt(_ row: Row) throws -> JobDetail.Attempt {
+        func decode<T: Decodable>(_ column: String, as type: T.Type) throws -> T? {
+            try (row[column] as String?).map { try ProtocolJSON.decode(T.self, from: Data($0.utf8)) }
+        }
+        let milliseconds: Int64? = row["cpu_ms"]
+        let ended: Int64? = row["ended_ms"]
+        return JobDetail.Attempt(
+            id: row["id"], number: row["n"], state: AttemptState(rawValue: row["state"]) ?? .lost,
+            directory: RunDirectory(URL(filePath: row["workdir"] as String, directoryHint: .isDirectory)),
+            pid: row["pid"], exitCode: row["exit_code"], signal: row["term_signal"],
+            failure: try decode("error_json", as: StageFailure.self),
+            metrics: try decode("metrics_json", as: [String: Double].self) ?? [:], resumedFrom: row["resume_from"],
+            peakRSSBytes: row["peak_rss"], cpuSeconds: milliseconds.map { Double($0) / 1000 },
+            startedAt: date(row["started_ms"]), endedAt: ended.map(date))
+    }
+
+    private static func date(_ milliseconds: Int64) -> Date {
+        Date(timeIntervalSince1970: Double(milliseconds) / 1000)
+    }
+}
+
+extension WorkspaceStatus {
+    /// Looks at a workspace.
+    ///
+    /// - Parameter queue: `nil` when there is none yet.
+    package init(of workspace: Workspace, queue: JobQueue?, diskFloor: Int64 = 256 << 20) throws {
+        let note = try DaemonLock.holder(of: workspace)
+        let free = DiskSpace.free(at: workspace.jobs)
+        daemon = note
+        inboxBacklog = try InboxEntry.list(workspace).count { $0.status == .waiting }
+        diskLow =
+            note?.intakePaused
+            ?? (free < diskFloor ? "disk full: \(free >> 20) MiB free, \(diskFloor >> 20) MiB needed" : nil)
+        guard let queue else { return }
+        (rejectedSinceYesterday, pausedQueues, jobCounts) = try queue.read { db in
+            let counts = try Row.fetchAll(db, sql: "SELECT state, count(*) AS n FROM job GROUP BY state").compactMap {
+                row in JobState(rawValue: row["state"]).map { ($0, row["n"] as Int) }
+            }
+            return (
+                try Int.fetchOne(
+                    db, sql: "SELECT count(*) FROM intake WHERE verdict = 'rejected' AND received_ms > ?",
+                    arguments: [queue.now() - 86_400_000]) ?? 0,
+                try String.fetchAll(db, sql: "SELECT name FROM queue WHERE paused = 1 ORDER BY name"),
+                Dictionary(counts, uniquingKeysWith: { $1 })
+            )
+        }
+    }
+}

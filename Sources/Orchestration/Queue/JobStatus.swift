@@ -1,0 +1,116 @@
+package import Foundation
+package import PipelineSpec
+
+/// A line of `status`.
+package struct JobStatus: Sendable, Equatable {
+    package var id: String
+    package var name: String
+    package var tenant: String
+    package var queue: String
+    package var priority: Int
+    package var state: JobState
+    /// The stage that runs, or is next; `nil` when the job has ended.
+    package var stage: String?
+    /// Of that stage, 0…1; 1 when the job has succeeded.
+    package var progress: Double
+    /// What the worker said last.
+    package var event: ProgressEvent?
+    /// Seconds since the first start, up to the end; `nil` before it.
+    package var elapsed: Double?
+    /// Seconds until the stage ends, as its worker estimates.
+    package var eta: Double?
+    /// Why it does not run, or how it ended: `Priority`, `RetryAt(…)`, `unchanged`, a failure.
+    ///
+    /// `nil` when it runs, or may start at any moment.
+    package var reason: String?
+    /// What it published, as `name:3`.
+    package var adapter: String?
+    package var createdAt: Date
+    package var startedAt: Date?
+    package var finishedAt: Date?
+    /// The job this one does again.
+    package var retryOf: String?
+}
+
+/// All that is known of a job.
+package struct JobDetail: Sendable {
+    package struct Stage: Sendable, Equatable {
+        package var name: String
+        package var kind: String
+        package var needs: [String]
+        package var state: StageState
+        package var cacheKey: String?
+        package var outputDigest: String?
+        package var outputPath: String?
+        /// Why it ran, was skipped, came from the cache, or failed.
+        package var why: String?
+        package var attempts: [Attempt]
+    }
+
+    package struct Attempt: Sendable, Equatable {
+        package var id: String
+        /// From 1.
+        package var number: Int
+        package var state: AttemptState
+        package var directory: RunDirectory
+        package var pid: Int32?
+        package var exitCode: Int32?
+        package var signal: Int32?
+        package var failure: StageFailure?
+        package var metrics: [String: Double]
+        /// The checkpoint it went on from.
+        package var resumedFrom: String?
+        package var peakRSSBytes: Int64?
+        package var cpuSeconds: Double?
+        package var startedAt: Date
+        package var endedAt: Date?
+    }
+
+    package struct Event: Sendable, Equatable {
+        package var at: Date
+        package var kind: String
+        package var stage: String?
+        package var attempt: String?
+        package var data: [String: String]
+    }
+
+    package var status: JobStatus
+    package var manifest: JobManifest
+    package var manifestDigest: String
+    /// Where each value came from, as the resolver gave it.
+    package var origins: Data
+    /// Jobs it comes after, with `ok`, `any` or `notok`.
+    package var after: [String: String]
+    package var stages: [Stage]
+    /// From the first to the last.
+    package var events: [Event]
+}
+
+/// What `status` prints above the jobs.
+package struct WorkspaceStatus: Sendable {
+    /// Of the daemon; `nil` when none runs.
+    package var daemon: DaemonLock.Note?
+    /// Manifests in the inbox that have not been taken.
+    package var inboxBacklog: Int
+    package var rejectedSinceYesterday = 0
+    package var pausedQueues: [String] = []
+    package var jobCounts: [JobState: Int] = [:]
+    /// Why nothing is taken or started, such as a full disk.
+    package var diskLow: String?
+}
+
+/// Which jobs to list.
+package struct JobFilter: Sendable {
+    /// Ids, or unique beginnings; empty is every job.
+    package var ids: [String] = []
+    package var states: Set<JobState> = []
+    package var name: String?
+    package var tenant: String?
+    package var queue: String?
+    /// Whether jobs that ended more than a day ago are listed too.
+    package var includesOld = false
+    /// The newest so many.
+    package var limit: Int?
+
+    package init() {}
+}

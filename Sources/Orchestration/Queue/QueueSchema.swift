@@ -1,0 +1,216 @@
+import GRDB
+
+/// The tables, and the rules the database itself keeps: which transitions are legal, that a stage has one live
+/// attempt, that a concurrency key has one started job, that an intake row never changes.
+///
+/// Times are milliseconds since 1970, given by the program. Ids are ULIDs, minted before the row is written.
+enum QueueSchema {
+    /// `LORA`, in `PRAGMA application_id`.
+    static let applicationID: Int32 = 0x4C4F_5241
+    /// `PRAGMA user_version`.
+    ///
+    /// A database with a higher one is refused.
+    static let version: Int32 = 1
+
+    static var migrator: DatabaseMigrator {
+        var migrator = DatabaseMigrator()
+        migrator.registerMigration("1") { try $0.execute(sql: tables + transitions) }
+        return migrator
+    }
+
+    private static let tables = """
+        -- One row. The epoch grows with each daemon; every write of a daemon checks it, so that one that lost its
+        -- lock cannot commit.
+        CREATE TABLE daemon (
+          one        INTEGER PRIMARY KEY CHECK (one = 1),
+          epoch      INTEGER NOT NULL,
+          boot_id    TEXT    NOT NULL,
+          pid        INTEGER NOT NULL,
+          cores      INTEGER NOT NULL,
+          started_ms INTEGER NOT NULL
+        ) STRICT;
+
+        -- One row per claimed file, accepted or not.
+        CREATE TABLE intake (
+          claim_id    TEXT PRIMARY KEY,
+          tenant      TEXT NOT NULL,
+          orig_name   TEXT NOT NULL,
+          sha256      TEXT NOT NULL,
+          bytes       BLOB NOT NULL,
+          size        INTEGER NOT NULL,
+          owner_uid   INTEGER NOT NULL,
+          received_ms INTEGER NOT NULL,
+          verdict     TEXT NOT NULL CHECK (verdict IN ('accepted','rejected','coalesced','duplicate')),
+          job_id      TEXT REFERENCES job(id) DEFERRABLE INITIALLY DEFERRED,
+          error_json  TEXT,
+          filed_path  TEXT,
+          filed_ms    INTEGER,
+          CHECK ((verdict = 'rejected') = (error_json IS NOT NULL)),
+          CHECK ((verdict = 'rejected') = (job_id IS NULL))
+        ) STRICT;
+        CREATE INDEX intake_unfiled ON intake (claim_id) WHERE filed_ms IS NULL;
+        CREATE INDEX intake_rejected ON intake (received_ms) WHERE verdict = 'rejected';
+
+        CREATE TABLE job (
+          id                  TEXT PRIMARY KEY,
+          seq                 INTEGER NOT NULL UNIQUE,
+          claim_id            TEXT REFERENCES intake(claim_id),
+          claim_index         INTEGER NOT NULL DEFAULT 0,
+          retry_of            TEXT REFERENCES job(id),
+          name                TEXT NOT NULL,
+          tenant              TEXT NOT NULL,
+          queue               TEXT NOT NULL REFERENCES queue(name),
+          priority            INTEGER NOT NULL CHECK (priority BETWEEN -100 AND 100),
+          threads             INTEGER NOT NULL CHECK (threads >= 1),
+          spec                BLOB NOT NULL,
+          spec_sha256         TEXT NOT NULL,
+          manifest_sha256     TEXT NOT NULL,
+          origins             BLOB NOT NULL,
+          idempotency_key     TEXT,
+          unique_key          TEXT,
+          on_conflict         TEXT NOT NULL CHECK (on_conflict IN ('coalesce','queue','replace','reject')),
+          pins                BLOB,
+          resume              INTEGER NOT NULL DEFAULT 1 CHECK (resume IN (0,1)),
+          state               TEXT NOT NULL CHECK (state IN ('held','waiting','queued','running','retry_wait',
+                                                             'succeeded','failed','cancelled','skipped')),
+          reason              TEXT,
+          adapter             TEXT,
+          not_before_ms       INTEGER NOT NULL DEFAULT 0,
+          cancel_requested_ms INTEGER,
+          created_ms          INTEGER NOT NULL,
+          started_ms          INTEGER,
+          finished_ms         INTEGER,
+          UNIQUE (claim_id, claim_index),
+          CHECK ((finished_ms IS NOT NULL) = (state IN ('succeeded','failed','cancelled','skipped'))),
+          CHECK (state NOT IN ('running','retry_wait','succeeded') OR started_ms IS NOT NULL)
+        ) STRICT;
+
+        CREATE UNIQUE INDEX job_idempotency ON job (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL;
+        -- Of one concurrency key, one job has started and not finished, and of those that coalesce, one of each
+        -- content is pending. The split is by started_ms, not by state: by state, a retry or a drain of the running
+        -- job would be refused while a successor waits.
+        CREATE UNIQUE INDEX job_one_active ON job (tenant, unique_key)
+          WHERE unique_key IS NOT NULL AND started_ms IS NOT NULL AND finished_ms IS NULL;
+        CREATE UNIQUE INDEX job_one_equal_pending ON job (tenant, unique_key, spec_sha256)
+          WHERE unique_key IS NOT NULL AND on_conflict = 'coalesce' AND started_ms IS NULL AND finished_ms IS NULL;
+        CREATE INDEX job_pick ON job (priority DESC, seq) WHERE state = 'queued';
+        CREATE INDEX job_unfinished ON job (seq) WHERE finished_ms IS NULL;
+
+        CREATE TABLE job_dep (
+          job_id TEXT NOT NULL REFERENCES job(id) ON DELETE CASCADE,
+          needs  TEXT NOT NULL REFERENCES job(id),
+          cond   TEXT NOT NULL CHECK (cond IN ('ok','any','notok')),
+          PRIMARY KEY (job_id, needs)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX job_dep_needs ON job_dep (needs);
+
+        CREATE TABLE stage_run (
+          id              TEXT PRIMARY KEY,
+          job_id          TEXT NOT NULL REFERENCES job(id) ON DELETE CASCADE,
+          name            TEXT NOT NULL,
+          ord             INTEGER NOT NULL,
+          kind            TEXT NOT NULL,
+          needs           TEXT NOT NULL,
+          condition       TEXT,
+          timeout_seconds REAL NOT NULL CHECK (timeout_seconds > 0),
+          retries         INTEGER NOT NULL CHECK (retries >= 0),
+          state           TEXT NOT NULL CHECK (state IN ('blocked','ready','running','retry_wait','succeeded',
+                                                         'cached','skipped','failed','cancelled')),
+          cache_key       TEXT,
+          output_digest   TEXT,
+          output_path     TEXT,
+          published       TEXT,
+          why             TEXT,
+          not_before_ms   INTEGER NOT NULL DEFAULT 0,
+          user_attempts   INTEGER NOT NULL DEFAULT 0,
+          infra_attempts  INTEGER NOT NULL DEFAULT 0,
+          UNIQUE (job_id, name),
+          UNIQUE (job_id, ord),
+          CHECK ((state IN ('succeeded','cached')) <= (output_digest IS NOT NULL))
+        ) STRICT;
+
+        CREATE INDEX stage_run_published ON stage_run (cache_key) WHERE published IS NOT NULL;
+
+        CREATE TABLE attempt (
+          id             TEXT PRIMARY KEY,
+          stage_id       TEXT NOT NULL REFERENCES stage_run(id) ON DELETE CASCADE,
+          n              INTEGER NOT NULL,
+          epoch          INTEGER NOT NULL,
+          executor       TEXT NOT NULL,
+          external_id    TEXT,
+          pid            INTEGER,
+          pid_start      INTEGER,
+          boot_id        TEXT NOT NULL,
+          boot_seconds   REAL NOT NULL,
+          workdir        TEXT NOT NULL,
+          state          TEXT NOT NULL CHECK (state IN ('starting','running','succeeded','failed','crashed','oom',
+                                                        'timeout','cancelled','preempted','lost')),
+          exit_code      INTEGER,
+          term_signal    INTEGER,
+          error_json     TEXT,
+          metrics_json   TEXT,
+          resume_from    TEXT,
+          peak_rss       INTEGER,
+          cpu_ms         INTEGER,
+          started_ms     INTEGER NOT NULL,
+          ended_ms       INTEGER,
+          UNIQUE (stage_id, n),
+          CHECK ((ended_ms IS NULL) = (state IN ('starting','running')))
+        ) STRICT;
+        CREATE UNIQUE INDEX attempt_one_live ON attempt (stage_id) WHERE state IN ('starting','running');
+
+        CREATE TABLE queue (
+          name TEXT PRIMARY KEY,
+          paused INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0,1)),
+          max_jobs INTEGER CHECK (max_jobs >= 1)
+        ) STRICT, WITHOUT ROWID;
+        INSERT INTO queue (name) VALUES ('default');
+
+        CREATE TABLE event (
+          id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL,
+          job_id TEXT, stage_id TEXT, attempt_id TEXT, kind TEXT NOT NULL, data TEXT NOT NULL DEFAULT '{}'
+        ) STRICT;
+        CREATE INDEX event_job ON event (job_id, id);
+
+        """
+
+    private static let transitions = """
+        CREATE TRIGGER job_transitions BEFORE UPDATE OF state ON job
+        WHEN NEW.state <> OLD.state AND (OLD.state || '>' || NEW.state) NOT IN (
+          'held>waiting','held>queued','held>cancelled',
+          'waiting>queued','waiting>held','waiting>cancelled','waiting>skipped','waiting>failed',
+          'queued>held','queued>running','queued>cancelled','queued>skipped','queued>failed',
+          'running>succeeded','running>failed','running>cancelled','running>retry_wait','running>queued',
+          'running>skipped',
+          'retry_wait>queued','retry_wait>cancelled','retry_wait>failed','retry_wait>held')
+        BEGIN SELECT RAISE(ABORT, 'illegal job transition'); END;
+
+        CREATE TRIGGER job_started_once BEFORE UPDATE OF started_ms ON job
+        WHEN OLD.started_ms IS NOT NULL AND NEW.started_ms IS NOT OLD.started_ms
+        BEGIN SELECT RAISE(ABORT, 'started_ms is set once'); END;
+
+        CREATE TRIGGER job_specification_once BEFORE UPDATE OF spec, spec_sha256, claim_id ON job
+        BEGIN SELECT RAISE(ABORT, 'a job keeps its specification'); END;
+
+        CREATE TRIGGER attempt_transitions BEFORE UPDATE OF state ON attempt
+        WHEN NEW.state <> OLD.state AND OLD.state NOT IN ('starting','running')
+        BEGIN SELECT RAISE(ABORT, 'attempt already final'); END;
+
+        CREATE TRIGGER stage_transitions BEFORE UPDATE OF state ON stage_run
+        WHEN NEW.state <> OLD.state AND (OLD.state || '>' || NEW.state) NOT IN (
+          'blocked>ready','blocked>skipped','blocked>cancelled',
+          'ready>running','ready>cached','ready>skipped','ready>cancelled','ready>failed',
+          'running>succeeded','running>failed','running>retry_wait','running>cancelled','running>ready',
+          'retry_wait>ready','retry_wait>cancelled','retry_wait>failed')
+        BEGIN SELECT RAISE(ABORT, 'illegal stage transition'); END;
+
+        CREATE TRIGGER intake_append_only
+        BEFORE UPDATE OF claim_id, tenant, orig_name, bytes, sha256, received_ms, verdict, job_id, error_json ON intake
+        BEGIN SELECT RAISE(ABORT, 'intake is append-only'); END;
+        CREATE TRIGGER intake_kept BEFORE DELETE ON intake
+        BEGIN SELECT RAISE(ABORT, 'intake is append-only'); END;
+        CREATE TRIGGER event_append_only BEFORE UPDATE ON event
+        BEGIN SELECT RAISE(ABORT, 'event is append-only'); END;
+
+        """
+}

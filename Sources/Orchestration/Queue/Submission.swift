@@ -1,0 +1,124 @@
+package import Foundation
+package import PipelineSpec
+
+/// One stage of a job as the pipeline file gives it, fixed when the job is accepted: a later edit of the pipeline
+/// does not change a job that waits.
+package struct StagePlan: Codable, Sendable, Equatable {
+    /// Its name in the pipeline, unique in it.
+    package var name: String
+    /// What it runs: a ``StageDescriptor/kind``.
+    package var kind: String
+    /// Names of the stages that come first.
+    package var needs: [String]
+    /// The manifest key that must be neither absent nor false, such as `merge`; else the stage is skipped.
+    package var condition: String?
+    /// After this long the process is stopped and the stage has failed.
+    package var timeoutSeconds: Double
+    /// How many more times a crash is tried again.
+    package var retries: Int
+
+    package init(
+        name: String, kind: String, needs: [String] = [], condition: String? = nil, timeoutSeconds: Double, retries: Int
+    ) {
+        self.name = name
+        self.kind = kind
+        self.needs = needs
+        self.condition = condition
+        self.timeoutSeconds = timeoutSeconds
+        self.retries = retries
+    }
+}
+
+/// A valid manifest with its pipeline: what becomes a job.
+package struct Submission: Sendable {
+    package var manifest: JobManifest
+    /// In an order in which each stage comes after those it needs.
+    package var stages: [StagePlan]
+    /// Where each value came from: JSON of an ``Origin`` by dotted key.
+    package var origins: Data
+
+    package init(manifest: JobManifest, stages: [StagePlan], origins: Data = Data("{}".utf8)) {
+        self.manifest = manifest
+        self.stages = stages
+        self.origins = origins
+    }
+}
+
+extension Submission {
+    /// What a resolved manifest asks for.
+    package init(_ resolved: ResolvedManifest) throws {
+        self.init(
+            manifest: resolved.manifest,
+            stages: resolved.pipeline.topologicalOrder.map { stage in
+                StagePlan(
+                    name: stage.name, kind: stage.uses, needs: stage.needs, condition: stage.when,
+                    timeoutSeconds: resolved.timeoutSeconds(of: stage), retries: resolved.retries(of: stage))
+            },
+            origins: try ProtocolJSON.encode(resolved.origins))
+    }
+}
+
+/// A file taken from the inbox: the bytes that were read once, are validated, and are stored.
+package struct ClaimedFile: Sendable {
+    /// A ULID, minted before the file was claimed; the id of the job it becomes.
+    package var claimID: String
+    package var tenant: String
+    /// The name it was dropped under.
+    package var originalName: String
+    package var bytes: Data
+    /// `sha256:` and 64 digits over ``bytes``.
+    package var digest: String
+    /// What the file system said its size was, which for a refused file is more than was read.
+    package var size: Int64
+    package var ownerID: UInt32
+
+    package init(
+        claimID: String, tenant: String, originalName: String, bytes: Data, digest: String, size: Int64, ownerID: UInt32
+    ) {
+        self.claimID = claimID
+        self.tenant = tenant
+        self.originalName = originalName
+        self.bytes = bytes
+        self.digest = digest
+        self.size = size
+        self.ownerID = ownerID
+    }
+}
+
+/// What became of a claimed file.
+package enum IntakeVerdict: Sendable, Equatable {
+    /// A new job.
+    case accepted(job: String)
+    /// A job with an equal manifest already waits; it stands for this one.
+    case coalesced(job: String)
+    /// The idempotency key was used before, by this job.
+    case duplicate(job: String)
+    /// The report, as JSON.
+    case rejected(report: Data)
+
+    var word: String {
+        switch self {
+        case .accepted: "accepted"
+        case .coalesced: "coalesced"
+        case .duplicate: "duplicate"
+        case .rejected: "rejected"
+        }
+    }
+
+    /// The job that does the work, if any.
+    package var job: String? {
+        switch self {
+        case .accepted(let job), .coalesced(let job), .duplicate(let job): job
+        case .rejected: nil
+        }
+    }
+}
+
+/// Why the queue will not take a manifest that is valid by itself.
+package struct RefusedSubmission: Error, CustomStringConvertible, Sendable {
+    /// A stable word: `concurrency_conflict`, `unknown_job`.
+    package let code: String
+    /// JSON pointer of the value in the manifest.
+    package let pointer: String
+    package let description: String
+}

@@ -1,0 +1,76 @@
+import Artifacts
+import Foundation
+import PipelineSpec
+
+/// What a stage's output depends on, as one digest.
+///
+/// Two runs with the same key make the same output.
+enum CacheKey {
+    private struct Content: Codable, Equatable {
+        var length: Int64
+        var digest: String
+        /// The file's name where it matters: in a base folder, not among data files.
+        var name: String?
+    }
+
+    private struct Ingredients: Encodable {
+        var schema = 1
+        var kind: String
+        var stageVersion: Int
+        var numericsVersion: Int
+        var manifest: PipelineSpec.JSONValue
+        var data: [String: [Content]]
+        var base: [Content]
+        var tokenizer: [Content]
+        /// Output digests of the needed stages, by kind.
+        var outputs: [String: String]
+    }
+
+    /// The key of a stage.
+    ///
+    /// - Parameter outputs: Output digests, by kind, of the stages it needs.
+    static func compute(
+        _ descriptor: StageDescriptor, numericsVersion: Int, manifest: JobManifest, pins: InputPins,
+        outputs: [String: String]
+    ) throws -> String {
+        func named(_ files: [PinnedFile]) -> [Content] {
+            files.map {
+                Content(length: $0.length, digest: $0.digest, name: URL(filePath: $0.path).lastPathComponent)
+            }
+        }
+        let inputs = descriptor.inputs
+        let ingredients = Ingredients(
+            kind: descriptor.kind, stageVersion: descriptor.version, numericsVersion: numericsVersion,
+            manifest: ManifestSchema.canonical(withoutPaths(manifest, inputs), keys: descriptor.manifestKeys),
+            data: inputs.contains(.data)
+                ? pins.data.mapValues { $0.map { Content(length: $0.length, digest: $0.digest) } } : [:],
+            base: inputs.contains(.base) ? named(pins.base) : [],
+            tokenizer: inputs.contains(.tokenizer) ? named(pins.tokenizer) : [], outputs: outputs)
+        return Digest.sha256(try ProtocolJSON.encode(ingredients))
+    }
+
+    /// Whether a value of the manifest, named as in `when: job.merge`, is there and neither false nor empty.
+    static func isTrue(_ condition: String, in manifest: JobManifest) -> Bool {
+        let key = condition.hasPrefix("job.") ? String(condition.dropFirst(4)) : condition
+        return ManifestSchema.value(of: key, in: manifest)?.isTruthy ?? false
+    }
+
+    /// The paths of what is pinned: the content counts, not where it lies.
+    private static func withoutPaths(
+        _ manifest: JobManifest, _ inputs: Set<StageDescriptor.Input>
+    ) -> JobManifest {
+        var manifest = manifest
+        if inputs.contains(.data) {
+            manifest.data.train = []
+            if case .files = manifest.data.validation { manifest.data.validation = .files([]) }
+            if case .files = manifest.data.test { manifest.data.test = .files([]) }
+        }
+        if inputs.contains(.base) || inputs.contains(.tokenizer) {
+            switch manifest.base {
+            case .folder: manifest.base = .folder("")
+            case .random: manifest.base = .random(config: "")
+            }
+        }
+        return manifest
+    }
+}

@@ -1,0 +1,192 @@
+import Artifacts
+import Foundation
+import GRDB
+import Glibc
+import PipelineSpec
+import TestSupport
+import Testing
+
+@testable import Orchestration
+
+private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
+
+/// Daemons that end, gently or not, while a worker runs.
+@Suite struct AdoptionTests {
+    private func go(_ test: TestWorkspace) throws { try Data().write(to: test.root("go")) }
+
+    @Test func aWorkerOutlivesItsDaemonAndIsAdopted() async throws {
+        let test = try TestWorkspace()
+        try test.behave("train", untilGo)
+        let id = try test.submit("name: tone\n")
+        let pid = try await withDaemon(test.configuration()) { _ in try await test.runningPID(id, stage: "train") }
+        #expect(WorkerProcess.startTime(pid) != nil)
+        #expect(try DaemonLock.holder(of: test.workspace) == nil)
+        #expect(try test.status(id).state == .running, "status works with the daemon down")
+        let end = try await withDaemon(test.configuration()) { _ in
+            try await eventually("the second daemon runs") { try DaemonLock.holder(of: test.workspace) != nil }
+            #expect(try await test.runningPID(id, stage: "train") == pid)
+            try go(test)
+            return try await test.end(of: id)
+        }
+        #expect(end.state == .succeeded)
+        #expect(test.started() == ["tokenize", "train", "package"])
+        #expect(try test.queue().show(id).stages[1].attempts.map(\.state) == [.succeeded])
+        #expect(try test.versions == [1])
+    }
+
+    @Test func aDaemonKilledAtOnceLosesNothing() async throws {
+        let test = try TestWorkspace()
+        try test.behave("package", untilGo)
+        let id = try test.submit("name: tone\n")
+        let root = test.workspace.root.path
+        await #expect(processExitsWith: .signal(SIGKILL)) { [root = root as String, id = id as String] in
+            let test = TestWorkspace(existing: root)
+            try await withDaemon(test.configuration()) { _ async throws -> Void in
+                _ = try await test.runningPID(id, stage: "package")
+                kill(getpid(), SIGKILL)
+            }
+        }
+        let pid = try await test.runningPID(id, stage: "package")
+        #expect(WorkerProcess.startTime(pid) != nil)
+        // The worker ends while no daemon runs.
+        try go(test)
+        let attempt = try #require(try test.queue().drivenJob(id).live)
+        try await eventually("the worker is gone") { WorkerProcess.startTime(pid) == nil }
+        #expect(try attempt.directory.readResult() != nil)
+        // As if the daemon had died after publishing, before it could say so.
+        let store = ArtifactStore(test.workspace.artifacts)
+        for publication in try #require(try attempt.directory.readResult()).publications {
+            _ = try store.publish(publication, from: attempt.directory.out, attemptID: attempt.id)
+        }
+        let end = try await withDaemon(test.configuration()) { _ in try await test.end(of: id) }
+        #expect(end.state == .succeeded && end.adapter == "tone:1")
+        #expect(test.started() == ["tokenize", "train", "package"])
+        #expect(try test.versions == [1])
+    }
+
+    @Test func aWorkerThatDiedUnseenGoesOnFromItsCheckpointWithoutACharge() async throws {
+        let test = try TestWorkspace()
+        try test.behave("train", "if [ $attempt = 1 ]; then mkdir checkpoint; touch checkpoint/x; \(untilGo) fi\n")
+        let id = try test.submit("name: tone\nretries: 0\n")
+        let pid = try await withDaemon(test.configuration()) { _ in
+            let pid = try await test.runningPID(id, stage: "train")
+            let live = try #require(try test.queue().drivenJob(id).live)
+            try await eventually("checkpoint") {
+                FileManager.default.fileExists(atPath: live.directory.checkpoint.appending(path: "x").path)
+            }
+            return pid
+        }
+        kill(-pid, SIGKILL)
+        let end = try await withDaemon(test.configuration()) { _ in try await test.end(of: id) }
+        #expect(end.state == .succeeded)
+        let attempts = try test.queue().show(id).stages[1].attempts
+        #expect(attempts.map(\.state) == [.crashed, .succeeded])
+        #expect(attempts[1].resumedFrom == attempts[0].directory.checkpoint.path)
+    }
+
+    @Test func aProcessWhoseIdWasNotNotedIsFound() async throws {
+        let test = try TestWorkspace()
+        try test.behave("train", untilGo)
+        let id = try test.submit("name: tone\n")
+        let pid = try await withDaemon(test.configuration()) { _ in try await test.runningPID(id, stage: "train") }
+        // As if the daemon had died between starting it and noting it.
+        let queue = try test.queue()
+        try queue.write {
+            try $0.execute(
+                sql: "UPDATE attempt SET pid = NULL, pid_start = NULL, state = 'starting' WHERE ended_ms IS NULL")
+        }
+        let end = try await withDaemon(test.configuration()) { _ in
+            try await eventually("found") { try queue.drivenJob(id).live?.pid == pid }
+            try go(test)
+            return try await test.end(of: id)
+        }
+        #expect(end.state == .succeeded)
+        #expect(test.started() == ["tokenize", "train", "package"])
+    }
+
+    @Test func cancelledWhileTheDaemonWasDown() async throws {
+        let test = try TestWorkspace()
+        try test.behave("train", untilGo)
+        let id = try test.submit("name: tone\n")
+        let pid = try await withDaemon(test.configuration()) { _ in try await test.runningPID(id, stage: "train") }
+        #expect(try test.queue().cancel(id) == false)
+        let end = try await withDaemon(test.configuration()) { _ in try await test.end(of: id) }
+        #expect(end.state == .cancelled)
+        #expect(WorkerProcess.startTime(pid) == nil)
+    }
+}
+
+/// The program that watches, and its absence.
+@Suite struct WatcherTests {
+    private var executable: URL {
+        get throws {
+            let folder = try #require(FilePaths.realPath("/proc/self/exe"))
+            return URL(filePath: folder).deletingLastPathComponent().appending(path: "lorajobs-inotify")
+        }
+    }
+
+    /// A daemon that looks at the inbox only when it is told.
+    private func waiting(_ test: TestWorkspace) throws -> OrchestrationConfiguration {
+        var configuration = test.configuration()
+        configuration.watcher = try executable
+        configuration.pollInterval = 3600
+        configuration.scanInterval = 3600
+        return configuration
+    }
+
+    private func watcherPID(_ test: TestWorkspace) throws -> Int32? {
+        let wanted = InboxEntry.path(test.workspace.inbox)
+        for name in try FileManager.default.contentsOfDirectory(atPath: "/proc") {
+            guard let pid = Int32(name), let bytes = FileManager.default.contents(atPath: "/proc/\(name)/cmdline")
+            else {
+                continue
+            }
+            let words = bytes.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+            if words.first?.hasSuffix("lorajobs-inotify") == true, words.contains(wanted) { return pid }
+        }
+        return nil
+    }
+
+    @Test func eventsBringFilesInAndAPokeWakes() async throws {
+        let test = try TestWorkspace()
+        try await withDaemon(waiting(test)) { _ async throws -> Void in
+            try await eventually("watching") { try DaemonLock.holder(of: test.workspace)?.isWatching == true }
+            // Not renamed in, and not named by submit: events, then the settling time.
+            try Data("name: plain\n".utf8).write(to: test.workspace.inbox.appending(path: "plain.yaml"))
+            try await eventually("taken") { try test.queue().list().map(\.name) == ["plain"] }
+            // A new tenant's folder is watched as soon as it is there.
+            let id = try test.submit("name: a\nhold: yes\n", tenant: "acme")
+            try await eventually("taken") { (try? test.status(id).state) == .held }
+            try test.queue().release(id)
+            DaemonLock.poke(test.workspace)
+            _ = try await test.end(of: id)
+        }
+        try await eventually("the watcher ends with the daemon") { try watcherPID(test) == nil }
+    }
+
+    @Test func aKilledWatcherIsStartedAgain() async throws {
+        let test = try TestWorkspace()
+        try await withDaemon(waiting(test)) { _ async throws -> Void in
+            try await eventually("watching") { try DaemonLock.holder(of: test.workspace)?.isWatching == true }
+            let pid = try #require(try watcherPID(test))
+            kill(pid, SIGKILL)
+            let id = try test.submit("name: a\n")
+            _ = try await test.end(of: id)
+            try await eventually("watching again") {
+                let new = try watcherPID(test)
+                return new != nil && new != pid
+            }
+        }
+    }
+
+    @Test func withoutAWatcherTheInboxIsPolled() async throws {
+        let test = try TestWorkspace()
+        var configuration = test.configuration()
+        configuration.watcher = URL(filePath: "/bin/false")
+        try await withDaemon(configuration) { _ async throws -> Void in
+            try Data("name: plain\n".utf8).write(to: test.workspace.inbox.appending(path: "plain.yaml"))
+            try await eventually("taken") { (try? test.queue().list().map(\.name)) == ["plain"] }
+            #expect(try DaemonLock.holder(of: test.workspace)?.isWatching == false)
+        }
+    }
+}
