@@ -1,0 +1,159 @@
+import ArgumentParser
+import Artifacts
+import Foundation
+import PipelineSpec
+
+struct Adapters: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "List, show, export and verify the versions of adapters in the store.",
+        discussion: "A version is named NAME, NAME:3, NAME@production, NAME@production~1 or NAME@sha256:DIGEST.",
+        subcommands: [List.self, ShowVersion.self, Export.self, Verify.self])
+
+    struct List: ParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "List the newest version of each adapter.")
+
+        @OptionGroup var options: WorkspaceOptions
+        @Flag(name: .shortAndLong, help: "Every version.") var all = false
+        @Flag(name: .long, help: "Print one JSON object.") var json = false
+
+        mutating func run() throws {
+            let workspace = try options.locate()
+            let versions = try ArtifactStore(workspace.artifacts).list(.adapters, all: all)
+            if json {
+                return try StandardOutput.json([
+                    "adapters": .array(versions.map { .object(VersionReport(version: $0, workspace: workspace).json) })
+                ])
+            }
+            if versions.isEmpty {
+                return Talk.say("the store has no adapters yet; a job that succeeds makes one: lorajobs submit FILE")
+            }
+            var table = Table("NAME >VERSION ALIASES CREATED ~PATH")
+            for version in versions {
+                let isDamaged = version.record == .null
+                table.add([
+                    Table.Cell(version.name), Table.Cell("\(version.number)", isDamaged ? .red : nil),
+                    Table.Cell(version.aliases.joined(separator: ",")), Table.Cell(Moments.local(version.created)),
+                    Table.Cell(workspace.relativePath(version.url)),
+                ])
+            }
+            try StandardOutput.write(table.text(.output))
+            for version in versions where version.record == .null {
+                Talk.warn("\(version.reference) is damaged; see: lorajobs adapters verify \(version.reference)")
+            }
+        }
+    }
+
+    struct ShowVersion: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "show", abstract: "Show what a version is made of, what made it, and how good it is.")
+
+        @OptionGroup var options: WorkspaceOptions
+        @Argument(help: "The version.") var reference: String
+        @Flag(name: .long, help: "Print one JSON object.") var json = false
+
+        mutating func run() throws {
+            let workspace = try options.locate()
+            let version = try ArtifactStore(workspace.artifacts).resolve(ArtifactReference(reference))
+            let report = VersionReport(version: version, workspace: workspace)
+            if json { return try StandardOutput.json(report.json.merging(["record": JSON(version.record)]) { $1 }) }
+            try StandardOutput.write(report.text)
+        }
+    }
+
+    /// Who an export is for.
+    enum Tool: String, CaseIterable, ExpressibleByArgument { case peft }
+
+    struct Export: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Copy a version to a folder of its own, comparing digests on the way.")
+
+        @OptionGroup var options: WorkspaceOptions
+        @Argument(help: "The version.") var reference: String
+        @Option(name: .customLong("for"), help: "The tool that is to read it.") var tool = Tool.peft
+        @Option(name: .shortAndLong, help: ArgumentHelp(
+            "A folder that does not exist, or is empty; else NAME-VERSION here.", valueName: "dir"))
+        var output: String?
+
+        mutating func run() throws {
+            let workspace = try options.locate()
+            let store = ArtifactStore(workspace.artifacts)
+            // Resolved once: what an alias means may change meanwhile.
+            let version = try store.resolve(ArtifactReference(reference))
+            let pinned = ArtifactReference(name: version.name, selector: .version(version.number))
+            let folder = output ?? "\(version.name)-\(version.number)"
+            try store.export(pinned, to: URL(filePath: folder, directoryHint: .isDirectory))
+            try StandardOutput.line(folder)
+            Talk.say("\(version.reference) for PEFT: PeftModel.from_pretrained(base, \"\(folder)\")")
+        }
+    }
+
+    struct Verify: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Read versions and compare every file with its digest; exit 65 when something is damaged.")
+
+        @OptionGroup var options: WorkspaceOptions
+        @Argument(help: "The version; without it everything in the store.") var reference: String?
+        @Flag(name: .long, help: "Print one JSON object.") var json = false
+
+        mutating func run() throws {
+            let workspace = try options.locate()
+            let damage = try ArtifactStore(workspace.artifacts).verify(reference.map { try ArtifactReference($0) })
+            if json {
+                try StandardOutput.json([
+                    "valid": .bool(damage.isEmpty),
+                    "damage": .array(damage.map {
+                        .object([
+                            "problem": .string($0.problem.rawValue), "subject": .string($0.subject),
+                            "path": .string(workspace.relativePath(URL(filePath: $0.path))),
+                            "message": .string($0.message),
+                        ])
+                    }),
+                ])
+            } else {
+                for entry in damage { try StandardOutput.line("\(entry.subject): \(entry.message)") }
+                if damage.isEmpty { try StandardOutput.line("\(reference ?? "the store"): sound") }
+            }
+            if !damage.isEmpty { try ExitStatus.invalidInput.end() }
+        }
+    }
+}
+
+/// What is printed of a version.
+struct VersionReport {
+    let version: Version
+    let workspace: Workspace
+
+    /// A member of `adapters list --json`. Paths are relative to the workspace.
+    var json: [String: JSON] {
+        [
+            "name": .string(version.name), "version": .integer(version.number),
+            "aliases": .array(version.aliases.map { .string($0) }), "digest": .string(version.digest),
+            "path": .string(workspace.relativePath(version.url)), "created": .string(Moments.json(version.created)),
+            "damaged": .bool(version.record == .null),
+            "metrics": version.record["metrics"].map { JSON($0) } ?? .object([:]),
+        ]
+    }
+
+    var text: String {
+        var lines = [
+            ("adapter", version.reference), ("aliases", version.aliases.joined(separator: ", ")),
+            ("digest", version.digest), ("path", workspace.relativePath(version.url)),
+            ("created", Moments.local(version.created)), ("attempt", version.attemptID),
+        ]
+        if case .object(let members) = JSON(version.record) {
+            // What the store itself wrote stands above.
+            let known: Set<String> = ["name", "version", "digest", "created", "attempt", "files"]
+            for (key, value) in members.sorted(by: { $0.key < $1.key }) where !known.contains(key) {
+                guard case .object(let inner) = value else {
+                    lines.append((key, value.plainText))
+                    continue
+                }
+                for (name, value) in inner.sorted(by: { $0.key < $1.key }) {
+                    lines.append(("\(key).\(name)", value.plainText))
+                }
+            }
+        }
+        let width = lines.map { DisplayWidth.of($0.0) }.max() ?? 0
+        return lines.map { DisplayWidth.pad($0.0, to: width) + "  " + PrintableText.line($0.1, limit: 400) + "\n" }.joined()
+    }
+}

@@ -1,0 +1,30 @@
+import ArgumentParser
+import Foundation
+import PipelineSpec
+
+struct Validate: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Check manifests; exit 65 when one is wrong. Nothing is changed.")
+
+    @OptionGroup var options: WorkspaceOptions
+    @Argument(help: "Manifests; - is standard input.") var files: [String]
+    @Flag(name: .long, help: "Print one JSON object.") var json = false
+
+    mutating func run() throws {
+        let setup = try WorkspaceSetup(options.locate())
+        let here = URL(filePath: FileManager.default.currentDirectoryPath, directoryHint: .isDirectory)
+        let judgements = try files.map { try ManifestSource($0).judge(setup) }
+        if json { try StandardOutput.json(Judgement.json(judgements)) }
+        for judgement in judgements {
+            if !json {
+                let isValid = judgement.resolved != nil
+                try StandardOutput.write(judgement.text(consequence: "It would be rejected."))
+                if isValid { try StandardOutput.line("\(judgement.source.path): valid") }
+            }
+            for warning in CallersFolder.warnings(judgement, workspace: setup.workspace, folder: here) {
+                Talk.warn(warning)
+            }
+        }
+        if judgements.contains(where: { $0.resolved == nil }) { try ExitStatus.invalidInput.end() }
+    }
+}

@@ -1,0 +1,71 @@
+import ArgumentParser
+import Foundation
+import PipelineSpec
+
+/// The command line.
+@main
+struct LoraJobs: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "lorajobs",
+        abstract: "Retrain LoRA adapters in batch: drop a manifest, get a new version of an adapter.",
+        discussion: """
+            A workspace is a folder: lorajobs init makes one, lorajobs daemon works in it, and lorajobs status shows how \
+            it goes. Results go to standard output and messages to standard error; --json prints one object.
+            """,
+        version: "lorajobs 0.1.0",
+        subcommands: [StageCommand.self],
+        groupedSubcommands: [
+            CommandGroup(
+                name: "Set up:", subcommands: [Init.self, New.self, Config.self, Schema.self]),
+            CommandGroup(
+                name: "Run jobs:", subcommands: [DaemonCommand.self, Submit.self, Run.self, Validate.self]),
+            CommandGroup(
+                name: "Look:",
+                subcommands: [Status.self, Show.self, Explain.self, Logs.self, Wait.self, InboxCommand.self]),
+            CommandGroup(
+                name: "Intervene:",
+                subcommands: [
+                    Cancel.self, Retry.self, Hold.self, Release.self, Prioritize.self, QueueCommand.self,
+                ]),
+            CommandGroup(name: "The store:", subcommands: [Adapters.self]),
+            CommandGroup(name: "The engine by hand:", subcommands: engineVerbs),
+        ])
+
+    /// The verbs that compute: one file each under `Commands/`, and one entry here.
+    static let engineVerbs: [any ParsableCommand.Type] = []
+
+    static func main() async {
+        // Writing to a pipe that nobody reads is an error to handle, not a death.
+        signal(SIGPIPE, SIG_IGN)
+        do {
+            var command = try parseAsRoot()
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+        } catch {
+            end(error)
+        }
+    }
+
+    /// Says what went wrong and ends the process with the exit code for it.
+    private static func end(_ error: any Error) -> Never {
+        // The parser knows its own: usage errors are 64, `--help` is no error.
+        let isParsers = error is CleanExit || error is ExitCode || error is ValidationError
+            || String(reflecting: type(of: error)).hasPrefix("ArgumentParser.")
+        if isParsers { exit(withError: error) }
+        let failure = CommandFailure(error)
+        if !failure.description.isEmpty {
+            Talk.say(Terminal.talk.paint("lorajobs:", .red) + " " + failure.description)
+        }
+        Foundation.exit(failure.status.rawValue)
+    }
+}
+
+extension ExitStatus {
+    /// Ends the command with this code when it is not ``ok``; everything has been said.
+    func end() throws {
+        if self != .ok { throw ExitCode(rawValue) }
+    }
+}

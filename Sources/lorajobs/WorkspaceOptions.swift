@@ -1,0 +1,52 @@
+import ArgumentParser
+import Artifacts
+import Foundation
+import Logging
+import Orchestration
+import PipelineSpec
+import Stages
+
+/// `--root`, which every verb has, and what a verb finds there.
+struct WorkspaceOptions: ParsableArguments {
+    @Option(name: .long, help: ArgumentHelp(
+        "The workspace; else LORAJOBS_ROOT, else the nearest folder above that holds Jobs/inbox.", valueName: "dir"))
+    var root: String?
+
+    func locate() throws -> Workspace { try Workspace.locate(explicit: root) }
+}
+
+/// A workspace with its settings: what judging and running manifests takes.
+struct WorkspaceSetup: Sendable {
+    let workspace: Workspace
+    let settings: WorkspaceSettings
+    let resolver: ManifestResolver
+
+    /// - Throws: ``CommandFailure`` with the findings when `lorajobs.yaml` is wrong.
+    init(_ workspace: Workspace) throws {
+        self.workspace = workspace
+        do {
+            settings = try WorkspaceSettings(of: workspace)
+        } catch let error as InvalidFile {
+            let path = workspace.settings.path(percentEncoded: false)
+            throw CommandFailure(.badConfiguration, "\(path) is wrong:\n\(error.description)")
+        }
+        var resolver = ManifestResolver(workspace: workspace, settings: settings, kinds: StageRegistry.descriptors)
+        let store = ArtifactStore(workspace.artifacts)
+        resolver.store = { try store.resolve(ArtifactReference($0), in: .models).url }
+        self.resolver = resolver
+    }
+
+    /// What a daemon, or a run in the foreground, needs.
+    func orchestration(logger: Logger) throws -> OrchestrationConfiguration {
+        OrchestrationConfiguration(
+            resolver, stageCommand: [try Self.executable(), "stage"], numericsVersion: Numerics.version, logger: logger)
+    }
+
+    /// The absolute path of this program.
+    private static func executable() throws -> String {
+        guard let path = FilePaths.realPath("/proc/self/exe") else {
+            throw CommandFailure(.ioError, "cannot find this program's own file: is /proc mounted?")
+        }
+        return path
+    }
+}
