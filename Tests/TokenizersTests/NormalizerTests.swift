@@ -52,6 +52,20 @@ struct NormalizerTests {
         }
     }
 
+    /// Values of the standard and of Hugging Face, where Foundation's composition goes wrong.
+    @Test func compositionFollowsTheStandard() {
+        let cases: [(String, [Unicode.Scalar])] = [
+            ("\u{1112}\u{1161}\u{11AB}", ["\u{D55C}"]), ("\u{D558}\u{11AB}", ["\u{D55C}"]),
+            ("\u{1113}\u{1161}", ["\u{1113}", "\u{1161}"]), ("\u{1112}\u{1176}", ["\u{1112}", "\u{1176}"]),
+            ("\u{D55C}\u{11AB}", ["\u{D55C}", "\u{11AB}"]), ("\u{D558}\u{11A7}", ["\u{D558}", "\u{11A7}"]),
+            ("\u{200F5}\u{308}", ["\u{200F5}", "\u{308}"]), ("\u{E006C}\u{323}", ["\u{E006C}", "\u{323}"]),
+            ("\u{CCA}\u{CD5}", ["\u{CCB}"]), ("\u{F5}\u{308}", ["\u{1E4F}"]),
+        ]
+        for (text, expected) in cases {
+            #expect(Array(normalize(text, UnicodeNormalizer(.nfc)).text.unicodeScalars) == expected)
+        }
+    }
+
     @Test func placesOfComposedAndDecomposed() {
         // A composite has the place of its first scalar, the parts of a decomposition that of the whole.
         let composed = normalize("ae\u{301}b", UnicodeNormalizer(.nfc))

@@ -154,7 +154,7 @@ struct UnicodeNormalizer: Normalizer {
             if let place = starter {
                 let isAdjacent = result.count - 1 == place
                 let isBlocked = !isAdjacent && lastClass >= item.combiningClass
-                if !isBlocked, let whole = composition(result[place].scalar, item.scalar) {
+                if !isBlocked, let whole = CanonicalComposition.composite(result[place].scalar, item.scalar) {
                     result[place].scalar = whole
                     result[place].replaced += item.replaced
                     continue
@@ -165,27 +165,5 @@ struct UnicodeNormalizer: Normalizer {
             result.append(item)
         }
         return result
-    }
-
-    /// The primary composite of a pair: Hangul by arithmetic (Unicode 3.12), others by letting the library normalise.
-    private func composition(_ first: Unicode.Scalar, _ second: Unicode.Scalar) -> Unicode.Scalar? {
-        switch (first.value, second.value) {
-        case (0..<0x80, 0..<0x80): return nil
-        case (0x1100...0x1112, 0x1161...0x1175):
-            return Unicode.Scalar(0xAC00 + ((first.value - 0x1100) * 21 + second.value - 0x1161) * 28)
-        case (0xAC00...0xD7A3, 0x11A8...0x11C2):
-            return (first.value - 0xAC00) % 28 == 0 ? Unicode.Scalar(first.value + second.value - 0x11A7) : nil
-        default: break
-        }
-        var pair = String.UnicodeScalarView()
-        if second.properties.canonicalCombiningClass == .notReordered {
-            // The library leaves a composite and a following vowel sign apart, but not the whole decomposition.
-            pair.append(contentsOf: String(Character(first)).decomposedStringWithCanonicalMapping.unicodeScalars)
-        } else {
-            pair.append(first)
-        }
-        pair.append(second)
-        let whole = String(pair).precomposedStringWithCanonicalMapping.unicodeScalars
-        return whole.count == 1 ? whole.first : nil
     }
 }
