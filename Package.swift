@@ -13,16 +13,25 @@ let strict: [SwiftSetting] = [
 // from the ground up; `FloorTests` compares the imports of every file with the same table.
 let package = Package(
     name: "lorajobs",
+    products: [
+        .executable(name: "lorajobs", targets: ["lorajobs"]),
+        .executable(name: "lorajobs-inotify", targets: ["lorajobs-inotify"]),
+    ],
     dependencies: [
+        .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
     ],
     targets: [
         // 0: C
         .target(name: "CKernels", exclude: ["bodies"]),
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
-        .target(name: "CSystem"),
+        .target(name: "CLinux", path: "Sources/CSystem"),
         .systemLibrary(name: "CInotifyTools", providers: [.apt(["libinotifytools0-dev"])]),
 
         // 1: leaves
@@ -37,13 +46,24 @@ let package = Package(
         .target(name: "Layers", dependencies: ["TensorCore"], swiftSettings: strict),
         .target(
             name: "Artifacts",
-            dependencies: ["PipelineSpec", "CSystem", .product(name: "Crypto", package: "swift-crypto")],
+            dependencies: ["PipelineSpec", "CLinux", .product(name: "Crypto", package: "swift-crypto")],
             swiftSettings: strict),
 
         // 3: peers; compute peers never import each other
         .target(name: "Models", dependencies: ["TensorCore", "Layers"], swiftSettings: strict),
         .target(name: "Adapters", dependencies: ["TensorCore", "Layers"], swiftSettings: strict),
         .target(name: "Training", dependencies: ["TensorCore", "Layers"], swiftSettings: strict),
+
+        .target(
+            name: "Orchestration",
+            dependencies: [
+                "PipelineSpec", "Artifacts", "CLinux",
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Subprocess", package: "swift-subprocess"),
+                .product(name: "SystemPackage", package: "swift-system"),
+            ],
+            swiftSettings: strict),
 
         // 4: the only library that joins both halves
         .target(
@@ -54,11 +74,38 @@ let package = Package(
             ],
             swiftSettings: strict),
 
+        // 5
+        .executableTarget(
+            name: "lorajobs",
+            dependencies: [
+                "Stages", "Orchestration", "Artifacts", "PipelineSpec", "Tokenizers",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "lorajobs-inotify", dependencies: ["CInotifyTools"], swiftSettings: strict),
+
         // Tests
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
         .testTarget(name: "PipelineSpecTests", dependencies: ["PipelineSpec", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "ArtifactsTests", dependencies: ["Artifacts", "PipelineSpec", "TestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "OrchestrationTests", dependencies: ["Orchestration", "Artifacts", "PipelineSpec", "TestSupport"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "lorajobsTests",
+            dependencies: [
+                "lorajobs", "Orchestration", "Artifacts", "PipelineSpec", "TestSupport",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "EndToEndTests",
+            dependencies: ["lorajobs", "lorajobs-inotify", "Artifacts", "PipelineSpec", "TestSupport"],
+            swiftSettings: strict),
+        .testTarget(name: "TokenizersTests", dependencies: ["Tokenizers", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "AdaptersTests", dependencies: ["Adapters", "Models", "Layers", "TensorCore", "TestSupport"],
             swiftSettings: strict),

@@ -1,4 +1,4 @@
-import CSystem
+import CLinux
 import Foundation
 
 /// Folders as the store handles them: listed without following symlinks, linked, sealed and removed whole.

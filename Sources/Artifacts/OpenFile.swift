@@ -1,4 +1,4 @@
-import CSystem
+import CLinux
 import Foundation
 
 /// An open file or folder, closed when it goes out of scope.

@@ -1,6 +1,5 @@
 import Adapters
 import Artifacts
-import CSystem
 import Foundation
 import Glibc
 import Models
@@ -15,6 +14,12 @@ package enum StageProcess {
     ///
     /// - Returns: the exit code; see ``WorkerExit``. Nothing is thrown: every failure is in the result.
     package static func run(_ directory: RunDirectory) -> Int32 {
+        // The lock comes first: who abandons an attempt takes it and removes the request, and a late starter finds none.
+        guard let lock = takeLock(directory.lock) else {
+            complain("\(directory.lock.path) is locked: another process runs this attempt")
+            return WorkerExit.tryAgain.rawValue
+        }
+        defer { close(lock) }
         let request: StageRequest
         do {
             request = try directory.readRequest()
@@ -22,11 +27,6 @@ package enum StageProcess {
             complain("\(directory.request.path): \(error)")
             return WorkerExit.invalidInput.rawValue
         }
-        guard let lock = takeLock(directory.lock) else {
-            complain("\(directory.lock.path) is locked: another process runs this attempt")
-            return WorkerExit.tryAgain.rawValue
-        }
-        defer { close(lock) }
         StageRun.catchStopSignals()
         Parallel.threadCount = request.threads
         let result = result(of: request, in: directory)

@@ -2,6 +2,7 @@ import Artifacts
 import Foundation
 import Orchestration
 import PipelineSpec
+import Stages
 
 /// Why a command ends: what it tells the person, and what it tells the shell.
 ///
@@ -24,6 +25,7 @@ struct CommandFailure: Error, CustomStringConvertible {
         case let error as RefusedSubmission: self.init(.invalidInput, error.description)
         case let error as SpecError: self.init(Self.status(of: error), Self.advised(error))
         case let error as ArtifactError: self.init(Self.status(of: error), error.description)
+        case let error as StageError: self.init(error.exit == .invalidInput ? .invalidInput : .ioError, error.description)
         case let error as OrchestrationError: self.init(Self.status(of: error), error.description)
         case let error as POSIXError:
             self.init(Self.status(ofSystemError: error.code.rawValue), String(cString: strerror(error.code.rawValue)))

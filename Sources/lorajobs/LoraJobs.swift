@@ -32,7 +32,7 @@ struct LoraJobs: AsyncParsableCommand {
         ])
 
     /// The verbs that compute: one file each under `Commands/`, and one entry here.
-    static let engineVerbs: [any ParsableCommand.Type] = []
+    static let engineVerbs: [any ParsableCommand.Type] = [Generate.self, Eval.self, Tokenize.self, Bench.self]
 
     static func main() async {
         // Writing to a pipe that nobody reads is an error to handle, not a death.

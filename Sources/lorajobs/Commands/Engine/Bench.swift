@@ -1,0 +1,65 @@
+import ArgumentParser
+import Foundation
+import PipelineSpec
+import Stages
+
+struct Bench: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Measure the engine on this machine.", subcommands: [BenchTrain.self])
+}
+
+struct BenchTrain: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "train",
+        abstract: "Time LoRA training steps on random weights of a known shape.",
+        discussion: """
+            gemm_ceiling_fraction compares a step with the model's own large products timed alone in the same process; \
+            attention and the adapter's own products are not in them.
+            """)
+
+    @Option(name: .long, help: "\(TrainBench.shapes.map(\.name).joined(separator: ", ")).")
+    var config = "gpt2"
+    @Option(name: .long, help: "Sequences a step.") var batch = 4
+    @Option(name: .long, help: "Tokens a sequence.") var length = 256
+    @Option(name: .long, help: "fp32; bf16 is not built yet.") var precision = "fp32"
+    @Option(name: .long, help: "The adapter's rank.") var rank = 8
+    @Option(name: .long, help: ArgumentHelp("Projections to adapt, such as q_proj,v_proj.", valueName: "names"))
+    var targets: String?
+    @OptionGroup var threads: ThreadOptions
+    @Option(name: .long, help: "Timed steps, after two that warm up.") var steps = 5
+    @Flag(name: .long, help: "Print one JSON object.") var json = false
+
+    func validate() throws {
+        guard TrainBench.shapes.contains(where: { $0.name == config }) else {
+            throw ValidationError("--config must be one of \(TrainBench.shapes.map(\.name).joined(separator: ", "))")
+        }
+        guard precision == "fp32" else { throw ValidationError("--precision \(precision) is not supported; fp32 is") }
+        guard [batch, length, rank, steps].allSatisfy({ $0 > 0 }) else {
+            throw ValidationError("--batch, --length, --rank and --steps must be positive")
+        }
+    }
+
+    mutating func run() throws {
+        guard let shape = TrainBench.shapes.first(where: { $0.name == config }) else { return }
+        var bench = TrainBench(shape: shape)
+        bench.batch = batch
+        bench.length = length
+        bench.rank = rank
+        bench.targets = targets?.split(separator: ",").map(String.init)
+        bench.threads = threads.count
+        bench.steps = steps
+        var progress = EngineProgress(config)
+        let count = steps + 2
+        let result = try Engine.run {
+            try bench.run { step, seconds in
+                progress.show(Double(step + 3) / Double(count), "\(String(format: "%.2f", seconds)) s a step")
+            }
+        }
+        progress.end()
+        if json { return try StandardOutput.write(ProtocolJSON.encode(result)) }
+        try StandardOutput.line(String(
+            format: "%@ %dx%d rank %d fp32, %d threads: %.1f tokens/s, %.0f MB peak, %.0f%% of the large products alone (%.0f GFLOP/s)",
+            config, batch, length, rank, result.threads, result.tokens_per_second, Double(result.peak_rss_bytes) / 1e6,
+            100 * result.gemm_ceiling_fraction, result.gemm_gflops))
+    }
+}

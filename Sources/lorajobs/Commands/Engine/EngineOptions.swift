@@ -1,0 +1,71 @@
+import ArgumentParser
+import Artifacts
+import Foundation
+import PipelineSpec
+import Stages
+
+/// What the verbs that compute have in common: a base, perhaps an adapter on it, and threads.
+struct EngineOptions: ParsableArguments {
+    @Option(name: .long, help: ArgumentHelp("A Hugging Face checkpoint folder.", valueName: "dir"))
+    var base: String
+    @Option(name: .long, help: ArgumentHelp(
+        "An adapter folder in PEFT's format, or a version in the store such as support-tone:42.", valueName: "dir|ref"))
+    var adapter: String?
+    @OptionGroup var threads: ThreadOptions
+    @OptionGroup var workspace: WorkspaceOptions
+
+    /// Loads what the options name.
+    func load() throws -> LoadedModel {
+        threads.apply()
+        let folder = CommandLineFile.url(base)
+        guard FileManager.default.fileExists(atPath: folder.appending(path: "config.json").path) else {
+            throw CommandFailure(.notFound, "\(base) is not a checkpoint folder: it has no config.json")
+        }
+        return try Engine.run { try LoadedModel(base: folder, adapter: adapterFolder()) }
+    }
+
+    /// The folder of the adapter: the one named, else the version in the store.
+    private func adapterFolder() throws -> URL? {
+        guard let adapter else { return nil }
+        let folder = CommandLineFile.url(adapter)
+        if FileManager.default.fileExists(atPath: folder.path) { return folder }
+        let store = ArtifactStore(try workspace.locate().artifacts)
+        return try store.resolve(ArtifactReference(adapter), in: .adapters).url
+    }
+}
+
+/// `--threads`.
+struct ThreadOptions: ParsableArguments {
+    @Option(name: .long, help: "Threads that compute; by default one a processor.")
+    var threads: Int?
+
+    func validate() throws {
+        guard threads.map({ $0 > 0 && $0 <= 1024 }) ?? true else { throw ValidationError("--threads must be 1 to 1024") }
+    }
+
+    var count: Int { threads ?? ProcessInfo.processInfo.activeProcessorCount }
+
+    func apply() { Engine.setThreads(count) }
+}
+
+/// Files as a person names them from where they stand.
+enum CommandLineFile {
+    static func url(_ path: String) -> URL {
+        URL(filePath: path, relativeTo: URL(filePath: FileManager.default.currentDirectoryPath, directoryHint: .isDirectory))
+            .absoluteURL
+    }
+}
+
+/// A progress bar for work in this process; nothing where nobody watches.
+struct EngineProgress {
+    private var line = LiveLine()
+    private let label: String
+
+    init(_ label: String) { self.label = label }
+
+    mutating func show(_ fraction: Double, _ facts: String = "") {
+        line.draw("\(label)  \(Int(fraction * 100))%  \(facts)")
+    }
+
+    mutating func end() { line.clear() }
+}
