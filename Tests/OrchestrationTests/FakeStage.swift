@@ -40,7 +40,8 @@ final class TestWorkspace: Sendable {
         guard folder != nil, let names = try? FileManager.default.contentsOfDirectory(atPath: "/proc") else { return }
         let script = root("stage.sh").path
         for name in names {
-            guard let pid = Int32(name), let bytes = FileManager.default.contents(atPath: "/proc/\(name)/cmdline") else {
+            guard let pid = Int32(name), let bytes = FileManager.default.contents(atPath: "/proc/\(name)/cmdline")
+            else {
                 continue
             }
             let words = bytes.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
