@@ -28,7 +28,7 @@ struct JobWatch: Sendable {
         while true {
             if let queue = try QueueAccess.reading(workspace), let verdict = try queue.verdict(of: claim) {
                 if let job = verdict.job { return job }
-                throw CommandFailure(.invalidInput, rejection(claim, verdict))
+                throw CommandFailure(.invalidInput, JobLookup.rejection(claim, verdict))
             }
             try checkTime()
             if needsDaemon { try daemon.check(claim) }
@@ -59,14 +59,6 @@ struct JobWatch: Sendable {
     private func checkTime() throws {
         guard let deadline, ContinuousClock.now >= deadline else { return }
         throw CommandFailure(.timedOut, "the time is up; the job goes on, lorajobs status shows how it fares")
-    }
-
-    private func rejection(_ claim: String, _ verdict: IntakeVerdict) -> String {
-        struct Report: Decodable { var findings: [Finding] }
-        guard case .rejected(let data) = verdict, let report = try? ProtocolJSON.decode(Report.self, from: data) else {
-            return "\(claim) was not accepted; lorajobs inbox errors says why"
-        }
-        return "\(claim) was not accepted: \(InvalidFile(report.findings).description)"
     }
 
     /// The exit code for jobs that have ended.
@@ -126,7 +118,8 @@ private struct ProgressDisplay {
 
     mutating func show(_ status: JobStatus) {
         let terminal = Terminal.talk
-        if status.state != state, !status.state.isFinal, status.state != .running {
+        let isExplained = status.reason != nil || status.state != .queued
+        if status.state != state, !status.state.isFinal, status.state != .running, isExplained {
             clear()
             Talk.say("\(status.name) is \(status.state.rawValue)" + (status.reason.map { " (\($0))" } ?? ""))
         }

@@ -125,6 +125,7 @@ struct StatusReport: Sendable {
     private func table(_ terminal: Terminal) -> String {
         guard !jobs.isEmpty else {
             let older = workspace.jobCounts.values.reduce(0, +)
+            if older == 0, workspace.inboxBacklog > 0 { return "no jobs yet\n" }
             return older == 0
                 ? "no jobs yet; begin with: lorajobs new NAME --base DIR --data FILE\n"
                 : "no jobs to show; all \(older) of them: lorajobs status --all\n"

@@ -24,7 +24,8 @@ struct Logs: AsyncParsableCommand {
         let workspace = try options.locate()
         let detail = try QueueAccess.detail(job, in: workspace)
         guard let first = try chosen(detail) else {
-            Talk.say("\(detail.status.name) has no log yet: it is \(detail.status.state.rawValue)")
+            let state = detail.stages.first { $0.name == stage }?.state.rawValue ?? detail.status.state.rawValue
+            Talk.say("\(stage ?? detail.status.name) has no log: it is \(state)")
             if !follow || detail.status.state.isFinal { return }
             return try await grow(nil, detail.status.id, workspace)
         }
