@@ -51,7 +51,8 @@ enum JobLookup {
     private static func ambiguity(_ text: String, among jobs: [JobStatus]) -> CommandFailure {
         let matches = jobs.filter { $0.id.hasPrefix(text.uppercased()) }.suffix(8)
         return CommandFailure(
-            .usage, "several jobs begin with \(text); write more of the id:\n"
+            .usage,
+            "several jobs begin with \(text); write more of the id:\n"
                 + matches.map(line).joined(separator: "\n"))
     }
 

@@ -72,8 +72,12 @@ struct JobWatch: Sendable {
         var text = "\(status.name) \(Terminal.talk.paint(status.state.rawValue, StatusReport.color(status.state)))"
         if let elapsed = status.elapsed { text += " after \(Durations.text(elapsed))" }
         if let adapter = status.adapter { text += ": \(adapter)" }
-        if let reason = status.reason { text += (status.adapter == nil ? ": " : ", ") + PrintableText.line(reason, limit: 400) }
-        if status.state == .failed { text += "\n  why: lorajobs logs \(status.id); try again: lorajobs retry \(status.id)" }
+        if let reason = status.reason {
+            text += (status.adapter == nil ? ": " : ", ") + PrintableText.line(reason, limit: 400)
+        }
+        if status.state == .failed {
+            text += "\n  why: lorajobs logs \(status.id); try again: lorajobs retry \(status.id)"
+        }
         return text
     }
 }
@@ -100,7 +104,8 @@ private struct DaemonPresence {
         let since = absentSince ?? now
         absentSince = since
         if !hasWarned, now - since > .seconds(1) {
-            Talk.warn("no daemon runs in \(workspace.root.path(percentEncoded: false)); start one with: lorajobs daemon")
+            Talk.warn(
+                "no daemon runs in \(workspace.root.path(percentEncoded: false)); start one with: lorajobs daemon")
             hasWarned = true
         }
         guard now - since >= patience else { return }

@@ -49,7 +49,9 @@ struct LoraJobs: AsyncParsableCommand {
         }
     }
 
-    /// The arguments after the program's name. A `--root DIR` in front of the verb counts like `LORAJOBS_ROOT`.
+    /// The arguments after the program's name.
+    ///
+    /// A `--root DIR` in front of the verb counts like `LORAJOBS_ROOT`.
     private static func arguments(_ words: ArraySlice<String>) -> [String] {
         guard words.first == "--root", let folder = words.dropFirst().first else { return Array(words) }
         setenv("LORAJOBS_ROOT", folder, 1)
@@ -59,7 +61,8 @@ struct LoraJobs: AsyncParsableCommand {
     /// Says what went wrong and ends the process with the exit code for it.
     private static func end(_ error: any Error) -> Never {
         // The parser knows its own: usage errors are 64, `--help` is no error.
-        let isParsers = error is CleanExit || error is ExitCode || error is ValidationError
+        let isParsers =
+            error is CleanExit || error is ExitCode || error is ValidationError
             || String(reflecting: type(of: error)).hasPrefix("ArgumentParser.")
         if isParsers { exit(withError: error) }
         let failure = CommandFailure(error)

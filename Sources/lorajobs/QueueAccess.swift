@@ -13,7 +13,7 @@ enum QueueAccess {
             none.limit = 0
             _ = try queue.list(none)
             return queue
-        } catch where "\(error)".contains("no such table") {
+        } catch  where "\(error)".contains("no such table") {
             // The first daemon is laying the tables down at this moment.
             return nil
         }

@@ -31,12 +31,16 @@ struct Program {
         let arguments = ProcessInfo.processInfo.arguments
         // The test bundle is the first argument or named by one; the programs lie in the same folder.
         let places = [Bundle.main.executableURL].compactMap { $0 } + arguments.map { URL(filePath: $0) }
-        let candidates = places.map { $0.resolvingSymlinksInPath().deletingLastPathComponent().appending(path: "lorajobs") }
-        guard let found = candidates.first(where: {
-            var isFolder: ObjCBool = false
-            return FileManager.default.fileExists(atPath: $0.path, isDirectory: &isFolder) && !isFolder.boolValue
-                && FileManager.default.isExecutableFile(atPath: $0.path)
-        }) else {
+        let candidates = places.map {
+            $0.resolvingSymlinksInPath().deletingLastPathComponent().appending(path: "lorajobs")
+        }
+        guard
+            let found = candidates.first(where: {
+                var isFolder: ObjCBool = false
+                return FileManager.default.fileExists(atPath: $0.path, isDirectory: &isFolder) && !isFolder.boolValue
+                    && FileManager.default.isExecutableFile(atPath: $0.path)
+            })
+        else {
             throw NotBuilt(description: "there is no lorajobs beside the tests; looked at \(candidates.map(\.path))")
         }
         executable = found
@@ -65,10 +69,11 @@ final class Running: @unchecked Sendable {
     private let scratch: URL
     var pid: Int32 { process.processIdentifier }
 
-    init(_ executable: URL, _ arguments: [String], in folder: URL, environment: [String: String], input: String) throws {
+    init(_ executable: URL, _ arguments: [String], in folder: URL, environment: [String: String], input: String) throws
+    {
         scratch = FileManager.default.temporaryDirectory.appending(path: "lorajobs-run-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: scratch, withIntermediateDirectories: true)
-        for name in ["out", "err"] { FileManager.default.createFile(atPath: scratch.appending(path: name).path, contents: nil) }
+        for name in ["out", "err"] { try Data().write(to: scratch.appending(path: name)) }
         try Data(input.utf8).write(to: scratch.appending(path: "in"))
         process.executableURL = executable
         process.arguments = arguments

@@ -21,7 +21,8 @@ import Testing
         inside.folder = temporary.url.appending(path: "ws")
         for (path, text) in [("models/tiny/config.json", "{}"), ("data/a.jsonl", "{\"text\": \"hello\"}\n")] {
             let url = inside.folder.appending(path: path)
-            try FileManager.default.createDirectory(at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
+            try FileManager.default.createDirectory(
+                at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
             try Data(text.utf8).write(to: url)
         }
         return inside
@@ -55,7 +56,9 @@ import Testing
         #expect(made.status == 0)
         let config = try await program.run("config", "--root", "ws", "--json")
         let settings = try config.json()["settings"]
-        guard case .array(let entries)? = settings else { throw Program.NotBuilt(description: "no settings: \(config)") }
+        guard case .array(let entries)? = settings else {
+            throw Program.NotBuilt(description: "no settings: \(config)")
+        }
         let roots = entries.first { $0["key"] == "roots" }
         #expect(roots?["origin"] == "workspace")
         #expect(roots?["value"]?.text().contains("/corpus") == true)
@@ -87,7 +90,9 @@ import Testing
         let json = try report.json()
         #expect(json["schema"] == 1)
         #expect(json["valid"] == false)
-        guard case .array(let findings)? = json["findings"] else { throw Program.NotBuilt(description: "no findings: \(report)") }
+        guard case .array(let findings)? = json["findings"] else {
+            throw Program.NotBuilt(description: "no findings: \(report)")
+        }
         #expect(findings.count == 2)
         #expect(findings.first?["line"] == 5 && findings.first?["column"] == 9)
         #expect(findings.first?["pointer"] == "/adapter/rank")
@@ -262,7 +267,9 @@ import Testing
             at: inside.folder.appending(path: "wrong.yaml"), to: inside.folder.appending(path: "Jobs/inbox/wrong.yaml"))
         var rejected: [JSONValue] = []
         for _ in 0..<400 where rejected.isEmpty {
-            if case .array(let all)? = try await inside.run("inbox", "errors", "--json").json()["rejected"] { rejected = all }
+            if case .array(let all)? = try await inside.run("inbox", "errors", "--json").json()["rejected"] {
+                rejected = all
+            }
         }
         #expect(rejected.first?["report"]?["valid"] == false)
 

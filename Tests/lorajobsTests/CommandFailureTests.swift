@@ -31,19 +31,21 @@ import Testing
     }
 
     @Test(arguments: [
-        (ArtifactError.Code.invalidReference, ExitStatus.usage), (.noSuchArtifact, .notFound), (.noSuchVersion, .notFound),
+        (ArtifactError.Code.invalidReference, PipelineSpec.ExitStatus.usage), (.noSuchArtifact, .notFound),
+        (.noSuchVersion, .notFound),
         (.noSuchAlias, .notFound), (.damaged, .invalidInput), (.destinationExists, .cannotWrite), (.io, .ioError),
     ])
-    func store(code: ArtifactError.Code, status: ExitStatus) {
+    func store(code: ArtifactError.Code, status: PipelineSpec.ExitStatus) {
         #expect(CommandFailure(ArtifactError(code, "what happened")).status == status)
         #expect(CommandFailure(ArtifactError(code, "what happened")).description == "what happened")
     }
 
     @Test(arguments: [
-        (OrchestrationError.Code.notFound, ExitStatus.notFound), (.ambiguous, .usage), (.wrongState, .usage),
+        (OrchestrationError.Code.notFound, PipelineSpec.ExitStatus.notFound), (.ambiguous, .usage),
+        (.wrongState, .usage),
         (.busy, .busy), (.wrongDatabase, .badConfiguration), (.io, .ioError), (.invalidInput, .invalidInput),
     ])
-    func queue(code: OrchestrationError.Code, status: ExitStatus) {
+    func queue(code: OrchestrationError.Code, status: PipelineSpec.ExitStatus) {
         #expect(CommandFailure(OrchestrationError(code, "x")).status == status)
     }
 
@@ -51,9 +53,10 @@ import Testing
     private struct DatabaseError: Error, CustomStringConvertible { var description: String }
 
     @Test(arguments: [
-        (5, ExitStatus.busy), (517, .busy), (8, .cannotWrite), (13, .cannotWrite), (14, .ioError), (11, .ioError),
+        (5, PipelineSpec.ExitStatus.busy), (517, .busy), (8, .cannotWrite), (13, .cannotWrite), (14, .ioError),
+        (11, .ioError),
     ])
-    func database(number: Int, status: ExitStatus) {
+    func database(number: Int, status: PipelineSpec.ExitStatus) {
         let failure = CommandFailure(
             DatabaseError(description: "SQLite error \(number): oh dear - while executing `SELECT 1`"))
         #expect(failure.status == status)

@@ -78,7 +78,8 @@ import Testing
         #expect(jobs.first?["reason"] == .string("Held"))
         let text = report.text(Terminal(isInteractive: false, hasColor: false, width: nil))
         #expect(text.contains("ID ") && text.contains("REASON"))
-        #expect(text.split(separator: "\n").contains { $0.hasPrefix("\(id)  tone  default  held") && $0.hasSuffix("Held") })
+        #expect(
+            text.split(separator: "\n").contains { $0.hasPrefix("\(id)  tone  default  held") && $0.hasSuffix("Held") })
         #expect(text.contains("not running"))
         #expect(Explain.meaning("Held")?.contains("lorajobs release") == true)
     }

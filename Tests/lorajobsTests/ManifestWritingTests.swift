@@ -7,7 +7,9 @@ import Testing
 @testable import lorajobs
 
 @Suite struct ManifestWritingTests {
-    @Test(arguments: ["support-tone", "no", "1e3", "a: b", "data/*.jsonl", "42", "null", "a#b", "ünï", "~", "say \"hi\"", "x "])
+    @Test(arguments: [
+        "support-tone", "no", "1e3", "a: b", "data/*.jsonl", "42", "null", "a#b", "ünï", "~", "say \"hi\"", "x ",
+    ])
     func scalarsReadBackAsTheyWere(text: String) throws {
         let manifest = ManifestTemplate(name: text, base: text, data: [text, text]).text
         let root = try DocumentReader().read(Data(manifest.utf8))
@@ -45,7 +47,9 @@ import Testing
         let temporary = try TemporaryFolder()
         let workspace = Workspace(root: temporary.url)
         try workspace.create()
-        for (given, kept) in [("tone.yaml", "tone.yaml"), ("my file (2).yml", "my_file__2_.yaml"), ("x.json", "x.json")] {
+        for (given, kept) in [
+            ("tone.yaml", "tone.yaml"), ("my file (2).yml", "my_file__2_.yaml"), ("x.json", "x.json"),
+        ] {
             let source = ManifestSource(path: "/some/where/\(given)", data: Data("name: x\n".utf8))
             #expect(source.name == given)
             let id = try InboxEntry.drop(source.data, name: source.name, in: workspace)

@@ -24,17 +24,21 @@ import Testing
         var table = Table("NAME >N ~REASON")
         table.add([Table.Cell("日本語"), Table.Cell("7"), Table.Cell("")])
         table.add([Table.Cell("a"), Table.Cell("1234"), Table.Cell("because")])
-        #expect(table.text(plain) == """
-            NAME       N  REASON
-            日本語     7
-            a       1234  because
+        #expect(
+            table.text(plain) == """
+                NAME       N  REASON
+                日本語     7
+                a       1234  because
 
-            """)
+                """)
     }
 
     @Test func tableFitsANarrowTerminal() {
         var table = Table("ID ~NAME ~REASON")
-        table.add([Table.Cell("01ABC"), Table.Cell(String(repeating: "n", count: 30)), Table.Cell(String(repeating: "r", count: 60))])
+        table.add([
+            Table.Cell("01ABC"), Table.Cell(String(repeating: "n", count: 30)),
+            Table.Cell(String(repeating: "r", count: 60)),
+        ])
         let narrow = Terminal(isInteractive: true, hasColor: false, width: 60)
         let lines = table.text(narrow).split(separator: "\n")
         #expect(lines.allSatisfy { DisplayWidth.of(String($0)) <= 60 })
@@ -89,12 +93,15 @@ import Testing
     @Test(arguments: [20, 40, 60, 79, 200])
     func progressFitsItsWidth(width: Int) {
         let event = ProgressEvent(
-            time: 0, fraction: 0.5, step: 50, steps: 100, loss: 1.8324, tokensPerSecond: 812.4, message: "saved a checkpoint")
+            time: 0, fraction: 0.5, step: 50, steps: 100, loss: 1.8324, tokensPerSecond: 812.4,
+            message: "saved a checkpoint")
         let line = ProgressBar.line(stage: "train", fraction: 0.5, event: event, eta: 192, width: width)
         #expect(DisplayWidth.of(line) <= width)
         #expect(line.contains("train"))
         #expect(line.contains("50%"))
-        if width >= 79 { #expect(line.contains("loss 1.832") && line.contains("812.4 tok/s") && line.contains("ETA 3m12s")) }
+        if width >= 79 {
+            #expect(line.contains("loss 1.832") && line.contains("812.4 tok/s") && line.contains("ETA 3m12s"))
+        }
     }
 
     @Test func progressMovesInEighthsOfAColumn() {

@@ -63,7 +63,9 @@ struct Logs: AsyncParsableCommand {
             }
         }
         let all = stages.flatMap { stage in
-            stage.attempts.map { ($0.startedAt, LogFile.Attempt(stage: stage.name, number: $0.number, directory: $0.directory)) }
+            stage.attempts.map {
+                ($0.startedAt, LogFile.Attempt(stage: stage.name, number: $0.number, directory: $0.directory))
+            }
         }
         guard let attempt else { return all.max { $0.0 < $1.0 }?.1 }
         guard let match = all.first(where: { $0.1.number == attempt })?.1 else {

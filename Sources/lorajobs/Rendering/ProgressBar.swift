@@ -43,7 +43,7 @@ enum ProgressBar {
 
     /// Eighths of a column, so that a slow stage is seen to move.
     private static func drawing(_ fraction: Double, _ width: Int) -> String {
-        let eighths = Int(fraction * Double(width) * 8)
+        let eighths = Int(fraction * Double(width) * 8 + 1e-6)
         let partial = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8]
         let filled = String(repeating: "█", count: eighths / 8) + partial
         return DisplayWidth.pad(filled, to: width).replacing(" ", with: "░")
