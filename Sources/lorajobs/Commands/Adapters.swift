@@ -55,7 +55,7 @@ struct Adapters: ParsableCommand {
             let workspace = try options.locate()
             let version = try ArtifactStore(workspace.artifacts).resolve(ArtifactReference(reference))
             let report = VersionReport(version: version, workspace: workspace)
-            if json { return try StandardOutput.json(report.json.merging(["record": JSON(version.record)]) { $1 }) }
+            if json { return try StandardOutput.json(report.json.merging(["record": version.record]) { $1 }) }
             try StandardOutput.write(report.text)
         }
     }
@@ -135,7 +135,7 @@ struct VersionReport {
             "aliases": .array(version.aliases.map { .string($0) }), "digest": .string(version.digest),
             "path": .string(workspace.relativePath(version.url)), "created": .string(Moments.json(version.created)),
             "damaged": .bool(version.record == .null),
-            "metrics": version.record["metrics"].map { JSON($0) } ?? .object([:]),
+            "metrics": version.record["metrics"] ?? .object([:]),
         ]
     }
 
@@ -145,7 +145,7 @@ struct VersionReport {
             ("digest", version.digest), ("path", workspace.relativePath(version.url)),
             ("created", Moments.local(version.created)), ("attempt", version.attemptID),
         ]
-        if case .object(let members) = JSON(version.record) {
+        if case .object(let members) = version.record {
             // What the store itself wrote stands above.
             let known: Set<String> = ["name", "version", "digest", "created", "attempt", "files"]
             for (key, value) in members.sorted(by: { $0.key < $1.key }) where !known.contains(key) {
