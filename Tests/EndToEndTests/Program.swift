@@ -12,11 +12,16 @@ struct Program {
 
         /// The object that `--json` printed, and nothing beside it.
         func json() throws -> JSONValue {
-            try JSONDecoder().decode(JSONValue.self, from: Data(output.utf8))
+            do {
+                return try JSONDecoder().decode(JSONValue.self, from: Data(output.utf8))
+            } catch {
+                throw Unexpected(description: "not one JSON object: \(self)")
+            }
         }
     }
 
-    struct NotBuilt: Error, CustomStringConvertible {
+    /// The program is not there, or said something else.
+    struct Unexpected: Error, CustomStringConvertible {
         let description: String
     }
 
@@ -25,7 +30,7 @@ struct Program {
     var folder: URL
     var environment: [String: String] = [:]
 
-    /// - Throws: ``NotBuilt`` when the program does not lie beside the tests.
+    /// - Throws: ``Unexpected`` when the program does not lie beside the tests.
     init(in folder: URL) throws {
         self.folder = folder
         let arguments = ProcessInfo.processInfo.arguments
@@ -41,7 +46,7 @@ struct Program {
                     && FileManager.default.isExecutableFile(atPath: $0.path)
             })
         else {
-            throw NotBuilt(description: "there is no lorajobs beside the tests; looked at \(candidates.map(\.path))")
+            throw Unexpected(description: "there is no lorajobs beside the tests; looked at \(candidates.map(\.path))")
         }
         executable = found
     }

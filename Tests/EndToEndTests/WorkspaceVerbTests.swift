@@ -57,7 +57,7 @@ import Testing
         let config = try await program.run("config", "--root", "ws", "--json")
         let settings = try config.json()["settings"]
         guard case .array(let entries)? = settings else {
-            throw Program.NotBuilt(description: "no settings: \(config)")
+            throw Program.Unexpected(description: "no settings: \(config)")
         }
         let roots = entries.first { $0["key"] == "roots" }
         #expect(roots?["origin"] == "workspace")
@@ -91,7 +91,7 @@ import Testing
         #expect(json["schema"] == 1)
         #expect(json["valid"] == false)
         guard case .array(let findings)? = json["findings"] else {
-            throw Program.NotBuilt(description: "no findings: \(report)")
+            throw Program.Unexpected(description: "no findings: \(report)")
         }
         #expect(findings.count == 2)
         #expect(findings.first?["line"] == 5 && findings.first?["column"] == 9)
@@ -119,7 +119,7 @@ import Testing
         #expect(submit.status == 0)
         #expect(submit.talk.contains("lorajobs daemon"))
         guard case .array(let jobs)? = try submit.json()["jobs"], case .string(let id)? = jobs.first?["id"] else {
-            throw Program.NotBuilt(description: "no id: \(submit)")
+            throw Program.Unexpected(description: "no id: \(submit)")
         }
         #expect(ULID(id) != nil)
         #expect(try inbox(inside) == ["\(id)__tone.yaml"])
