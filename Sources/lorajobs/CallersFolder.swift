@@ -27,7 +27,9 @@ enum CallersFolder {
         return glob(path.replacing("**", with: "*"), 0, nil, &buffer) == 0 && buffer.gl_pathc > 0
     }
 
-    /// The text that a JSON pointer leads to. `data` and `data.train` may be a list or a single text.
+    /// The text that a JSON pointer leads to.
+    ///
+    /// `data` and `data.train` may be a list or a single text.
     private static func value(at pointer: String, in root: SourceNode) -> String? {
         var node: SourceNode? = root
         for step in pointer.split(separator: "/") {

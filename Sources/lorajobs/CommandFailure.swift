@@ -9,7 +9,9 @@ import Stages
 /// This is the one place where errors of the floors below become exit codes.
 struct CommandFailure: Error, CustomStringConvertible {
     let status: ExitStatus
-    /// What is wrong, where, and what to type next. Empty when everything has been said.
+    /// What is wrong, where, and what to type next.
+    ///
+    /// Empty when everything has been said.
     let description: String
 
     init(_ status: ExitStatus, _ description: String) {

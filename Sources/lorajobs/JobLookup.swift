@@ -12,12 +12,26 @@ enum JobLookup {
         do {
             return try queue.resolve(text)
         } catch let error as OrchestrationError where error.code == .notFound || error.code == .ambiguous {
+            // What was submitted may have been found equal to a job that waited, or wrong.
+            if let verdict = try queue.verdict(of: text.uppercased()) {
+                if let job = verdict.job { return job }
+                throw CommandFailure(.invalidInput, rejection(text, verdict))
+            }
             var filter = JobFilter()
             filter.includesOld = true
             filter.limit = 2000
             let jobs = try queue.list(filter)
             throw error.code == .notFound ? failure(text, among: jobs) : ambiguity(text, among: jobs)
         }
+    }
+
+    /// Why a submitted manifest became no job.
+    static func rejection(_ claim: String, _ verdict: IntakeVerdict) -> String {
+        struct Report: Decodable { var findings: [Finding] }
+        guard case .rejected(let data) = verdict, let report = try? ProtocolJSON.decode(Report.self, from: data),
+            !report.findings.isEmpty
+        else { return "\(claim) was not accepted; lorajobs inbox errors says why" }
+        return "\(claim) was not accepted: \(InvalidFile(report.findings).description)"
     }
 
     /// That there is no such job, and which are near.
@@ -37,7 +51,8 @@ enum JobLookup {
     private static func ambiguity(_ text: String, among jobs: [JobStatus]) -> CommandFailure {
         let matches = jobs.filter { $0.id.hasPrefix(text.uppercased()) }.suffix(8)
         return CommandFailure(
-            .usage, "several jobs begin with \(text); write more of the id:\n"
+            .usage,
+            "several jobs begin with \(text); write more of the id:\n"
                 + matches.map(line).joined(separator: "\n"))
     }
 

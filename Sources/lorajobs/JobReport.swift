@@ -31,18 +31,20 @@ struct JobReport {
         [
             "job": .object(StatusReport.json(detail.status)),
             "manifest_digest": .string(detail.manifestDigest),
-            "values": .array(values.map {
-                .object(["key": .string($0.key), "value": $0.value, "origin": .string($0.origin)])
-            }),
+            "values": .array(
+                values.map {
+                    .object(["key": .string($0.key), "value": $0.value, "origin": .string($0.origin)])
+                }),
             "after": .object(detail.after.mapValues { .string($0) }),
             "stages": .array(detail.stages.map(json)),
-            "events": .array(detail.events.map { event in
-                .object([
-                    "time": .string(Moments.json(event.at)), "kind": .string(event.kind),
-                    "stage": .optional(event.stage), "attempt": .optional(event.attempt),
-                    "data": .object(event.data.mapValues { .string($0) }),
-                ])
-            }),
+            "events": .array(
+                detail.events.map { event in
+                    .object([
+                        "time": .string(Moments.json(event.at)), "kind": .string(event.kind),
+                        "stage": .optional(event.stage), "attempt": .optional(event.attempt),
+                        "data": .object(event.data.mapValues { .string($0) }),
+                    ])
+                }),
         ]
     }
 
@@ -60,7 +62,8 @@ struct JobReport {
         .object([
             "id": .string(attempt.id), "number": .integer(attempt.number), "state": .string(attempt.state.rawValue),
             "directory": .string(workspace.relativePath(attempt.directory.url)),
-            "exit_code": .optional(attempt.exitCode.map { Int($0) }), "signal": .optional(attempt.signal.map { Int($0) }),
+            "exit_code": .optional(attempt.exitCode.map { Int($0) }),
+            "signal": .optional(attempt.signal.map { Int($0) }),
             "failure": attempt.failure.map {
                 .object(["code": .string($0.code), "message": .string($0.message)])
             } ?? .null,
@@ -82,7 +85,8 @@ struct JobReport {
     private func facts(_ terminal: Terminal) -> String {
         let job = detail.status
         var lines = [
-            ("job", job.id), ("name", job.name), ("state", terminal.paint(job.state.rawValue, StatusReport.color(job.state))),
+            ("job", job.id), ("name", job.name),
+            ("state", terminal.paint(job.state.rawValue, StatusReport.color(job.state))),
         ]
         func add(_ title: String, _ text: String?) {
             if let text { lines.append((title, PrintableText.line(text, limit: 400))) }
@@ -98,7 +102,9 @@ struct JobReport {
         add("elapsed", job.elapsed.map(Durations.text))
         add("retry of", job.retryOf)
         if !detail.after.isEmpty {
-            add("after", detail.after.sorted { $0.key < $1.key }.map { "\($0.key):\($0.value)" }.joined(separator: ", "))
+            add(
+                "after", detail.after.sorted { $0.key < $1.key }.map { "\($0.key):\($0.value)" }.joined(separator: ", ")
+            )
         }
         add("manifest", detail.manifestDigest)
         return lines.map { DisplayWidth.pad($0.0, to: 10) + "  " + $0.1 + "\n" }.joined()

@@ -28,7 +28,7 @@ struct JobWatch: Sendable {
         while true {
             if let queue = try QueueAccess.reading(workspace), let verdict = try queue.verdict(of: claim) {
                 if let job = verdict.job { return job }
-                throw CommandFailure(.invalidInput, rejection(claim, verdict))
+                throw CommandFailure(.invalidInput, JobLookup.rejection(claim, verdict))
             }
             try checkTime()
             if needsDaemon { try daemon.check(claim) }
@@ -61,14 +61,6 @@ struct JobWatch: Sendable {
         throw CommandFailure(.timedOut, "the time is up; the job goes on, lorajobs status shows how it fares")
     }
 
-    private func rejection(_ claim: String, _ verdict: IntakeVerdict) -> String {
-        struct Report: Decodable { var findings: [Finding] }
-        guard case .rejected(let data) = verdict, let report = try? ProtocolJSON.decode(Report.self, from: data) else {
-            return "\(claim) was not accepted; lorajobs inbox errors says why"
-        }
-        return "\(claim) was not accepted: \(InvalidFile(report.findings).description)"
-    }
-
     /// The exit code for jobs that have ended.
     static func exitStatus(_ states: [JobState]) -> ExitStatus {
         if states.contains(where: { $0 == .failed || $0 == .skipped }) { return .jobFailed }
@@ -80,8 +72,12 @@ struct JobWatch: Sendable {
         var text = "\(status.name) \(Terminal.talk.paint(status.state.rawValue, StatusReport.color(status.state)))"
         if let elapsed = status.elapsed { text += " after \(Durations.text(elapsed))" }
         if let adapter = status.adapter { text += ": \(adapter)" }
-        if let reason = status.reason { text += (status.adapter == nil ? ": " : ", ") + PrintableText.line(reason, limit: 400) }
-        if status.state == .failed { text += "\n  why: lorajobs logs \(status.id); try again: lorajobs retry \(status.id)" }
+        if let reason = status.reason {
+            text += (status.adapter == nil ? ": " : ", ") + PrintableText.line(reason, limit: 400)
+        }
+        if status.state == .failed {
+            text += "\n  why: lorajobs logs \(status.id); try again: lorajobs retry \(status.id)"
+        }
         return text
     }
 }
@@ -108,7 +104,8 @@ private struct DaemonPresence {
         let since = absentSince ?? now
         absentSince = since
         if !hasWarned, now - since > .seconds(1) {
-            Talk.warn("no daemon runs in \(workspace.root.path(percentEncoded: false)); start one with: lorajobs daemon")
+            Talk.warn(
+                "no daemon runs in \(workspace.root.path(percentEncoded: false)); start one with: lorajobs daemon")
             hasWarned = true
         }
         guard now - since >= patience else { return }
@@ -126,7 +123,8 @@ private struct ProgressDisplay {
 
     mutating func show(_ status: JobStatus) {
         let terminal = Terminal.talk
-        if status.state != state, !status.state.isFinal, status.state != .running {
+        let isExplained = status.reason != nil || status.state != .queued
+        if status.state != state, !status.state.isFinal, status.state != .running, isExplained {
             clear()
             Talk.say("\(status.name) is \(status.state.rawValue)" + (status.reason.map { " (\($0))" } ?? ""))
         }

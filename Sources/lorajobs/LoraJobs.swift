@@ -16,19 +16,19 @@ struct LoraJobs: AsyncParsableCommand {
         subcommands: [StageCommand.self],
         groupedSubcommands: [
             CommandGroup(
-                name: "Set up:", subcommands: [Init.self, New.self, Config.self, Schema.self]),
+                name: "Set up", subcommands: [Init.self, New.self, Config.self, Schema.self]),
             CommandGroup(
-                name: "Run jobs:", subcommands: [DaemonCommand.self, Submit.self, Run.self, Validate.self]),
+                name: "Run jobs", subcommands: [DaemonCommand.self, Submit.self, Run.self, Validate.self]),
             CommandGroup(
-                name: "Look:",
+                name: "Look",
                 subcommands: [Status.self, Show.self, Explain.self, Logs.self, Wait.self, InboxCommand.self]),
             CommandGroup(
-                name: "Intervene:",
+                name: "Intervene",
                 subcommands: [
                     Cancel.self, Retry.self, Hold.self, Release.self, Prioritize.self, QueueCommand.self,
                 ]),
-            CommandGroup(name: "The store:", subcommands: [Adapters.self]),
-            CommandGroup(name: "The engine by hand:", subcommands: engineVerbs),
+            CommandGroup(name: "The store", subcommands: [Adapters.self]),
+            CommandGroup(name: "The engine by hand", subcommands: engineVerbs),
         ])
 
     /// The verbs that compute: one file each under `Commands/`, and one entry here.
@@ -38,7 +38,7 @@ struct LoraJobs: AsyncParsableCommand {
         // Writing to a pipe that nobody reads is an error to handle, not a death.
         signal(SIGPIPE, SIG_IGN)
         do {
-            var command = try parseAsRoot()
+            var command = try parseAsRoot(arguments(CommandLine.arguments.dropFirst()))
             if var command = command as? any AsyncParsableCommand {
                 try await command.run()
             } else {
@@ -49,10 +49,20 @@ struct LoraJobs: AsyncParsableCommand {
         }
     }
 
+    /// The arguments after the program's name.
+    ///
+    /// A `--root DIR` in front of the verb counts like `LORAJOBS_ROOT`.
+    private static func arguments(_ words: ArraySlice<String>) -> [String] {
+        guard words.first == "--root", let folder = words.dropFirst().first else { return Array(words) }
+        setenv("LORAJOBS_ROOT", folder, 1)
+        return Array(words.dropFirst(2))
+    }
+
     /// Says what went wrong and ends the process with the exit code for it.
     private static func end(_ error: any Error) -> Never {
         // The parser knows its own: usage errors are 64, `--help` is no error.
-        let isParsers = error is CleanExit || error is ExitCode || error is ValidationError
+        let isParsers =
+            error is CleanExit || error is ExitCode || error is ValidationError
             || String(reflecting: type(of: error)).hasPrefix("ArgumentParser.")
         if isParsers { exit(withError: error) }
         let failure = CommandFailure(error)

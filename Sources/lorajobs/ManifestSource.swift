@@ -77,13 +77,16 @@ struct Judgement: Sendable {
         if resolved != nil {
             return findings.map { finding in
                 let place = finding.line.map { ":\($0):\(finding.column ?? 1)" } ?? ""
-                return "\(source.path)\(place): warning: \(finding.message)" + (finding.hint.map { "; \($0)" } ?? "") + "\n"
+                return "\(source.path)\(place): warning: \(finding.message)" + (finding.hint.map { "; \($0)" } ?? "")
+                    + "\n"
             }.joined()
         }
         return report.text(file: source.path, source: source.data, consequence: consequence)
     }
 
-    /// What `validate --json` prints. With several files each finding says which it is about.
+    /// What `validate --json` prints.
+    ///
+    /// With several files each finding says which it is about.
     static func json(_ judgements: [Judgement]) -> [String: JSON] {
         guard judgements.count != 1, !judgements.isEmpty else {
             guard case .object(let members)? = judgements.first?.report.json else { return [:] }

@@ -8,13 +8,9 @@ enum QueueAccess {
     static func reading(_ workspace: Workspace) throws -> JobQueue? {
         guard access(workspace.database.path(percentEncoded: false), F_OK) == 0 else { return nil }
         do {
-            let queue = try JobQueue.openReadOnly(workspace.database)
-            var none = JobFilter()
-            none.limit = 0
-            _ = try queue.list(none)
-            return queue
-        } catch where "\(error)".contains("no such table") {
-            // The first daemon is laying the tables down at this moment.
+            return try JobQueue.openReadOnly(workspace.database)
+        } catch let error as OrchestrationError where error.code == .notFound {
+            // The first daemon is making it at this moment.
             return nil
         }
     }

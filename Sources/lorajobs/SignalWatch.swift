@@ -3,7 +3,9 @@ import Foundation
 import PipelineSpec
 import Synchronization
 
-/// Calls back, on a queue of its own, when the process is asked to stop. Children start with the usual handling.
+/// Calls back, on a queue of its own, when the process is asked to stop.
+///
+/// Children start with the usual handling.
 final class SignalWatch {
     private static let pipe = Atomic<Int32>(-1)
     private let source: any DispatchSourceRead

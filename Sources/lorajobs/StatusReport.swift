@@ -24,7 +24,9 @@ struct StatusReport: Sendable {
         inboxRefused = try InboxEntry.list(workspace).count { if case .refused = $0.status { true } else { false } }
         production = try Self.production(workspace)
         guard let queue else {
-            if let id = filter.ids.first { throw try QueueAccess.pendingFailure(id, in: workspace) ?? JobLookup.failure(id, among: []) }
+            if let id = filter.ids.first {
+                throw try QueueAccess.pendingFailure(id, in: workspace) ?? JobLookup.failure(id, among: [])
+            }
             return
         }
         var filter = filter
@@ -54,16 +56,20 @@ struct StatusReport: Sendable {
         [
             "daemon": .object([
                 "running": .bool(workspace.daemon != nil), "pid": .optional(workspace.daemon.map { Int($0.pid) }),
-                "started": .optional(workspace.daemon?.startedAt), "watching": workspace.daemon.map { .bool($0.isWatching) } ?? .null,
+                "started": .optional(workspace.daemon?.startedAt),
+                "watching": workspace.daemon.map { .bool($0.isWatching) } ?? .null,
                 "intake_paused": .optional(workspace.daemon?.intakePaused),
             ]),
             "inbox": .object(["waiting": .integer(workspace.inboxBacklog), "refused": .integer(inboxRefused)]),
             "rejected_since_yesterday": .integer(workspace.rejectedSinceYesterday),
-            "paused_queues": .array(workspace.pausedQueues.map { .string($0) }), "disk_low": .optional(workspace.diskLow),
-            "counts": .object(Dictionary(uniqueKeysWithValues: workspace.jobCounts.map { ($0.rawValue, .integer($1)) })),
-            "production": .array(production.map {
-                .object(["adapter": .string($0.reference), "created": .optional($0.created)])
-            }),
+            "paused_queues": .array(workspace.pausedQueues.map { .string($0) }),
+            "disk_low": .optional(workspace.diskLow),
+            "counts": .object(
+                Dictionary(uniqueKeysWithValues: workspace.jobCounts.map { ($0.rawValue, .integer($1)) })),
+            "production": .array(
+                production.map {
+                    .object(["adapter": .string($0.reference), "created": .optional($0.created)])
+                }),
             "jobs": .array(jobs.map { .object(Self.json($0)) }),
         ]
     }
@@ -71,7 +77,8 @@ struct StatusReport: Sendable {
     /// A job as every `--json` shows it.
     static func json(_ job: JobStatus) -> [String: JSON] {
         [
-            "id": .string(job.id), "name": .string(job.name), "tenant": .string(job.tenant), "queue": .string(job.queue),
+            "id": .string(job.id), "name": .string(job.name), "tenant": .string(job.tenant),
+            "queue": .string(job.queue),
             "priority": .integer(job.priority), "state": .string(job.state.rawValue), "stage": .optional(job.stage),
             "progress": .number(job.progress), "step": .optional(job.event?.step), "loss": .optional(job.event?.loss),
             "tokens_per_second": .optional(job.event?.tokensPerSecond), "elapsed_seconds": .optional(job.elapsed),
@@ -103,7 +110,8 @@ struct StatusReport: Sendable {
             lines.append(("disk", terminal.paint(PrintableText.line(diskLow, limit: 200), .red)))
         }
         if !workspace.pausedQueues.isEmpty {
-            lines.append(("queues", terminal.paint("paused: \(workspace.pausedQueues.joined(separator: ", "))", .yellow)))
+            lines.append(
+                ("queues", terminal.paint("paused: \(workspace.pausedQueues.joined(separator: ", "))", .yellow)))
         }
         if workspace.inboxBacklog + inboxRefused > 0 {
             var words: [String] = []
@@ -116,7 +124,8 @@ struct StatusReport: Sendable {
             lines.append(("rejected", "\(count); why: lorajobs inbox errors"))
         }
         for entry in production.sorted(by: { $0.created > $1.created }).prefix(5) {
-            lines.append(("production", "\(entry.reference), \(Durations.text(now.timeIntervalSince(entry.created))) old"))
+            lines.append(
+                ("production", "\(entry.reference), \(Durations.text(now.timeIntervalSince(entry.created))) old"))
         }
         if production.count > 5 { lines.append(("", "and \(production.count - 5) more")) }
         return lines.map { DisplayWidth.pad($0.0, to: 10) + "  " + $0.1 }
@@ -125,6 +134,7 @@ struct StatusReport: Sendable {
     private func table(_ terminal: Terminal) -> String {
         guard !jobs.isEmpty else {
             let older = workspace.jobCounts.values.reduce(0, +)
+            if older == 0, workspace.inboxBacklog > 0 { return "no jobs yet\n" }
             return older == 0
                 ? "no jobs yet; begin with: lorajobs new NAME --base DIR --data FILE\n"
                 : "no jobs to show; all \(older) of them: lorajobs status --all\n"

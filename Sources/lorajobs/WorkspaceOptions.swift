@@ -8,8 +8,11 @@ import Stages
 
 /// `--root`, which every verb has, and what a verb finds there.
 struct WorkspaceOptions: ParsableArguments {
-    @Option(name: .long, help: ArgumentHelp(
-        "The workspace; else LORAJOBS_ROOT, else the nearest folder above that holds Jobs/inbox.", valueName: "dir"))
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "The workspace; else LORAJOBS_ROOT, else the nearest folder above that holds Jobs/inbox.", valueName: "dir")
+    )
     var root: String?
 
     func locate() throws -> Workspace { try Workspace.locate(explicit: root) }

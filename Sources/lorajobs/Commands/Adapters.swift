@@ -70,8 +70,10 @@ struct Adapters: ParsableCommand {
         @OptionGroup var options: WorkspaceOptions
         @Argument(help: "The version.") var reference: String
         @Option(name: .customLong("for"), help: "The tool that is to read it.") var tool = Tool.peft
-        @Option(name: .shortAndLong, help: ArgumentHelp(
-            "A folder that does not exist, or is empty; else NAME-VERSION here.", valueName: "dir"))
+        @Option(
+            name: .shortAndLong,
+            help: ArgumentHelp(
+                "A folder that does not exist, or is empty; else NAME-VERSION here.", valueName: "dir"))
         var output: String?
 
         mutating func run() throws {
@@ -101,13 +103,14 @@ struct Adapters: ParsableCommand {
             if json {
                 try StandardOutput.json([
                     "valid": .bool(damage.isEmpty),
-                    "damage": .array(damage.map {
-                        .object([
-                            "problem": .string($0.problem.rawValue), "subject": .string($0.subject),
-                            "path": .string(workspace.relativePath(URL(filePath: $0.path))),
-                            "message": .string($0.message),
-                        ])
-                    }),
+                    "damage": .array(
+                        damage.map {
+                            .object([
+                                "problem": .string($0.problem.rawValue), "subject": .string($0.subject),
+                                "path": .string(workspace.relativePath(URL(filePath: $0.path))),
+                                "message": .string($0.message),
+                            ])
+                        }),
                 ])
             } else {
                 for entry in damage { try StandardOutput.line("\(entry.subject): \(entry.message)") }
@@ -123,7 +126,9 @@ struct VersionReport {
     let version: Version
     let workspace: Workspace
 
-    /// A member of `adapters list --json`. Paths are relative to the workspace.
+    /// A member of `adapters list --json`.
+    ///
+    /// Paths are relative to the workspace.
     var json: [String: JSON] {
         [
             "name": .string(version.name), "version": .integer(version.number),
@@ -154,6 +159,7 @@ struct VersionReport {
             }
         }
         let width = lines.map { DisplayWidth.of($0.0) }.max() ?? 0
-        return lines.map { DisplayWidth.pad($0.0, to: width) + "  " + PrintableText.line($0.1, limit: 400) + "\n" }.joined()
+        return lines.map { DisplayWidth.pad($0.0, to: width) + "  " + PrintableText.line($0.1, limit: 400) + "\n" }
+            .joined()
     }
 }

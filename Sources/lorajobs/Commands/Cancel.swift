@@ -44,7 +44,9 @@ struct JobControl {
         var first: CommandFailure?
         for job in jobs {
             do {
-                if let drop = PendingDrop.find(job, in: workspace), drop.url.path.hasPrefix(workspace.inbox.path), pending(drop) {
+                if let drop = PendingDrop.find(job, in: workspace), drop.url.path.hasPrefix(workspace.inbox.path),
+                    pending(drop)
+                {
                     continue
                 }
                 let queue = try QueueAccess.writing(workspace, for: job)

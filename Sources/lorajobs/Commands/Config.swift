@@ -14,9 +14,10 @@ struct Config: ParsableCommand {
         if json {
             return try StandardOutput.json([
                 "root": .string(setup.workspace.root.path(percentEncoded: false)),
-                "settings": .array(setup.settings.all.map {
-                    .object(["key": .string($0.key), "value": $0.value, "origin": .string($0.origin.rawValue)])
-                }),
+                "settings": .array(
+                    setup.settings.all.map {
+                        .object(["key": .string($0.key), "value": $0.value, "origin": .string($0.origin.rawValue)])
+                    }),
             ])
         }
         var table = Table("KEY ~VALUE ORIGIN")

@@ -8,7 +8,8 @@ struct DaemonCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "daemon",
         abstract: "Watch the inbox and run jobs, in the foreground, until it is asked to stop.",
-        discussion: "When it stops, stages that run go on; the next daemon finds them. A second signal ends it at once.")
+        discussion: "When it stops, stages that run go on; the next daemon finds them. A second signal ends it at once."
+    )
 
     @OptionGroup var options: WorkspaceOptions
     @Flag(name: .shortAndLong, help: "Say more.") var verbose = false

@@ -19,12 +19,13 @@ struct Explain: ParsableCommand {
             return try StandardOutput.json([
                 "id": .string(status.id), "state": .string(status.state.rawValue), "reason": .optional(status.reason),
                 "meaning": .optional(meaning),
-                "stages": .array(detail.stages.map {
-                    .object([
-                        "name": .string($0.name), "state": .string($0.state.rawValue), "why": .optional($0.why),
-                        "cache_key": .optional($0.cacheKey),
-                    ])
-                }),
+                "stages": .array(
+                    detail.stages.map {
+                        .object([
+                            "name": .string($0.name), "state": .string($0.state.rawValue), "why": .optional($0.why),
+                            "cache_key": .optional($0.cacheKey),
+                        ])
+                    }),
             ])
         }
         let reason = status.reason.map { ": \(PrintableText.line($0, limit: 400))" } ?? ""
@@ -33,7 +34,9 @@ struct Explain: ParsableCommand {
         var table = Table("STAGE STATE ~WHY")
         for stage in detail.stages {
             let failure = stage.attempts.last?.failure.map { "\($0.code): \($0.message)" }
-            table.add([Table.Cell(stage.name), Table.Cell(stage.state.rawValue), Table.Cell(stage.why ?? failure ?? "")])
+            table.add([
+                Table.Cell(stage.name), Table.Cell(stage.state.rawValue), Table.Cell(stage.why ?? failure ?? ""),
+            ])
         }
         try StandardOutput.write("\n" + table.text(.output))
     }

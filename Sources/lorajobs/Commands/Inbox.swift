@@ -20,13 +20,14 @@ struct InboxCommand: ParsableCommand {
             let entries = try InboxEntry.list(workspace)
             if json {
                 return try StandardOutput.json([
-                    "files": .array(entries.map { entry in
-                        .object([
-                            "path": .string("Jobs/inbox/\(entry.path)"), "tenant": .string(entry.tenant),
-                            "status": .string(Self.words(entry.status).status),
-                            "reason": .optional(Self.words(entry.status).reason),
-                        ])
-                    })
+                    "files": .array(
+                        entries.map { entry in
+                            .object([
+                                "path": .string("Jobs/inbox/\(entry.path)"), "tenant": .string(entry.tenant),
+                                "status": .string(Self.words(entry.status).status),
+                                "reason": .optional(Self.words(entry.status).reason),
+                            ])
+                        })
                 ])
             }
             if entries.isEmpty { Talk.say("the inbox is empty") }
@@ -67,12 +68,13 @@ struct InboxCommand: ParsableCommand {
             let reports = RejectionReport.newest(max(0, count), in: workspace)
             if json {
                 return try StandardOutput.json([
-                    "rejected": .array(try reports.map { report in
-                        .object([
-                            "id": .string(report.id), "file": .string(workspace.relativePath(report.manifest)),
-                            "report": try report.json(),
-                        ])
-                    })
+                    "rejected": .array(
+                        try reports.map { report in
+                            .object([
+                                "id": .string(report.id), "file": .string(workspace.relativePath(report.manifest)),
+                                "report": try report.json(),
+                            ])
+                        })
                 ])
             }
             if reports.isEmpty { Talk.say("nothing was rejected") }

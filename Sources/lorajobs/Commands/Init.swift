@@ -11,8 +11,10 @@ struct Init: ParsableCommand {
     @Argument(help: "The folder; it is made if need be.")
     var dir: String?
 
-    @Option(name: .long, help: ArgumentHelp(
-        "Let manifests name files in this folder outside the workspace too; may be given again.", valueName: "dir"))
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Let manifests name files in this folder outside the workspace too; may be given again.", valueName: "dir"))
     var allowRoot: [String] = []
 
     mutating func run() throws {
@@ -20,7 +22,8 @@ struct Init: ParsableCommand {
         let folder = URL(filePath: dir ?? options.root ?? ".", directoryHint: .isDirectory, relativeTo: here)
         let roots = try allowRoot.map { text in
             guard let path = FilePaths.realPath(FilePaths.absolute(text, in: here)) else {
-                throw CommandFailure(.notFound, "--allow-root: there is no folder \(PrintableText.line(text, limit: 200))")
+                throw CommandFailure(
+                    .notFound, "--allow-root: there is no folder \(PrintableText.line(text, limit: 200))")
             }
             return path
         }

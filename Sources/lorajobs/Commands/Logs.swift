@@ -24,7 +24,8 @@ struct Logs: AsyncParsableCommand {
         let workspace = try options.locate()
         let detail = try QueueAccess.detail(job, in: workspace)
         guard let first = try chosen(detail) else {
-            Talk.say("\(detail.status.name) has no log yet: it is \(detail.status.state.rawValue)")
+            let state = detail.stages.first { $0.name == stage }?.state.rawValue ?? detail.status.state.rawValue
+            Talk.say("\(stage ?? detail.status.name) has no log: it is \(state)")
             if !follow || detail.status.state.isFinal { return }
             return try await grow(nil, detail.status.id, workspace)
         }
@@ -62,7 +63,9 @@ struct Logs: AsyncParsableCommand {
             }
         }
         let all = stages.flatMap { stage in
-            stage.attempts.map { ($0.startedAt, LogFile.Attempt(stage: stage.name, number: $0.number, directory: $0.directory)) }
+            stage.attempts.map {
+                ($0.startedAt, LogFile.Attempt(stage: stage.name, number: $0.number, directory: $0.directory))
+            }
         }
         guard let attempt else { return all.max { $0.0 < $1.0 }?.1 }
         guard let match = all.first(where: { $0.1.number == attempt })?.1 else {

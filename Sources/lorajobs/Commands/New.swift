@@ -11,12 +11,17 @@ struct New: ParsableCommand {
     @Argument(help: "The adapter's name in the store.")
     var name: String
 
-    @Option(name: .long, help: ArgumentHelp(
-        "The checkpoint to adapt: a Hugging Face folder, a model id in its cache, or store:NAME.", valueName: "dir"))
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "The checkpoint to adapt: a Hugging Face folder, a model id in its cache, or store:NAME.", valueName: "dir")
+    )
     var base: String
 
-    @Option(name: .long, parsing: .upToNextOption, help: ArgumentHelp(
-        "Training data: files or patterns in quotation marks.", valueName: "file"))
+    @Option(
+        name: .long, parsing: .upToNextOption,
+        help: ArgumentHelp(
+            "Training data: files or patterns in quotation marks.", valueName: "file"))
     var data: [String]
 
     @Option(name: .long, help: ArgumentHelp("Where to write; - is standard output.", valueName: "out"))

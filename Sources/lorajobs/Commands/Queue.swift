@@ -27,14 +27,15 @@ struct QueueCommand: ParsableCommand {
             }
             if json {
                 return try StandardOutput.json([
-                    "queues": .array(names.map { name in
-                        .object([
-                            "name": .string(name), "paused": .bool(paused.contains(name)),
-                            "max_jobs": .optional(setup.settings.queues[name]?.maxJobs),
-                            "running": .integer(count(name, running: true)),
-                            "waiting": .integer(count(name, running: false)),
-                        ])
-                    })
+                    "queues": .array(
+                        names.map { name in
+                            .object([
+                                "name": .string(name), "paused": .bool(paused.contains(name)),
+                                "max_jobs": .optional(setup.settings.queues[name]?.maxJobs),
+                                "running": .integer(count(name, running: true)),
+                                "waiting": .integer(count(name, running: false)),
+                            ])
+                        })
                 ])
             }
             var table = Table("QUEUE STATE >RUNNING >WAITING >MAX_JOBS")

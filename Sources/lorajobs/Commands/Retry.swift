@@ -6,7 +6,8 @@ import PipelineSpec
 struct Retry: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Do a job that has ended again, as a new job; print its id.",
-        discussion: "It goes on from the checkpoints of the old one and reads the same inputs, unless --fresh is given.")
+        discussion: "It goes on from the checkpoints of the old one and reads the same inputs, unless --fresh is given."
+    )
 
     @OptionGroup var options: WorkspaceOptions
     @Argument(help: "The job's id, or its unique beginning.") var job: String

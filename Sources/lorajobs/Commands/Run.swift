@@ -17,8 +17,10 @@ struct Run: AsyncParsableCommand {
     @Argument(help: "The manifest; - is standard input.")
     var file: String
 
-    @Option(name: .long, help: ArgumentHelp(
-        "Replace a value of the manifest, such as train.epochs=1; may be given again.", valueName: "key=value"))
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Replace a value of the manifest, such as train.epochs=1; may be given again.", valueName: "key=value"))
     var set: [String] = []
 
     @Flag(name: .long, help: "Print one JSON object.") var json = false
@@ -81,7 +83,8 @@ private struct ForegroundJob {
         }
         withExtendedLifetime(signals) {}
         guard status.state.isFinal else {
-            throw CommandFailure(.busy, "left job \(status.id); it goes on when the next daemon starts: lorajobs daemon")
+            throw CommandFailure(
+                .busy, "left job \(status.id); it goes on when the next daemon starts: lorajobs daemon")
         }
         // The last line of progress is cleared before the summary.
         _ = try await follower.value

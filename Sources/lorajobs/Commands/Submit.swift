@@ -77,15 +77,21 @@ struct Submit: AsyncParsableCommand {
 
 /// The options that change a manifest on its way.
 struct ManifestChanges: ParsableArguments {
-    @Option(name: .long, help: ArgumentHelp(
-        "Replace a value of the manifest, such as train.epochs=1; may be given again.", valueName: "key=value"))
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Replace a value of the manifest, such as train.epochs=1; may be given again.", valueName: "key=value"))
     var set: [String] = []
     @Flag(name: .long, help: "Keep the job back until lorajobs release.") var hold = false
-    @Option(name: .long, help: ArgumentHelp(
-        "Start no earlier: 02:30 (the next one), +2h, or 2027-01-31T02:30.", valueName: "time"))
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Start no earlier: 02:30 (the next one), +2h, or 2027-01-31T02:30.", valueName: "time"))
     var at: String?
-    @Option(name: .long, help: ArgumentHelp(
-        "Start after this job: ID, or ID:ok, ID:any, ID:notok; may be given again.", valueName: "id"))
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Start after this job: ID, or ID:ok, ID:any, ID:notok; may be given again.", valueName: "id"))
     var after: [String] = []
 
     /// Everything as `--set` would say it.
@@ -109,15 +115,18 @@ struct ManifestChanges: ParsableArguments {
             var calendar = Calendar(identifier: .gregorian)
             calendar.timeZone = timeZone
             let parts = DateComponents(hour: hour, minute: minute)
-            guard hour < 24, minute < 60, let next = calendar.nextDate(
-                after: now, matching: parts, matchingPolicy: .nextTime)
+            guard hour < 24, minute < 60,
+                let next = calendar.nextDate(
+                    after: now, matching: parts, matchingPolicy: .nextTime)
             else { return text }
             return Moments.json(next)
         }
         return text
     }
 
-    /// The whole id behind `ID:any`. One that is only in the inbox is known by its file.
+    /// The whole id behind `ID:any`.
+    ///
+    /// One that is only in the inbox is known by its file.
     private static func reference(_ text: String, in workspace: Workspace) throws -> String {
         let parts = text.split(separator: ":", maxSplits: 1)
         let condition = parts.count > 1 ? ":\(parts[1])" : ""

@@ -6,7 +6,8 @@ import PipelineSpec
 struct Wait: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Wait until jobs have ended.",
-        discussion: "Exit code: 0 when all succeeded, 1 when one failed, 2 when one was cancelled, 124 when the time was up.")
+        discussion:
+            "Exit code: 0 when all succeeded, 1 when one failed, 2 when one was cancelled, 124 when the time was up.")
 
     @OptionGroup var options: WorkspaceOptions
     @Argument(help: "Ids of jobs, or their unique beginnings.") var jobs: [String]
@@ -30,7 +31,9 @@ struct Wait: AsyncParsableCommand {
         for entry in ids {
             let id = entry.isPending ? try await watch.job(of: entry.id) : entry.id
             let status = try await watch.end(of: id)
-            if !json { try StandardOutput.line("\(status.id)  \(status.state.rawValue)  \(status.adapter ?? "")".trimmed) }
+            if !json {
+                try StandardOutput.line("\(status.id)  \(status.state.rawValue)  \(status.adapter ?? "")".trimmed)
+            }
             if status.state != .succeeded { Talk.say(JobWatch.summary(status)) }
             ended.append(status)
         }

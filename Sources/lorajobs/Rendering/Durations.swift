@@ -18,7 +18,9 @@ enum Durations {
 
     /// Seconds in what a person types after `--timeout`: `90s`, `2h`, `1h30m`, or a plain number of seconds.
     static func seconds(_ text: String) -> Double? {
-        if let first = text.utf8.first, (48...57).contains(first), let value = Double(text), value.isFinite { return value }
+        if let first = text.utf8.first, (48...57).contains(first), let value = Double(text), value.isFinite {
+            return value
+        }
         return Quantity.seconds(text)
     }
 }
@@ -61,7 +63,8 @@ enum Moments {
         var parts = tm()
         localtime_r(&seconds, &parts)
         return String(
-            format: "%04d-%02d-%02d %02d:%02d:%02d", Int(parts.tm_year) + 1900, Int(parts.tm_mon) + 1, Int(parts.tm_mday),
+            format: "%04d-%02d-%02d %02d:%02d:%02d", Int(parts.tm_year) + 1900, Int(parts.tm_mon) + 1,
+            Int(parts.tm_mday),
             Int(parts.tm_hour), Int(parts.tm_min), Int(parts.tm_sec))
     }
 }

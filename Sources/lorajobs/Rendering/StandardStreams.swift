@@ -6,11 +6,14 @@ import Synchronization
 enum StandardOutput {
     private static let closed = Atomic(false)
 
-    /// Whether whoever read the output has gone. What never ends must look at this.
+    /// Whether whoever read the output has gone.
+    ///
+    /// What never ends must look at this.
     static var isClosed: Bool { closed.load(ordering: .relaxed) }
 
-    /// Writes at once. When nobody reads any more, the text goes nowhere and the command goes on: its exit code still
-    /// counts.
+    /// Writes at once.
+    ///
+    /// When nobody reads any more, the text goes nowhere and the command goes on: its exit code still counts.
     ///
     /// - Throws: ``CommandFailure`` when the text cannot be written, such as into a full disk.
     static func write(_ text: String) throws { try write(Data(text.utf8)) }
@@ -44,7 +47,9 @@ enum StandardOutput {
 
 /// Standard error: what a command has to say to a person.
 enum Talk {
-    /// Says a line. That nobody hears it changes nothing.
+    /// Says a line.
+    ///
+    /// That nobody hears it changes nothing.
     static func say(_ text: String) { write(text + "\n") }
 
     /// Says something that deserves a colour.

@@ -42,7 +42,9 @@ struct Table {
         rows.append(cells + Array(repeating: Cell(""), count: max(0, columns.count - cells.count)))
     }
 
-    /// The lines, each ended. No line ends in spaces.
+    /// The lines, each ended.
+    ///
+    /// No line ends in spaces.
     func text(_ terminal: Terminal) -> String {
         var widths = columns.indices.map { index in
             rows.reduce(DisplayWidth.of(columns[index].title)) { max($0, DisplayWidth.of($1[index].text)) }

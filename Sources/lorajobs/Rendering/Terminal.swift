@@ -9,7 +9,9 @@ struct Terminal: Sendable {
     /// Columns; `nil` where lines may be as long as they like.
     let width: Int?
 
-    /// The terminal behind a file descriptor. `NO_COLOR` (any value but the empty one) and `TERM=dumb` are honoured.
+    /// The terminal behind a file descriptor.
+    ///
+    /// `NO_COLOR` (any value but the empty one) and `TERM=dumb` are honoured.
     init(_ descriptor: Int32, environment: [String: String] = ProcessInfo.processInfo.environment) {
         let isTerminal = isatty(descriptor) == 1
         let isDumb = environment["TERM"].map { $0.isEmpty || $0 == "dumb" } ?? true
