@@ -31,7 +31,7 @@ let package = Package(
         .target(name: "CKernels", exclude: ["bodies"]),
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
-        .target(name: "CLinux", path: "Sources/CSystem"),
+        .target(name: "CLinux"),
         .systemLibrary(name: "CInotifyTools", providers: [.apt(["libinotifytools0-dev"])]),
 
         // 1: leaves
@@ -105,6 +105,7 @@ let package = Package(
             name: "EndToEndTests",
             dependencies: ["lorajobs", "lorajobs-inotify", "Artifacts", "PipelineSpec", "TestSupport"],
             swiftSettings: strict),
+        .testTarget(name: "FloorTests", dependencies: ["TestSupport"], swiftSettings: strict),
         .testTarget(name: "TokenizersTests", dependencies: ["Tokenizers", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "AdaptersTests", dependencies: ["Adapters", "Models", "Layers", "TensorCore", "TestSupport"],

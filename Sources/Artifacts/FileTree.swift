@@ -154,7 +154,7 @@ enum FileTree {
     ///
     /// False when it is taken.
     static func renameWithoutReplacing(_ old: URL, to new: URL) throws -> Bool {
-        if csystem_rename_noreplace(old.path, new.path) == 0 { return true }
+        if clinux_rename_noreplace(old.path, new.path) == 0 { return true }
         var number = errno
         if number == EINVAL || number == ENOSYS {
             // File systems without the flag: a plain rename of a folder fails on one that holds anything.

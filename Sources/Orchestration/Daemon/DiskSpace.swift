@@ -7,7 +7,7 @@ package enum DiskSpace {
     ///
     /// When that cannot be found out, as many as there can be: writing will say.
     package static func free(at url: URL) -> Int64 {
-        let bytes = csystem_free_bytes(url.path)
+        let bytes = clinux_free_bytes(url.path)
         return bytes < 0 ? .max : bytes
     }
 }

@@ -96,7 +96,7 @@ struct Inbox {
     // MARK: Settling
 
     private mutating func takeSettled(_ movedIn: Set<String>) throws -> Double? {
-        let now = csystem_boottime()
+        let now = clinux_boottime()
         var next: Double?
         var present: Set<String> = []
         let folders = try InboxEntry.folders(workspace)
@@ -186,7 +186,7 @@ struct Inbox {
             throw OrchestrationError(system: "make the folder", home, errno)
         }
         let claimed = "\(home)/\(id)__\(original)"
-        guard csystem_rename_noreplace("\(folder)/\(name)", claimed) == 0 else {
+        guard clinux_rename_noreplace("\(folder)/\(name)", claimed) == 0 else {
             // Gone: its writer has taken it back.
             if errno == ENOENT { return }
             throw OrchestrationError(system: "claim", "\(folder)/\(name)", errno)

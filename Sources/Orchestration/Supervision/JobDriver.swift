@@ -95,7 +95,7 @@ struct JobDriver: Sendable {
         let attempt = try queue.beginAttempt(
             stage, of: job.id, key: key, why: why, resumeFrom: resume?.checkpoint.path,
             directory: { configuration.workspace.run(job: job.id, stage: stage.plan.name, attempt: $0) },
-            bootID: try WorkerProcess.bootID(), bootSeconds: csystem_boottime())
+            bootID: try WorkerProcess.bootID(), bootSeconds: clinux_boottime())
         let request = StageRequest(
             job: job.id, name: job.name, stage: stage.plan.name, uses: stage.plan.kind, attempt: attempt.number,
             attemptID: attempt.id, workspace: configuration.workspace.root.path, manifest: job.manifest,
@@ -152,7 +152,7 @@ struct JobDriver: Sendable {
         var stop = WorkerStop(grace: configuration.grace)
         while try worker.isAlive() {
             if shutdown.isSet { return }
-            let now = csystem_boottime()
+            let now = clinux_boottime()
             if try queue.isCancelRequested(job.id) {
                 stop.request(.cancel, worker, now)
             } else if now - attempt.bootSeconds > timeout {

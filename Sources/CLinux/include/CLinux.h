@@ -1,17 +1,17 @@
 // Calls that Swift's Glibc module does not show. No state, no policy: each wraps one system call.
-#ifndef CSYSTEM_H
-#define CSYSTEM_H
+#ifndef CLINUX_H
+#define CLINUX_H
 
 // renameat2(2) with RENAME_NOREPLACE: fails with EEXIST instead of replacing. Returns 0, or -1 with errno.
-int csystem_rename_noreplace(const char *from, const char *to);
+int clinux_rename_noreplace(const char *from, const char *to);
 
 // The f_type of statfs(2) for the file system that holds `path`, or -1 with errno.
-long csystem_filesystem_type(const char *path);
+long clinux_filesystem_type(const char *path);
 
 // Bytes that an unprivileged process may still write to the file system that holds `path`, or -1 with errno.
-long long csystem_free_bytes(const char *path);
+long long clinux_free_bytes(const char *path);
 
 // Seconds on CLOCK_BOOTTIME: goes on during suspend, never steps.
-double csystem_boottime(void);
+double clinux_boottime(void);
 
 #endif
