@@ -7,13 +7,14 @@ SWIFT  ?= swift
 BUILD  ?= .build
 CHECK  := --explicit-target-dependency-import-check error
 
-# What a fresh Debian 12 needs beside a Swift toolchain and git. dict-devil is the text of the demo.
-PACKAGES := libopenblas-dev libinotifytools0-dev libsqlite3-dev libpcre2-dev pkg-config dict-devil
+# What a fresh Debian 12 needs beside a Swift toolchain and git. dict-jargon is the text of the demo.
+PACKAGES := libopenblas-dev libinotifytools0-dev libsqlite3-dev libpcre2-dev pkg-config dict-jargon
 
-.PHONY: help deps build demo test test-peft bench soak fuzz clean
+.PHONY: help deps build demo demo-base test test-peft bench soak fuzz clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
+	@echo "make demo-base  train the small base of the demo again, from its text"
 	@echo "make test-peft  exchange adapters with PEFT, in a Python environment of its own"
 	@echo "make bench      training speed beside torch and PEFT, in the same environment"
 
@@ -34,6 +35,11 @@ build: deps
 
 demo: build
 	@Jobs/demo/demo.sh $(BUILD)/release/lorajobs
+
+# Makes the demo's base again from its text, and says whether the bytes are those in the repository.
+demo-base: PACKAGES += bible-kjv
+demo-base: build
+	@Jobs/demo/base.sh $(BUILD)/release/lorajobs
 
 test: deps
 	$(SWIFT) test -c release $(CHECK)

@@ -2,6 +2,9 @@
 #include "CKernels.h"
 #include <stdatomic.h>
 #include <stdlib.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <string.h>
 
 extern const ck_table ck_plain_table;
@@ -33,4 +36,22 @@ const ck_table *ck_kernels(void) {
         atomic_store_explicit(&chosen, table, memory_order_release);
     }
     return table;
+}
+
+const char *ck_openblas_coretype(void) {
+#if defined(__x86_64__)
+    const char *table = ck_kernels()->name;
+    if (strcmp(table, "plain") == 0) return "Nehalem";
+    if (strcmp(table, "avx2") == 0) return "Haswell";
+    unsigned a, b, c, d;
+    if (!__get_cpuid(0, &a, &b, &c, &d)) return NULL;
+    int is_amd = b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx;
+    if (!is_amd || !__get_cpuid(1, &a, &b, &c, &d)) return NULL;
+    unsigned family = ((a >> 8) & 0xf) + ((a >> 20) & 0xff);
+    // Zen 4 (family 25) splits 512-bit operations and is fastest with the AVX2 kernels; Zen 5 and later do not, and an
+    // OpenBLAS that does not know them falls back to AVX2 at half their speed.
+    return family >= 26 ? "SkylakeX" : "Haswell";
+#else
+    return NULL;
+#endif
 }

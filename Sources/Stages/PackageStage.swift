@@ -41,7 +41,8 @@ enum PackageStage: Stage {
         for file in try FileManager.default.contentsOfDirectory(at: source, includingPropertiesForKeys: nil) {
             try FileManager.default.copyItem(at: file, to: target.appending(path: file.lastPathComponent))
         }
-        let card = record.card(isAdapter: collection == "adapters")
+        let base = BaseName(path: run.manifest.base.path, workspace: run.request.workspace)
+        let card = record.card(base: base.description, isAdapter: collection == "adapters")
         try Data(card.text.utf8).write(to: target.appending(path: "README.md"), options: .atomic)
         try run.write(record, to: "\(name)/lorajobs.json")
         run.publications.append(Publication(collection: collection, name: run.request.name, folder: name))
@@ -91,9 +92,10 @@ struct VersionRecord: Codable {
     }
 
     /// The model card: the numbers of this record, in words.
-    func card(isAdapter: Bool) -> ModelCard {
+    ///
+    /// - Parameter base: how readers know the base.
+    func card(base: String, isAdapter: Bool) -> ModelCard {
         let manifest = lineage.manifest
-        let base = BaseName(path: manifest.base.path).description
         func cells(_ name: String, _ score: EvaluateStage.Score) -> [String] {
             [name, String(format: "%.4f", score.loss), String(format: "%.3f", score.perplexity)]
         }
@@ -163,9 +165,15 @@ struct InputRecord: Codable {
 struct BaseName: CustomStringConvertible {
     let description: String
 
-    init(path: String) {
+    /// - Parameter workspace: when given, a base inside it is named by its path from there.
+    init(path: String, workspace: String? = nil) {
         let cached = path.split(separator: "/").first { $0.hasPrefix("models--") }
         let parts = cached?.dropFirst("models--".count).components(separatedBy: "--") ?? []
-        description = parts.count == 2 ? parts.joined(separator: "/") : path
+        let inside = workspace.map { $0.hasSuffix("/") ? $0 : $0 + "/" } ?? "/\0"
+        if parts.count == 2 {
+            description = parts.joined(separator: "/")
+        } else {
+            description = path.hasPrefix(inside) ? String(path.dropFirst(inside.count)) : path
+        }
     }
 }

@@ -11,4 +11,7 @@ package enum EngineDescription {
         let core = String(cString: openblas_get_corename())
         return "kernels \(String(cString: ck_kernels().pointee.name)), \(configuration) \(core)"
     }
+
+    /// The value of `OPENBLAS_CORETYPE` that makes products fastest on this processor; `nil` where OpenBLAS chooses well.
+    package static var fastestBLASCore: String? { ck_openblas_coretype().map { String(cString: $0) } }
 }

@@ -85,6 +85,9 @@ typedef struct ck_table {
                   float correction2_sqrt, const float *g, float grad_scale, float *w, float *m, float *v);
 } ck_table;
 
+// The OPENBLAS_CORETYPE that is faster here than what OpenBLAS 0.3.21 chooses by itself, or null.
+const char *ck_openblas_coretype(void);
+
 // A hint to the processor that the caller spins.
 static inline void ck_pause(void) {
 #if defined(__x86_64__)

@@ -1,9 +1,22 @@
+import Glibc
 import TensorCore
 
 /// The engine for callers that are no stage: its threads and its errors.
 package enum Engine {
     /// Sets how many threads compute in this process; at its start, before anything is loaded.
     package static func setThreads(_ count: Int) { Parallel.threadCount = count }
+
+    /// Starts this program over with the BLAS kernels that are fastest on this processor, unless that has been done or
+    /// `OPENBLAS_CORETYPE` is set. OpenBLAS reads the variable before `main`, hence the second start; it takes some
+    /// milliseconds and keeps the process id. To be called first of all, by programs only.
+    package static func useFastestKernels() {
+        guard getenv("OPENBLAS_CORETYPE") == nil, let core = EngineDescription.fastestBLASCore else { return }
+        setenv("OPENBLAS_CORETYPE", core, 1)
+        var arguments = CommandLine.arguments.map { strdup($0) } + [nil]
+        execv("/proc/self/exe", &arguments)
+        // Without /proc the default kernels compute as well, only slower.
+        for argument in arguments { free(argument) }
+    }
 
     /// Runs `body` and turns an error of any floor of the compute half into a ``StageError``.
     package static func run<Result>(_ body: () throws -> Result) throws -> Result {

@@ -11,6 +11,7 @@ struct StageCommand: ParsableCommand {
     @Argument(help: "The run directory.") var directory: String
 
     mutating func run() throws {
+        Engine.useFastestKernels()
         let url = URL(filePath: directory, directoryHint: .isDirectory).absoluteURL
         let code = StageProcess.run(RunDirectory(url))
         if code != 0 { throw ExitCode(code) }

@@ -46,6 +46,7 @@ struct BenchTrain: ParsableCommand {
         bench.length = length
         bench.rank = rank
         bench.targets = targets?.split(separator: ",").map(String.init)
+        threads.apply()
         bench.threads = threads.count
         bench.steps = steps
         var progress = EngineProgress(config)
