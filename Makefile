@@ -5,6 +5,8 @@
 
 SWIFT  ?= swift
 BUILD  ?= .build
+# Tests are built with other flags than programs; a folder for each saves building everything anew.
+TESTS  ?= .build-test
 CHECK  := --explicit-target-dependency-import-check error
 
 # What a fresh Debian 12 needs beside a Swift toolchain and git. dict-jargon is the text of the demo.
@@ -42,7 +44,7 @@ demo-base: build
 	@Jobs/demo/base.sh $(BUILD)/release/lorajobs
 
 test: deps
-	$(SWIFT) test -c release $(CHECK)
+	$(SWIFT) test -c release $(CHECK) --scratch-path $(TESTS)
 
 clean:
 	rm -rf .build .build-*
