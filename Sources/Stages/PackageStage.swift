@@ -53,6 +53,8 @@ enum PackageStage: Stage {
 struct VersionRecord: Codable {
     var schema = 1
     var job: String
+    /// The numbers that lists show: loss and perplexity on the test split, and the base's.
+    var metrics: [String: Double]
     var evaluation: EvaluateStage.Report
     var training: TrainStage.Report
     var data: [String: TokenizeStage.Report.Split]
@@ -82,6 +84,9 @@ struct VersionRecord: Codable {
         let trainInputs = try run.read(InputRecord.self, from: train.appending(path: InputRecord.fileName))
         job = run.request.job
         evaluation = try run.read(EvaluateStage.Report.self, from: evaluate.appending(path: "evaluation.json"))
+        metrics = ["loss": evaluation.trained.loss, "perplexity": evaluation.trained.perplexity]
+        metrics["base_loss"] = evaluation.base?.loss
+        metrics["base_perplexity"] = evaluation.base?.perplexity
         training = try run.read(TrainStage.Report.self, from: train.appending(path: "training.json"))
         data = try run.read(TokenizeStage.Report.self, from: tokenize.appending(path: "report.json")).splits
         lineage = Lineage(

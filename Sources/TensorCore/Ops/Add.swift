@@ -23,6 +23,7 @@ extension Tensor {
             let low = range.lowerBound
             ck_kernels().pointee.add(range.count, a + low, b + low, c + low)
         }
+        withExtendedLifetime((x, y)) {}
         target.node = node
         return target
     }

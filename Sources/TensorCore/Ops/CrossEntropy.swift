@@ -69,6 +69,7 @@ extension Tensor {
                 }
             }
         }
+        withExtendedLifetime((hidden, logits)) {}
         let total = scored.reduce(0.0) { $0 + Double(likelihoods[$1]) }
         let loss = Tensor([Float(total) * scale], shape: []).recorded(
             [self, head], CrossEntropyOp(gradient: gradient, headGradient: headGradient))
