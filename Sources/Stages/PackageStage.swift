@@ -26,8 +26,7 @@ enum PackageStage: Stage {
         case .checkpoint(let folder):
             try package(folder, as: TrainedProduct.checkpointFolder, collection: "models", record, run)
         }
-        run.metrics["loss"] = record.evaluation.trained.loss
-        run.metrics["perplexity"] = record.evaluation.trained.perplexity
+        run.metrics = record.metrics
         run.report(1, "packaged \(run.publications.map { "\($0.collection)/\($0.name)" }.joined(separator: " and "))")
     }
 
@@ -52,6 +51,8 @@ enum PackageStage: Stage {
 struct VersionRecord: Codable {
     var schema = 1
     var job: String
+    /// The numbers that versions are listed and compared by; `evaluation` has them with what belongs to them.
+    var metrics: [String: Double]
     var evaluation: EvaluateStage.Report
     var training: TrainStage.Report
     var data: [String: TokenizeStage.Report.Split]
@@ -81,6 +82,9 @@ struct VersionRecord: Codable {
         let trainInputs = try run.read(InputRecord.self, from: train.appending(path: InputRecord.fileName))
         job = run.request.job
         evaluation = try run.read(EvaluateStage.Report.self, from: evaluate.appending(path: "evaluation.json"))
+        metrics = ["loss": evaluation.trained.loss, "perplexity": evaluation.trained.perplexity]
+        metrics["base_loss"] = evaluation.base?.loss
+        metrics["base_perplexity"] = evaluation.base?.perplexity
         training = try run.read(TrainStage.Report.self, from: train.appending(path: "training.json"))
         data = try run.read(TokenizeStage.Report.self, from: tokenize.appending(path: "report.json")).splits
         lineage = Lineage(
