@@ -26,8 +26,7 @@ enum PackageStage: Stage {
         case .checkpoint(let folder):
             try package(folder, as: TrainedProduct.checkpointFolder, collection: "models", record, run)
         }
-        run.metrics["loss"] = record.evaluation.trained.loss
-        run.metrics["perplexity"] = record.evaluation.trained.perplexity
+        run.metrics = record.metrics
         run.report(1, "packaged \(run.publications.map { "\($0.collection)/\($0.name)" }.joined(separator: " and "))")
     }
 

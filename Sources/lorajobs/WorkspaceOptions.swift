@@ -40,9 +40,15 @@ struct WorkspaceSetup: Sendable {
     }
 
     /// What a daemon, or a run in the foreground, needs.
+    ///
+    /// `LORAJOBS_RETRY_SECONDS` overrides the first pause after a failed attempt, as `LORAJOBS_CHECKPOINT_SECONDS` does
+    /// the time between checkpoints.
     func orchestration(logger: Logger) throws -> OrchestrationConfiguration {
-        OrchestrationConfiguration(
+        var configuration = OrchestrationConfiguration(
             resolver, stageCommand: [try Self.executable(), "stage"], numericsVersion: Numerics.version, logger: logger)
+        let pause = ProcessInfo.processInfo.environment["LORAJOBS_RETRY_SECONDS"].flatMap(Double.init)
+        if let pause, (0...86_400).contains(pause) { configuration.retry.firstPause = pause }
+        return configuration
     }
 
     /// The absolute path of this program.
