@@ -35,6 +35,15 @@ package struct Finding: Codable, Sendable, Hashable {
     }
 }
 
+extension Finding {
+    /// Of a file that is longer than what is read of one: the same words whoever notices.
+    package static func tooLarge(bytes: Int, limit: Int) -> Finding {
+        Finding(
+            .tooLarge, "the file has \(bytes) bytes; at most \(limit) are read",
+            hint: "name data files by their paths instead of writing their content here")
+    }
+}
+
 extension Finding.Code {
     // The file as bytes and as YAML.
     package static let empty = Self(rawValue: "empty")

@@ -66,7 +66,7 @@ package struct ProgressReader: Sendable {
             try handle.seek(toOffset: offset)
             data = try handle.readToEnd() ?? Data()
         } catch {
-            throw SpecError(.io, "cannot read \(url.path(percentEncoded: false)): \(error)")
+            throw SpecError(.io, "cannot read \(url.path(percentEncoded: false)): \(error.localizedDescription)")
         }
         guard let end = data.lastIndex(of: UInt8(ascii: "\n")) else { return [] }
         offset += UInt64(end - data.startIndex + 1)
@@ -105,7 +105,7 @@ package enum ProtocolJSON {
     static func read<Value: Decodable>(_ url: URL) throws -> Value {
         let path = url.path(percentEncoded: false)
         let data: Data
-        do { data = try Data(contentsOf: url) } catch { throw SpecError(.io, "cannot read \(path): \(error)") }
+        do { data = try Data(contentsOf: url) } catch { throw SpecError(.io, "cannot read \(path): \(error.localizedDescription)") }
         do { return try decode(Value.self, from: data) } catch {
             throw SpecError(.format, "\(path) is not a \(Value.self): \(error)")
         }

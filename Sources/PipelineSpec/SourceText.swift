@@ -9,7 +9,7 @@ struct SourceText: Sendable {
     /// Decodes `data`, which must be UTF-8 text without control characters.
     init(_ data: Data, maxBytes: Int) throws {
         if data.count > maxBytes {
-            throw InvalidFile([Finding(.tooLarge, "the file has \(data.count) bytes; at most \(maxBytes) are read")])
+            throw InvalidFile([.tooLarge(bytes: data.count, limit: maxBytes)])
         }
         var bytes = data[...]
         if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { bytes = bytes.dropFirst(3) }

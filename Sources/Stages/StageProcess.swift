@@ -24,7 +24,7 @@ package enum StageProcess {
         do {
             request = try directory.readRequest()
         } catch {
-            complain("\(directory.request.path): \(error)")
+            complain("\(error)")
             return WorkerExit.invalidInput.rawValue
         }
         StageRun.catchStopSignals()

@@ -49,7 +49,7 @@ enum TokenizeStage: Stage {
         let tokenizer = try Tokenizer.load(folder: run.base)
         let limits = try ModelRegistry.limits(configuration)
         var encoder = ExampleEncoder(
-            tokenizer: tokenizer, vocabularySize: limits.vocabularySize,
+            folder: run.base.path, tokenizer: tokenizer, vocabularySize: limits.vocabularySize,
             maxLength: min(run.manifest.data.maxLength ?? limits.contextLength, limits.contextLength),
             overlength: run.manifest.data.overlength)
         let source = RecordSource(data: run.manifest.data, passageBytes: 4 * encoder.maxLength)

@@ -63,9 +63,9 @@ struct ManifestFile {
                 "copy the file, or remove its other name", status)
         }
         if status.st_size > limit {
-            return refuse(
-                .tooLarge, "the file has \(status.st_size) bytes; a manifest has at most \(limit)",
-                "name data files under data: instead of writing them into the manifest", status)
+            return ManifestFile(
+                content: .refused(.tooLarge(bytes: Int(status.st_size), limit: limit)), size: Int64(status.st_size),
+                ownerID: status.st_uid)
         }
         var data = Data(count: limit + 1)
         var length = 0

@@ -90,7 +90,7 @@ extension JobQueue {
     /// Makes a new job that does an ended one again.
     ///
     /// It reads the inputs as they were pinned and goes on from the checkpoints of the old one, unless `fresh`: then
-    /// nothing of the old one is used except the stage cache.
+    /// nothing of the old one is used except the stage cache. Inputs that were refused are read as they are now.
     ///
     /// - Returns: The new job's id.
     /// - Throws: `wrongState` when the job has not ended.
@@ -106,8 +106,15 @@ extension JobQueue {
             let spec: Data = row["spec"]
             let stages = try stageRows(db, job).map(\.plan)
             let id = ULID().description
-            // What failed because its inputs had changed can only go on from what is there now.
-            let pinsAreGone = (row["reason"] as String?)?.contains("inputs_changed") ?? false
+            // What failed because its inputs had changed, or were wrong, can only go on from what is there now.
+            let wasRefused =
+                try Bool.fetchOne(
+                    db,
+                    sql: """
+                        SELECT EXISTS (SELECT 1 FROM attempt AS a JOIN stage_run AS s ON s.id = a.stage_id
+                                       WHERE s.job_id = ? AND s.state = 'failed' AND a.exit_code = ?)
+                        """, arguments: [job, WorkerExit.invalidInput.rawValue]) ?? false
+            let pinsAreGone = wasRefused || (row["reason"] as String?)?.contains("inputs_changed") ?? false
             let submission = Submission(
                 manifest: try JSONDecoder().decode(JobManifest.self, from: spec), stages: stages,
                 origins: row["origins"])

@@ -16,6 +16,8 @@ struct EncodedExample {
 
 /// Turns records into sequences of at most `maxLength` tokens.
 struct ExampleEncoder {
+    /// The folder of base and tokenizer, for messages.
+    let folder: String
     let tokenizer: Tokenizer
     let vocabularySize: Int
     let maxLength: Int
@@ -24,7 +26,10 @@ struct ExampleEncoder {
     private(set) var dropped = 0
     private(set) var truncated = 0
 
-    init(tokenizer: Tokenizer, vocabularySize: Int, maxLength: Int, overlength: JobManifest.Overlength) {
+    init(
+        folder: String, tokenizer: Tokenizer, vocabularySize: Int, maxLength: Int, overlength: JobManifest.Overlength
+    ) {
+        self.folder = folder
         self.tokenizer = tokenizer
         self.vocabularySize = vocabularySize
         self.maxLength = maxLength
@@ -47,8 +52,8 @@ struct ExampleEncoder {
         if let outside = ids.first(where: { $0 < 0 || Int($0) >= vocabularySize }) {
             throw StageError(
                 "vocabulary_mismatch",
-                "the tokenizer gives id \(outside) (\"\(tokenizer.token(of: outside) ?? "?")\"), but the model has only "
-                    + "\(vocabularySize) embeddings; the tokenizer does not belong to this base")
+                "\(folder): tokenizer.json gives id \(outside) (\"\(tokenizer.token(of: outside) ?? "?")\"), but the model of "
+                    + "config.json has only \(vocabularySize) embeddings; the tokenizer does not belong to this base")
         }
         if record.isRunning {
             return stride(from: 0, to: ids.count, by: maxLength).compactMap { start in

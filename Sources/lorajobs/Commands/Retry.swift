@@ -6,7 +6,10 @@ import PipelineSpec
 struct Retry: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Do a job that has ended again, as a new job; print its id.",
-        discussion: "It goes on from the checkpoints of the old one and reads the same inputs, unless --fresh is given."
+        discussion: """
+            It goes on from the checkpoints of the old one and reads the same inputs, unless --fresh is given or they \
+            were refused: those are read as they are now.
+            """
     )
 
     @OptionGroup var options: WorkspaceOptions
