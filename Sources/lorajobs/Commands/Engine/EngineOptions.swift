@@ -21,7 +21,9 @@ struct EngineOptions: ParsableArguments {
         guard FileManager.default.fileExists(atPath: folder.appending(path: "config.json").path) else {
             throw CommandFailure(.notFound, "\(base) is not a checkpoint folder: it has no config.json")
         }
-        return try Engine.run { try LoadedModel(base: folder, adapter: adapterFolder()) }
+        // A version that is not there is a matter of the store, not of the engine's input.
+        let adapter = try adapterFolder()
+        return try Engine.run { try LoadedModel(base: folder, adapter: adapter) }
     }
 
     /// The folder of the adapter: the one named, else the version in the store.
