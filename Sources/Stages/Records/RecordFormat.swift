@@ -52,6 +52,8 @@ enum RecordFormats {
         case .text: return isLines ? JSONTextFormat.self : PlainTextFormat.self
         case .auto:
             let first = try firstLine(of: file)
+            // A file without records, such as that of a quiet day, is of any format.
+            if first.isEmpty { return isLines ? JSONTextFormat.self : PlainTextFormat.self }
             guard let format = all.first(where: {
                 $0.recognises(firstLine: first, fileExtension: fileExtension, columns: data.columns)
             }) else {
