@@ -7,7 +7,7 @@ import Testing
 @Suite(.timeLimit(.minutes(3))) struct CrashTests {
     private let often = ["LORAJOBS_CHECKPOINT_SECONDS": "0.2"]
     /// Steps of some seconds, so that there is time to interrupt.
-    private let steps = 500
+    private let steps = 600
 
     @Test func aKilledTrainingEndsWithTheBytesOfAnUninterruptedOne() async throws {
         guard let shop = try await Workshop.make(), let undisturbed = try await Workshop.make() else { return }
@@ -22,7 +22,7 @@ import Testing
         let job = try await shop.ended()
         #expect(job["state"] == "succeeded" && job["adapter"] == "tone:1", "\(job)")
         let log = try shop.text("Jobs/runs/\(id)/train.2/log.txt")
-        let start = try #require(log.firstMatch(of: /continuing after step (\d+) of 500/), "\(log)")
+        let start = try #require(log.firstMatch(of: /continuing after step (\d+) of 600/), "\(log)")
         #expect(Int(start.1) ?? 0 > 0)
         #expect(!log.contains("passed over"))
         #expect(try shop.versions() == [1])

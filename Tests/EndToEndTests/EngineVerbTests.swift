@@ -87,7 +87,13 @@ import Testing
         #expect(nowhere.status == 66 && nowhere.talk.contains("nowhere"), "\(nowhere)")
         let data = try await program.run("eval", "--base", base.path, "--data", "missing.jsonl", "--json")
         #expect(data.status == 66 && data.talk.contains("missing.jsonl") && data.output.isEmpty, "\(data)")
-        let adapter = try await program.run("eval", "--base", base.path, "--adapter", "none:1", "--data", "x.jsonl")
-        #expect(adapter.status == 66, "\(adapter)")
+        try Data("{\"text\": \"a\"}\n".utf8).write(to: temporary.url.appending(path: "one.jsonl"))
+        try Data().write(to: temporary.url.appending(path: "none.jsonl"))
+        let made = try await program.run("init", ".")
+        #expect(made.status == 0)
+        let adapter = try await program.run("eval", "--base", base.path, "--adapter", "none:1", "--data", "one.jsonl")
+        #expect(adapter.status == 66 && adapter.talk.contains("none"), "\(adapter)")
+        let empty = try await program.run("eval", "--base", base.path, "--data", "none.jsonl")
+        #expect(empty.status == 65 && empty.talk.contains("none.jsonl"), "\(empty)")
     }
 }
