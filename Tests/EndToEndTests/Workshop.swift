@@ -77,7 +77,8 @@ final class Workshop {
 
     /// A job of some seconds; `steps` of four sequences each.
     func manifest(
-        _ name: String = "tone", steps: Int = 20, dropout: Double = 0, base: String? = nil, data: String = "data/play.txt"
+        _ name: String = "tone", steps: Int = 20, dropout: Double = 0, base: String? = nil,
+        data: String = "data/play.txt"
     ) -> String {
         """
         name: \(name)
