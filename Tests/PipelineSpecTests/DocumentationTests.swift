@@ -1,0 +1,33 @@
+import Foundation
+import TestSupport
+import Testing
+
+@testable import PipelineSpec
+
+/// Holds `Manifest.md` to the schema: a page that lists keys is wrong as soon as it forgets one.
+@Suite struct DocumentationTests {
+    /// The entries of the page by key, each on one line.
+    private func entries() throws -> [String: String] {
+        let page = TestData.packageRoot.appending(path: "Sources/lorajobs/LoraJobs.docc/Manifest.md")
+        let text = try String(contentsOf: page, encoding: .utf8).replacing("\n  ", with: " ")
+        let keyed = text.split(separator: "\n").compactMap { line in
+            line.wholeMatch(of: /- `([a-z_.]+)`: (.*)/).map { (String($0.1), String($0.2)) }
+        }
+        return Dictionary(keyed) { "\($0) \($1)" }
+    }
+
+    @Test func everyKeyOfTheManifestIsDescribed() throws {
+        let entries = try entries()
+        #expect(Set(entries.keys) == Set(ManifestSchema.fields.map(\.path)))
+        for field in ManifestSchema.fields {
+            // One of the sentences begins with its default.
+            let entry = (entries[field.path] ?? "").replacing("Default `", with: "default `")
+            if let value = field.defaultValue {
+                #expect(entry.contains("default `\(value.text())`"), "\(field.path): \(entry)")
+            } else {
+                #expect(entry.contains(field.isRequired ? "required" : "no default"), "\(field.path): \(entry)")
+            }
+            #expect(entry.contains("*Not built yet.*") == (field.availability != .built), "\(field.path): \(entry)")
+        }
+    }
+}
