@@ -126,7 +126,8 @@ private final class ThreadTeam: @unchecked Sendable {
                 var spins = 0
                 while remaining.load(ordering: .acquiring) > 0 {
                     spins += 1
-                    if spins < Self.spins * 50 { ck_pause() } else { sched_yield() }
+                    // A helper that is late may be waiting for this very processor.
+                    if spins < Self.spins { ck_pause() } else { sched_yield() }
                 }
                 work = nil
             }
