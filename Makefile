@@ -12,7 +12,7 @@ CHECK  := --explicit-target-dependency-import-check error
 # What a fresh Debian 12 needs beside a Swift toolchain and git. dict-jargon is the text of the demo.
 PACKAGES := libopenblas-dev libinotifytools0-dev libsqlite3-dev libpcre2-dev pkg-config dict-jargon
 
-.PHONY: help deps build demo demo-base test test-peft bench soak fuzz clean
+.PHONY: help deps build demo demo-base test test-peft bench clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile

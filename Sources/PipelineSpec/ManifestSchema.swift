@@ -97,7 +97,7 @@ package enum ManifestSchema {
             get: { .string($0.data.overlength.rawValue) },
             set: { $0.data.overlength = try $1.choice(JobManifest.Overlength.self) }),
         ManifestField(
-            "data.packing", .boolean, "Whether several examples share one sequence.",
+            "data.packing", .boolean, "Batches never hold padding and no example sees another, so both values give the same numbers.",
             get: { .bool($0.data.packing) }, set: { $0.data.packing = try $1.bool() }),
         ManifestField(
             "data.max_bad_records", .integer(0...1_000_000_000), "How many unreadable records are passed over.",
@@ -170,7 +170,7 @@ package enum ManifestSchema {
             get: { $0.train.batchSize.map { .integer($0) } ?? .null }, set: { $0.train.batchSize = try $1.int() }),
         ManifestField(
             "train.micro_batch", .orWord("auto", .integer(1...65536)),
-            "Sequences of one forward pass; `auto` fits the memory budget.",
+            "Sequences of one forward pass; `auto` takes up to 2048 tokens, on every machine alike.",
             get: { $0.train.microBatch.map { .integer($0) } ?? .string("auto") },
             set: { $0.train.microBatch = try number($1) }),
         ManifestField(

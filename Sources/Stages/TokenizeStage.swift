@@ -14,7 +14,7 @@ enum TokenizeStage: Stage {
         kind: "tokenize", version: 1,
         manifestKeys: [
             "data.validation", "data.test", "data.format", "data.columns", "data.max_length", "data.overlength",
-            "data.packing", "data.max_bad_records",
+            "data.max_bad_records",
         ],
         inputs: [.data, .tokenizer], requires: [])
 

@@ -135,7 +135,7 @@ extension JobQueue {
                         isOpen = true
                     } else if condition == "ok" && state != .succeeded || condition == "notok" && state == .succeeded {
                         unmet =
-                            "job \(need["needs"] as String) has \(state.rawValue), which is not what was asked for (\(condition))"
+                            "job \(need["needs"] as String) ended as \(state.rawValue), and this one waits for \(condition)"
                     }
                 }
                 if let unmet {
