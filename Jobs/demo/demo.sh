@@ -22,15 +22,15 @@ echo
 echo "Test perplexity, as $path/README.md has it:"
 sed -n 's/^| \(base\|with this adapter\) | \([0-9.]*\) | \([0-9.]*\) |$/  \1: \3/p' "$path/README.md"
 
-prompt="memory leak
+prompt="screen saver
  n.
 
-    "
+A program that"
 sample() {
     "$lorajobs" generate --base Jobs/demo/base "$@" --prompt "$prompt" --max-tokens 70 | sed 's/^/  | /'
 }
 echo
-echo "The base goes on after \"memory leak, n.\":"
+echo "After \"screen saver, n. A program that\" the base goes on:"
 sample
 echo "The adapted model goes on:"
 sample --adapter demo

@@ -18,8 +18,10 @@ kjv)
         }' > text/kjv.tmp
     mv text/kjv.tmp text/kjv.txt ;;
 jargon)
-    # The Jargon File from dict-jargon, without the database's own header.
-    zcat /usr/share/dictd/jargon.dict.dz | awk '/^\(TM\)$/ { seen = 1 } seen' > text/jargon.tmp
+    # The Jargon File from dict-jargon: without the database's own header, paragraphs unwrapped, quotes in ASCII.
+    zcat /usr/share/dictd/jargon.dict.dz | awk '/^\(TM\)$/ { seen = 1 } seen' |
+        sed -e 's/“/"/g; s/”/"/g' -e "s/‘/'/g; s/’/'/g" |
+        awk -v RS= -v ORS='\n\n' '/^ / { gsub(/[ \n]+/, " "); sub(/^ /, "") } { print }' > text/jargon.tmp
     mv text/jargon.tmp text/jargon.txt ;;
 *)
     echo "usage: text.sh kjv|jargon" >&2
