@@ -15,6 +15,7 @@ import math
 import os
 import pathlib
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -375,6 +376,8 @@ def main():
     data = pathlib.Path(os.environ.get("LORAJOBS_TEST_DATA", root / "../shared/data")).resolve()
     if not (data / "models/stories260K").is_dir():
         sys.exit(f"{data} holds no test data; name its folder in LORAJOBS_TEST_DATA")
+    # An end from outside still stops the daemon and removes the workspace.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     # These models are too small to share out.
     torch.set_num_threads(1)
     workspace = pathlib.Path(tempfile.mkdtemp(prefix="lorajobs-peft-"))
