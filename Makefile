@@ -12,7 +12,7 @@ CHECK  := --explicit-target-dependency-import-check error
 # What a fresh Debian 12 needs beside a Swift toolchain and git. dict-jargon is the text of the demo.
 PACKAGES := libopenblas-dev libinotifytools0-dev libsqlite3-dev libpcre2-dev pkg-config dict-jargon
 
-.PHONY: help deps build demo demo-base test test-peft bench clean
+.PHONY: help deps build demo demo-base test peft-environment test-peft bench clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -45,6 +45,27 @@ demo-base: build
 
 test: deps
 	$(SWIFT) test -c release $(CHECK) --scratch-path $(TESTS)
+
+# A Python environment of its own, unless LORAJOBS_PYTHON names one that has what requirements.txt lists. On Linux the
+# usual index serves torch with GPU libraries of some gigabytes; pip's own settings can name one that has it without.
+PEFT_ENV := .build-peft
+PYTHON   := $(or $(LORAJOBS_PYTHON),$(PEFT_ENV)/bin/python)
+ifdef LORAJOBS_PYTHON
+peft-environment:
+else
+peft-environment: $(PEFT_ENV)/complete
+endif
+
+$(PEFT_ENV)/complete: Tests/Reference/requirements.txt
+	python3 -m venv $(PEFT_ENV)
+	$(PEFT_ENV)/bin/pip install -q -r $<
+	touch $@
+
+test-peft: build peft-environment
+	$(PYTHON) Tests/Reference/peft_exchange.py --program $(BUILD)/release/lorajobs $(PEFT_FLAGS)
+
+bench: build peft-environment
+	$(PYTHON) Benchmarks/compare_torch.py --program $(BUILD)/release/lorajobs $(BENCH_FLAGS)
 
 clean:
 	rm -rf .build .build-*
