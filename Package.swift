@@ -118,6 +118,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "ModelsTests", dependencies: ["Models", "Layers", "TensorCore", "TestSupport"], swiftSettings: strict),
-        .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "TestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "TensorCoreTests", dependencies: ["TensorCore", "CKernels", "TestSupport"], swiftSettings: strict),
     ]
 )

@@ -13,19 +13,27 @@ extern const ck_table ck_avx2_table;
 extern const ck_table ck_avx512_table;
 #endif
 
-static const ck_table *choose(void) {
+const ck_table *ck_kernels_named(const char *name) {
 #if defined(__x86_64__)
-    const char *wish = getenv("LORAJOBS_CPU");
-    int limit = 2;
-    if (wish && strcmp(wish, "avx2") == 0) limit = 1;
-    if (wish && strcmp(wish, "plain") == 0) limit = 0;
     __builtin_cpu_init();
-    if (limit >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+    if (strcmp(name, "avx512") == 0 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         return &ck_avx512_table;
-    if (limit >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &ck_avx2_table;
+    if (strcmp(name, "avx2") == 0 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return &ck_avx2_table;
 #endif
-    return &ck_plain_table;
+    return strcmp(name, "plain") == 0 ? &ck_plain_table : NULL;
+}
+
+static const ck_table *choose(void) {
+    static const char *const best_first[] = {"avx512", "avx2", "plain"};
+    const char *wish = getenv("LORAJOBS_CPU");
+    int i = 0;
+    for (int wished = 1; wished < 3; wished++)
+        if (wish && strcmp(wish, best_first[wished]) == 0) i = wished;
+    const ck_table *table;
+    while (!(table = ck_kernels_named(best_first[i]))) i++;  // plain is everywhere
+    return table;
 }
 
 const ck_table *ck_kernels(void) {

@@ -98,4 +98,7 @@ static inline void ck_pause(void) {
 // The table for this processor.
 const ck_table *ck_kernels(void);
 
+// The table of one variant, "avx512", "avx2" or "plain"; null when this processor cannot run it.
+const ck_table *ck_kernels_named(const char *name);
+
 #endif
