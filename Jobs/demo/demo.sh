@@ -35,5 +35,5 @@ sample
 echo "The adapted model goes on:"
 sample --adapter demo
 echo
-echo "The new version: $path"
+echo "The version: $path"
 echo "Look around: lorajobs status --all, lorajobs adapters show demo   (LORAJOBS_ROOT=$PWD)"
