@@ -52,6 +52,8 @@ enum RecordFormats {
         case .text: return isLines ? JSONTextFormat.self : PlainTextFormat.self
         case .auto:
             let first = try firstLine(of: file)
+            // A file without a record, such as one that tonight's export has not filled yet, is read as none.
+            if first.isEmpty, isLines { return JSONTextFormat.self }
             guard let format = all.first(where: {
                 $0.recognises(firstLine: first, fileExtension: fileExtension, columns: data.columns)
             }) else {
