@@ -114,7 +114,10 @@ let package = Package(
             name: "TrainingTests", dependencies: ["Training", "Models", "Layers", "TensorCore", "TestSupport"],
             swiftSettings: strict),
         .testTarget(
-            name: "StagesTests", dependencies: ["Stages", "Artifacts", "PipelineSpec", "TensorCore", "TestSupport"],
+            name: "StagesTests",
+            dependencies: [
+                "Stages", "Adapters", "Training", "TensorCore", "Artifacts", "PipelineSpec", "TestSupport",
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "ModelsTests", dependencies: ["Models", "Layers", "TensorCore", "TestSupport"], swiftSettings: strict),

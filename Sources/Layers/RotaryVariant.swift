@@ -14,7 +14,7 @@ package struct RotaryVariant: Equatable, Sendable {
 
     /// Reads the rotary embedding of a parsed `config.json`.
     ///
-    /// - Throws: ``Unsupported`` for a variant other than `default`, with its name.
+    /// - Throws: ``Unsupported`` for a variant other than `default`, with its name, and for a base that is no positive number.
     package init(configuration: [String: Any], headDimension: Int) throws {
         let parameters = configuration["rope_parameters"] as? [String: Any]
         let scaling = configuration["rope_scaling"] as? [String: Any]
@@ -22,7 +22,11 @@ package struct RotaryVariant: Equatable, Sendable {
         guard kind == "default" else {
             throw Unsupported(description: "rope_type \(kind) is not supported; only default is")
         }
-        let theta = ((parameters?["rope_theta"] ?? configuration["rope_theta"]) as? NSNumber)?.doubleValue ?? 10000
+        let given = [parameters?["rope_theta"], configuration["rope_theta"]].compactMap { $0 }.first { !($0 is NSNull) }
+        let theta = given.map { ($0 as? NSNumber)?.doubleValue ?? .nan } ?? 10000
+        guard theta > 0, theta.isFinite else {
+            throw Unsupported(description: "rope_theta must be a positive number, not \(given ?? "missing")")
+        }
         inverseFrequencies = (0..<headDimension / 2).map { pow(theta, -2 * Double($0) / Double(headDimension)) }
     }
 }

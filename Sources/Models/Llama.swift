@@ -83,10 +83,13 @@ private struct LlamaShape {
         heads = try configuration.size("num_attention_heads")
         keyValueHeads = try configuration.size("num_key_value_heads", default: heads)
         headSize = try configuration.size("head_dim", default: width / heads)
-        guard heads % keyValueHeads == 0, headSize % 2 == 0 else {
+        // Without head_dim the heads share the width.
+        let sharesWidth = configuration.values["head_dim"] is Int || width % heads == 0
+        guard heads % keyValueHeads == 0, headSize > 0, headSize % 2 == 0, sharesWidth else {
             throw ModelError(
                 .configuration,
-                "\(configuration.file.path): \(heads) heads over \(keyValueHeads) key/value heads of size \(headSize)")
+                "\(configuration.file.path): \(heads) heads over \(keyValueHeads) key/value heads of size \(headSize), "
+                    + "hidden_size \(width); heads must divide evenly and have an even size")
         }
         do {
             rotary = try RotaryVariant(configuration: configuration.values, headDimension: headSize)

@@ -63,7 +63,7 @@ final class WeightReader {
     func tied(_ name: String, to embedding: Parameter) throws -> Parameter {
         if case .checkpoint(let files, let folder) = source, let stored = storedName(name, in: files) {
             let head = try files.tensor(stored)
-            guard head.shape == embedding.tensor.shape, head.values == embedding.tensor.values else {
+            guard head.shape == embedding.tensor.shape, head.hasEqualElements(to: embedding.tensor) else {
                 throw ModelError(
                     .weights,
                     "\(folder): \(stored) differs from \(embedding.name) though tie_word_embeddings is true; "

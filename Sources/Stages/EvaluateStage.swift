@@ -83,8 +83,12 @@ enum EvaluateStage: Stage {
     }
 
     private static func score(_ evaluation: Evaluation) throws -> Score {
-        guard let loss = evaluation.meanNegativeLogLikelihood, let perplexity = evaluation.perplexity, loss.isFinite else {
-            throw StageError("non_finite_loss", "the model's loss on the test split is not finite")
+        guard let loss = evaluation.meanNegativeLogLikelihood, let perplexity = evaluation.perplexity, perplexity.isFinite else {
+            let loss = evaluation.meanNegativeLogLikelihood.map { ", \($0)," } ?? ""
+            throw StageError(
+                "non_finite_loss",
+                "the model's loss on the test split\(loss) has no finite perplexity; lower the learning rate, or look for a "
+                    + "broken weight in the base")
         }
         return Score(loss: loss, perplexity: perplexity)
     }

@@ -1,5 +1,6 @@
 import Adapters
 import Foundation
+import Layers
 import Models
 import PipelineSpec
 import TensorCore
@@ -35,19 +36,13 @@ enum MergeStage: Stage {
             throw StageError("nothing_to_merge", "merge needs an adapter; method full trains the checkpoint itself")
         }
         let dtype = dtype(of: run.manifest.merge?.dtype ?? .fp32)
-        let loaded = try LoadedModel(base: run.base, adapter: adapterFolder)
-        guard let adapter = loaded.adapter else { throw StageError("nothing_to_merge", "there is no adapter to merge") }
+        let proof = try heldOut(run)
         run.report(0.1, "merging into \(dtype)")
-        for (name, values) in adapter.mergedWeights() where !values.isFinite {
-            throw StageError("non_finite_merge", "the merged weight \(name) has a value that is not finite")
-        }
         let folder = run.output.appending(path: TrainedProduct.checkpointFolder, directoryHint: .isDirectory)
-        try CheckpointWriter.write(loaded.model, to: folder, base: run.base, dtype: dtype) { adapter.mergedValues(of: $0) }
+        let expected = try merge(adapterFolder, as: dtype, into: folder, proof, run)
         if run.isStopRequested { throw StageError.stopped }
 
         run.report(0.6, "comparing the merged files with the adapter")
-        let proof = try heldOut(run)
-        let expected = loaded.logits(proof)
         let merged = try LoadedModel(base: folder).logits(proof)
         let report = Report(
             dtype: "\(dtype)", sequences: proof.count, largestDifference: Double(merged.largestDifference(from: expected)),
@@ -63,12 +58,29 @@ enum MergeStage: Stage {
         run.report(1, "merged; logits differ by at most \(report.largestDifference)")
     }
 
+    /// Writes the merged checkpoint and returns the adapter's logits. Base and adapter are gone when it returns: they need
+    /// not be in memory beside the merged model.
+    private static func merge(
+        _ adapterFolder: URL, as dtype: DType, into folder: URL, _ proof: [[Int32]], _ run: StageRun
+    ) throws -> Tensor {
+        let loaded = try LoadedModel(base: run.base, adapter: adapterFolder)
+        guard let adapter = loaded.adapter else { throw StageError("nothing_to_merge", "there is no adapter to merge") }
+        for module in adapter.modules where !adapter.mergedValues(of: module.projection.weight).isFinite {
+            throw StageError(
+                "non_finite_merge", "the merged weight \(module.projection.weight.name) has a value that is not finite")
+        }
+        try CheckpointWriter.write(loaded.model, to: folder, base: run.base, dtype: dtype) { adapter.mergedValues(of: $0) }
+        return loaded.logits(proof)
+    }
+
     /// Held-out sequences: the test split, else validation.
     private static func heldOut(_ run: StageRun) throws -> [[Int32]] {
         for split in [SplitName.test, .validation] {
             let data = try TokenDataset(run.input("tokenize").appending(path: split.tokensFile))
             if data.count > 0 {
-                return (0..<min(data.count, proofSequences)).map { Array(data[$0].ids.prefix(proofTokens)) }
+                return withExtendedLifetime(data) {
+                    (0..<min(data.count, proofSequences)).map { Array(data[$0].ids.prefix(proofTokens)) }
+                }
             }
         }
         throw StageError("no_test_data", "a merge is proved on held-out input, but test and validation are empty")

@@ -83,19 +83,31 @@ extension StageError {
         switch error {
         case let error as StageError: self = error
         case let error as ModelError: self.init("base_\(error.code.rawValue)", error.description)
-        case let error as AdapterError: self.init("adapter", error.description)
+        case let error as AdapterError:
+            // What does not read back as it was written is the disk's doing, not the user's.
+            self.init("adapter", error.description, exit: error.code == .verification ? .tryAgain : .invalidInput)
         case let error as TokenizerError: self.init("tokenizer_\(error.code.rawValue)", error.description)
+        case let error as WeightFileError where error.code == .noSpace: self.init(diskFull: error.description)
         case let error as WeightFileError:
             self.init("weights_\(error.code.description)", error.description, exit: error.code == .system ? .tryAgain : .invalidInput)
+        case let error as TrainingError where error.code == .noSpace: self.init(diskFull: error.description)
         case let error as TrainingError:
             self.init(error.code.description, error.description, exit: error.code == .system ? .tryAgain : .invalidInput)
+        case let error as ArtifactError where error.code == .noSpace: self.init(diskFull: error.description)
         case let error as ArtifactError:
-            let isPassing = [.io, .noSpace, .inputsChanged].contains(error.code)
+            let isPassing = [.io, .inputsChanged].contains(error.code)
             self.init(error.code.rawValue, error.description, exit: isPassing ? .tryAgain : .invalidInput)
         case let error as CocoaError where error.code == .fileWriteOutOfSpace:
-            self.init("no_space", "the disk is full: free some space; the stage is tried again", exit: .tryAgain)
+            self.init(diskFull: error.filePath ?? error.localizedDescription)
+        case let error as BadRecord: self.init("bad_record", error.description)
+        // A value that cannot be written now cannot be written later.
+        case let error as EncodingError: self.init("stage_error", "\(error)")
         default:
             self.init("stage_error", "\(error)", exit: .tryAgain)
         }
+    }
+    /// - Parameter what: what could not be written, and the system's words.
+    private init(diskFull what: String) {
+        self.init("no_space", "the disk is full: \(what). Free some space; the stage is tried again", exit: .tryAgain)
     }
 }

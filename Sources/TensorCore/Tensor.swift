@@ -101,13 +101,31 @@ extension Tensor {
     package var isFinite: Bool { ck_kernels().pointee.all_finite(count, pointer) != 0 }
 
     /// The largest absolute value; 0 for no elements.
-    package var largestMagnitude: Float { values.reduce(0) { max($0, abs($1)) } }
+    package var largestMagnitude: Float {
+        let x = pointer
+        return withExtendedLifetime(self) { (0..<count).reduce(0) { max($0, abs(x[$1])) } }
+    }
 
     /// The largest absolute difference from a tensor of the same shape; not a number if any element is.
     package func largestDifference(from other: Tensor) -> Float {
         precondition(shape == other.shape, "largestDifference: \(shape) and \(other.shape)")
-        let differences = zip(values, other.values).map { abs($0 - $1) }
-        // `max` passes over what is not a number.
-        return differences.contains(where: \.isNaN) ? .nan : differences.max() ?? 0
+        let (x, y, count) = (pointer, other.pointer, count)
+        return withExtendedLifetime((self, other)) {
+            var largest: Float = 0
+            for index in 0..<count {
+                let difference = abs(x[index] - y[index])
+                // `max` passes over what is not a number.
+                if difference.isNaN { return .nan }
+                largest = max(largest, difference)
+            }
+            return largest
+        }
+    }
+
+    /// Whether every element equals that of a tensor of the same shape; what is not a number equals nothing.
+    package func hasEqualElements(to other: Tensor) -> Bool {
+        precondition(shape == other.shape, "hasEqualElements: \(shape) and \(other.shape)")
+        let (x, y, count) = (pointer, other.pointer, count)
+        return withExtendedLifetime((self, other)) { (0..<count).allSatisfy { x[$0] == y[$0] } }
     }
 }

@@ -85,7 +85,7 @@ package final class Trainer {
     ///   - shouldStop: asked after each step; when it says yes a checkpoint is written and the outcome is `stopped`.
     ///   - onEvent: told what happens; what it throws ends the run where it is, without a checkpoint.
     /// - Throws: ``TrainingError``: `nonFiniteLoss` with step and parameter, `checkpointMismatch` with what differs,
-    ///   `system` or a ``WeightFileError`` for what the disk refuses.
+    ///   `system`, `noSpace` or a ``WeightFileError`` for what the disk refuses.
     package func run(
         checkpoints: URL? = nil, interval: CheckpointInterval = CheckpointInterval(), resumingFrom: URL? = nil,
         clock: () -> Double = Trainer.monotonicSeconds, shouldStop: () -> Bool = { false },

@@ -6,6 +6,8 @@ package struct TrainingError: Error, CustomStringConvertible, Hashable {
 
         /// The system refused to open, read, write or rename.
         package static let system = Code(description: "system")
+        /// The disk, or the user's share of it, is full.
+        package static let noSpace = Code(description: "no_space")
         /// A dataset file is shorter than its header promises, or was never finished.
         package static let truncated = Code(description: "truncated")
         /// A file is not what its format asks for, or its content does not match its checksum.

@@ -54,6 +54,26 @@ private func message(_ body: () throws -> Void) -> String {
         withExtendedLifetime(temporary) {}
     }
 
+    @Test(arguments: [
+        ("num_attention_heads", 3, "heads must divide evenly"),
+        ("num_attention_heads", 4096, "heads must divide evenly"),
+        ("rope_theta", 0, "rope_theta must be a positive number"),
+        ("rope_theta", -10000, "rope_theta must be a positive number"),
+        ("rope_theta", "high", "rope_theta must be a positive number, not high"),
+    ] as [(String, any Sendable, String)])
+    func headsAndAnglesThatCannotBeAreRefused(key: String, value: any Sendable, words: String) throws {
+        let (temporary, folder) = try copy("golden/llama")
+        try edit(folder) { values in
+            for other in ["head_dim", "num_key_value_heads", "rope_parameters"] { values[other] = nil }
+            values[key] = value
+        }
+        let loaded = message { _ = try ModelRegistry.load(folder: folder) }
+        #expect(loaded.contains("config.json") && loaded.contains(words), "\(loaded)")
+        let random = message { _ = try ModelRegistry.random(ModelConfiguration(folder: folder), seed: 1) }
+        #expect(random.contains(words), "\(random)")
+        withExtendedLifetime(temporary) {}
+    }
+
     @Test func aMissingTensorIsNamed() throws {
         let (temporary, folder) = try copy("golden/llama")
         try edit(folder) { $0["num_hidden_layers"] = 3 }

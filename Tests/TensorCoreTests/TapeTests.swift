@@ -27,6 +27,33 @@ import Testing
         #expect(w.gradient == nil)
     }
 
+    @Test func aGradientIsAddedToWhereItLiesUnlessOthersSeeIt() {
+        let node = Node(leafOf: [2])
+        node.add(Tensor([1, 2], shape: [2]))
+        let address = node.gradient?.pointer
+        node.add(Tensor([10, 20], shape: [2]))
+        node.accumulate { buffer, isFirst in
+            #expect(!isFirst)
+            buffer[0] += 100
+        }
+        #expect(node.gradient?.values == [111, 22] && node.gradient?.pointer == address)
+        let seen = node.gradient
+        node.add(Tensor([1, 1], shape: [2]))
+        #expect(seen?.values == [111, 22] && node.gradient?.values == [112, 23])
+    }
+
+    @Test func comparisonsSeeWhatIsNotANumber() {
+        let x = Tensor([1, -4, 2], shape: [3]), y = Tensor([1, -1, 2.5], shape: [3])
+        #expect(x.largestDifference(from: y) == 3 && x.largestMagnitude == 4)
+        #expect(!x.hasEqualElements(to: y) && x.hasEqualElements(to: x.copied()))
+        for place in 0..<3 {
+            var values = y.values
+            values[place] = .nan
+            let broken = Tensor(values, shape: [3])
+            #expect(x.largestDifference(from: broken).isNaN && !broken.hasEqualElements(to: broken))
+        }
+    }
+
     @Test func sumInPlaceNeverChangesWhatOthersSee() {
         let x = Tensor([1, 2], shape: [2]), y = Tensor([10, 20], shape: [2])
         let z = Tensor.sum(x, y)

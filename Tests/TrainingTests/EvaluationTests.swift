@@ -129,6 +129,22 @@ import Testing
                 == .vocabulary)
     }
 
+    @Test func aModelThatSaysNoNumbersIsAnError() throws {
+        for (place, value) in [(0, Float.nan), (16, .nan), (40, .infinity)] {
+            let model = TinyModel()
+            var weights = model.outputHead.tensor.values
+            weights[place] = value
+            model.outputHead.assign(Tensor(weights, shape: model.outputHead.tensor.shape))
+            let error = try #require(throws: TrainingError.self) { try Generator(model).greedy([3], maximum: 2) }
+            #expect(error.code == .nonFiniteLoss)
+        }
+    }
+
+    @Test func anyMaximumIsPossible() throws {
+        let model = TinyModel(contextLength: 9, seed: 2)
+        #expect(try Generator(model).greedy([5, 2], maximum: .max).ending == .contextFull)
+    }
+
     @Test func anEmptyPromptIsAProgrammersError() async {
         await #expect(processExitsWith: .failure) {
             _ = try Generator(TinyModel()).greedy([], maximum: 1)

@@ -449,4 +449,23 @@ private func trainer(
             validation: validation.dataset)
         #expect(try message(fewer).contains("parameters"))
     }
+
+    @Test func whatCannotBeWrittenLeavesNothingBehind() throws {
+        struct Refused: Error {}
+        let folder = CheckpointFolder(url: checkpoints)
+        let whole = WeightSource(name: "a", shape: [1]) { Tensor([1], shape: [1]) }
+        let refused = WeightSource(name: "b", dtype: .float32, shape: [1]) { _ in throw Refused() }
+        try folder.write(TrainingState(fingerprint: [:], step: 1), trained: [whole], optimizer: [whole], best: nil)
+        #expect(throws: Refused.self) {
+            try folder.write(TrainingState(fingerprint: [:], step: 2), trained: [whole], optimizer: [refused], best: nil)
+        }
+        #expect(try FileManager.default.contentsOfDirectory(atPath: checkpoints.path) == ["step-1"])
+    }
+
+    @Test func aFullDiskHasACodeOfItsOwn() {
+        for (code, expected) in [(ENOSPC, TrainingError.Code.noSpace), (EDQUOT, .noSpace), (EIO, .system)] {
+            errno = code
+            #expect(OutputFile.failure("train.tokens", "cannot be written").code == expected)
+        }
+    }
 }

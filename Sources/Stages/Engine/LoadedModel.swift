@@ -60,8 +60,9 @@ package final class LoadedModel {
             guard let data = FileManager.default.contents(atPath: folder.appending(path: name).path),
                 let values = try? JSONSerialization.jsonObject(with: data) as? [String: Any]
             else { continue }
-            if let id = values["eos_token_id"] as? Int { return [Int32(id)] }
-            if let ids = values["eos_token_id"] as? [Int] { return Set(ids.map(Int32.init)) }
+            // An id beyond 32 bits is none that a model could say.
+            if let id = values["eos_token_id"] as? Int { return Set([id].compactMap { Int32(exactly: $0) }) }
+            if let ids = values["eos_token_id"] as? [Int] { return Set(ids.compactMap { Int32(exactly: $0) }) }
         }
         return []
     }

@@ -9,7 +9,7 @@ import Training
 /// How well a model predicts the records of a file: what `lorajobs eval` prints.
 ///
 /// One record is one example, encoded with the tokenizer's special tokens and no end token; its first token is not scored; what
-/// is longer than the context is scored in consecutive windows.
+/// is longer than the context is scored in consecutive windows. A record without a token to score is an example with 0 tokens.
 package struct TextEvaluation {
     /// One record's share.
     package struct Example: Codable {
@@ -45,16 +45,19 @@ package struct TextEvaluation {
         try reader.forEachRecord(in: pinned, columns: columns, passageBytes: 4 * loaded.model.contextLength) { result in
             let record = try result.get()
             let encoding = tokenizer.encode(record.text, addSpecialTokens: true)
-            guard !encoding.ids.isEmpty else { return }
             sequences.append(encoding.ids)
             scored.append(record.trainedFrom == 0 ? nil : encoding.offsets.map { $0.upperBound > record.trainedFrom })
         }
-        let total = max(sequences.reduce(0) { $0 + $1.count - 1 }, 1)
+        let total = max(sequences.reduce(0) { $0 + max($1.count - 1, 0) }, 1)
         let evaluation = try Evaluation(of: loaded.model, on: sequences, scored: scored, batchTokens: 2048) {
             onProgress(Double($0) / Double(total))
         }
         guard let nll = evaluation.meanNegativeLogLikelihood, let perplexity = evaluation.perplexity else {
             throw StageError("no_test_data", "\(file.path) has no token to score")
+        }
+        guard nll.isFinite, perplexity.isFinite else {
+            throw StageError(
+                "non_finite_loss", "the model's loss on \(file.path) is \(nll); look for a broken weight in its files")
         }
         examples = evaluation.examples.map { Example(nll: $0.negativeLogLikelihood / Double(max($0.tokens, 1)), tokens: $0.tokens) }
         tokens = evaluation.tokens

@@ -36,8 +36,8 @@ package struct TextGeneration {
             generated.append(id)
             guard let tokenizer = loaded.tokenizer, !loaded.stopIDs.contains(id) else { return }
             let text = Self.continuation(generated, after: prompt, tokenizer)
-            if text.hasPrefix(shown), !text.hasSuffix("\u{FFFD}") {
-                onText(String(text.dropFirst(shown.count)))
+            if let piece = text.continuing(shown), text.unicodeScalars.last != "\u{FFFD}" {
+                onText(piece)
                 shown = text
             }
         }
@@ -51,7 +51,16 @@ package struct TextGeneration {
     private static func continuation(_ ids: [Int32], after prompt: [Int32], _ tokenizer: Tokenizer) -> String {
         let before = tokenizer.decode(prompt, skipSpecialTokens: true)
         let whole = tokenizer.decode(prompt + ids, skipSpecialTokens: true)
-        return whole.hasPrefix(before)
-            ? String(whole.dropFirst(before.count)) : tokenizer.decode(ids, skipSpecialTokens: true)
+        return whole.continuing(before) ?? tokenizer.decode(ids, skipSpecialTokens: true)
+    }
+}
+
+extension String {
+    /// What follows `beginning` in this text; `nil` when it begins otherwise.
+    ///
+    /// Compared by Unicode scalars: as characters, "e" would not begin an "e" that the next token gives an accent.
+    func continuing(_ beginning: String) -> String? {
+        guard unicodeScalars.starts(with: beginning.unicodeScalars) else { return nil }
+        return String(unicodeScalars.dropFirst(beginning.unicodeScalars.count))
     }
 }

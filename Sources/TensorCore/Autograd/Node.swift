@@ -50,9 +50,10 @@ package final class Node {
     }
 
     private func makeGradientUnique() {
-        if let shared = gradient, !isKnownUniquelyReferenced(&gradient!.storage) || shared.offset != 0 {
-            gradient = shared.copied()
-        }
+        guard gradient != nil else { return }
+        // Asked before anything here holds the tensor too, or the answer would always be no.
+        let isUnique = isKnownUniquelyReferenced(&gradient!.storage)
+        if let shared = gradient, !isUnique || shared.offset != 0 { gradient = shared.copied() }
     }
 }
 

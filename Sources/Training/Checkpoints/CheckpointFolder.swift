@@ -76,6 +76,28 @@ struct CheckpointFolder {
         try removeLeftovers()
         let temporary = url.appending(path: ".step-\(state.step).\(UUID().uuidString).tmp")
         try files.createDirectory(at: temporary, withIntermediateDirectories: false)
+        do {
+            try fill(temporary, state, trained: trained, optimizer: optimizer, best: best)
+        } catch {
+            // A disk that is full must not stay full for what is of no use.
+            try? files.removeItem(at: temporary)
+            throw error
+        }
+
+        let destination = checkpoint(state.step)
+        if files.fileExists(atPath: destination.path(percentEncoded: false)) {
+            // A damaged one of the same step; a folder is only replaced by rename when it is empty.
+            try files.removeItem(at: destination)
+        }
+        try OutputFile.rename(temporary, to: destination)
+        for other in try steps() where other != state.step { try files.removeItem(at: checkpoint(other)) }
+    }
+
+    /// Writes the files of a checkpoint, on the disk when it returns.
+    private func fill(
+        _ temporary: URL, _ state: TrainingState, trained: [WeightSource], optimizer: [WeightSource],
+        best: [WeightSource]?
+    ) throws {
         var manifest: [String: Manifest.File] = [:]
         func put(_ tensors: [WeightSource], _ name: String) throws {
             let file = temporary.appending(path: name)
@@ -93,14 +115,6 @@ struct CheckpointFolder {
         try text.withUnsafeBytes { try output.write($0) }
         try output.flush()
         try OutputFile.flushFolder(temporary)
-
-        let destination = checkpoint(state.step)
-        if files.fileExists(atPath: destination.path(percentEncoded: false)) {
-            // A damaged one of the same step; a folder is only replaced by rename when it is empty.
-            try files.removeItem(at: destination)
-        }
-        try OutputFile.rename(temporary, to: destination)
-        for other in try steps() where other != state.step { try files.removeItem(at: checkpoint(other)) }
     }
 
     private func checkpoint(_ step: Int) -> URL { url.appending(path: "step-\(step)") }

@@ -77,7 +77,8 @@ final class OutputFile {
     /// What the system said about the last call, as an error.
     static func failure(_ path: String, _ what: String) -> TrainingError {
         let code = errno
-        return TrainingError(.system, "\(path): \(what): \(String(cString: strerror(code)))")
+        let isFull = code == ENOSPC || code == EDQUOT
+        return TrainingError(isFull ? .noSpace : .system, "\(path): \(what): \(String(cString: strerror(code)))")
     }
 
     /// Moves a file or folder, replacing what is there, and makes the move outlast a power failure.

@@ -17,7 +17,7 @@ package final class TokenDatasetWriter {
 
     /// Starts a file in a folder that exists.
     ///
-    /// - Throws: ``TrainingError`` with code `system`.
+    /// - Throws: ``TrainingError`` with code `system` or `noSpace`.
     package init(_ url: URL) throws {
         destination = url
         let stem = ".\(url.lastPathComponent).\(UUID().uuidString)"
@@ -41,7 +41,7 @@ package final class TokenDatasetWriter {
     /// - Parameter scored: for each token, whether predicting it counts; `nil` when all count. The first token of a
     ///   sequence is never predicted, whatever is said of it.
     /// - Throws: ``TrainingError``: `invalidInput` for an empty sequence, a negative id or a mask of another length;
-    ///   `system` for what the disk refuses.
+    ///   `system` and `noSpace` for what the disk refuses.
     package func append(_ ids: [Int32], scored: [Bool]? = nil) throws {
         precondition(!isFinished, "TokenDatasetWriter: append after finish")
         let place = "\(destination.path(percentEncoded: false)): sequence \(header.sequenceCount)"

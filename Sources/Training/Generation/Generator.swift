@@ -33,7 +33,7 @@ package struct Generator {
     ///   - stopIDs: tokens that end the text.
     ///   - onToken: told each new token as it comes.
     /// - Throws: ``TrainingError``: `tooLong` for a prompt that the context cannot hold, `vocabulary` for an id that
-    ///   the model does not have, and what `onToken` throws.
+    ///   the model does not have, `nonFiniteLoss` for logits that are no numbers, and what `onToken` throws.
     /// - Precondition: the prompt is not empty; a caller that has nothing to say starts with the begin token.
     package func greedy(
         _ prompt: [Int32], maximum: Int, stopIDs: Set<Int32> = [], onToken: (Int32) throws -> Void = { _ in }
@@ -47,7 +47,7 @@ package struct Generator {
             throw TrainingError(
                 .tooLong, "the prompt has \(prompt.count) tokens; the model's context holds \(model.contextLength)")
         }
-        let capacity = min(model.contextLength, prompt.count + max(0, maximum))
+        let capacity = prompt.count + min(model.contextLength - prompt.count, max(0, maximum))
         let cache = model.makeCache(capacity: capacity)
         var input = prompt
         var ids: [Int32] = []
@@ -55,7 +55,7 @@ package struct Generator {
             guard cache.length + input.count <= model.contextLength else {
                 return Result(ids: ids, ending: .contextFull)
             }
-            let next = Autograd.withoutGradients { mostLikely(after: input, cache) }
+            let next = try Autograd.withoutGradients { try mostLikely(after: input, cache) }
             guard !stopIDs.contains(next) else { return Result(ids: ids, ending: .stopToken(next)) }
             ids.append(next)
             try onToken(next)
@@ -65,7 +65,7 @@ package struct Generator {
     }
 
     /// The most likely token after `input`, whose keys and values join the cache.
-    private func mostLikely(after input: [Int32], _ cache: KeyValueCache) -> Int32 {
+    private func mostLikely(after input: [Int32], _ cache: KeyValueCache) throws -> Int32 {
         let first = cache.length
         let batch = TokenBatch(
             ids: input, positions: input.indices.map { Int32(first + $0) }, sequences: [0..<input.count],
@@ -78,7 +78,12 @@ package struct Generator {
                 Array(UnsafeBufferPointer(start: states.pointer + (states.rows - 1) * width, count: width)),
                 shape: [1, width])
         }
-        let logits = model.logits(last).values
+        let scores = model.logits(last)
+        guard scores.isFinite else {
+            throw TrainingError(
+                .nonFiniteLoss, "after \(cache.length) tokens a logit is not finite; look for a broken weight in the model")
+        }
+        let logits = scores.values
         var best = 0
         for index in logits.indices where logits[index] > logits[best] { best = index }
         return Int32(best)
