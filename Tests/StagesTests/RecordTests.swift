@@ -54,6 +54,21 @@ import Testing
         #expect(short.count > 2 && Array(long.prefix(short.count - 1)) == Array(short.dropLast()))
     }
 
+    @Test func linesMayEndAnywhereInABlock() throws {
+        // Around the size that is read at a time, twice, and an end without a line break.
+        let lengths = [0, (1 << 20) - 2, 0, 1 << 20, 3, (1 << 21) + 5, (1 << 20) - 11, 1, 7]
+        let lines = lengths.enumerated().map { Data(repeating: UInt8(65 + $0), count: $1) }
+        let folder = try TemporaryFolder()
+        let file = folder.url.appending(path: "a.txt")
+        try Data(lines.joined(separator: Data("\n".utf8))).write(to: file)
+        var found: [Data] = []
+        try LineReader(file: Digest.pin(paths: [file.path])[0]).forEachLine { line, number in
+            found.append(Data(line))
+            #expect(number == found.count)
+        }
+        #expect(found == lines)
+    }
+
     @Test func anUnknownFirstRecordSaysWhatIsReadable() throws {
         #expect(throws: StageError.self) { try records("{\"messages\": []}\n", named: "a.jsonl") }
     }

@@ -30,16 +30,19 @@ struct LineReader {
             }
             remaining -= block.count
             hasher.update(data: block)
+            // What is left over was searched already; a long line must not be searched again with every block.
+            var unsearched = rest.endIndex
             rest.append(block)
             var start = rest.startIndex
-            while let end = rest[start...].firstIndex(of: UInt8(ascii: "\n")) {
+            while let end = Self.lineBreak(in: rest, from: unsearched) {
                 number += 1
                 var line = rest[start..<end]
                 if line.last == UInt8(ascii: "\r") { line = line.dropLast() }
                 try body(line, number)
                 start = end + 1
+                unsearched = start
             }
-            rest = Data(rest[start...])
+            if start > rest.startIndex { rest = Data(rest[start...]) }
             guard rest.count <= Self.longestLine else {
                 throw StageError("bad_record", "\(file.path):\(number + 1): a line of more than \(Self.longestLine >> 20) MiB")
             }
@@ -49,6 +52,16 @@ struct LineReader {
         guard digest == file.digest else {
             throw StageError(
                 "inputs_changed", "\(file.path) was changed inside the \(file.length) bytes this job pinned", exit: .tryAgain)
+        }
+    }
+
+    /// The place of the first line break at or behind `index`.
+    private static func lineBreak(in data: Data, from index: Data.Index) -> Data.Index? {
+        data[index...].withUnsafeBytes { bytes in
+            guard let base = bytes.baseAddress, let found = memchr(base, Int32(UInt8(ascii: "\n")), bytes.count) else {
+                return nil
+            }
+            return index + (UnsafeRawPointer(found) - base)
         }
     }
 }
