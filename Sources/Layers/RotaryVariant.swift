@@ -22,6 +22,10 @@ package struct RotaryVariant: Equatable, Sendable {
         guard kind == "default" else {
             throw Unsupported(description: "rope_type \(kind) is not supported; only default is")
         }
+        let share = ((parameters?["partial_rotary_factor"] ?? configuration["partial_rotary_factor"]) as? NSNumber)?.doubleValue
+        guard share ?? 1 == 1 else {
+            throw Unsupported(description: "partial_rotary_factor \(share ?? 1) is not supported; only 1 is")
+        }
         let given = [parameters?["rope_theta"], configuration["rope_theta"]].compactMap { $0 }.first { !($0 is NSNull) }
         let theta = given.map { ($0 as? NSNumber)?.doubleValue ?? .nan } ?? 10000
         guard theta > 0, theta.isFinite else {

@@ -98,6 +98,13 @@ private func message(_ body: () throws -> Void) -> String {
         withExtendedLifetime(temporary) {}
     }
 
+    @Test func aPartialRotationIsRefused() throws {
+        let (temporary, folder) = try copy("golden/llama")
+        try edit(folder) { $0["partial_rotary_factor"] = 0.5 }
+        #expect(message { _ = try ModelRegistry.load(folder: folder) }.contains("partial_rotary_factor 0.5"))
+        withExtendedLifetime(temporary) {}
+    }
+
     @Test func bothRotaryDialectsReadTheSame() throws {
         let four = try RotaryVariant(configuration: ["rope_theta": 5000.0, "rope_scaling": NSNull()], headDimension: 8)
         let five = try RotaryVariant(
