@@ -1,7 +1,7 @@
-import Foundation
+package import Foundation
 
 /// Moments as people write them.
-enum Moment {
+package enum Moment {
     /// Seconds since 1970 of `2027-01-31T02:30[:15][Z|+01:00]`, with a space in place of the T or a date alone;
     /// without an offset it is `timeZone`'s time. `nil` when `text` is no such moment.
     static func parse(_ text: String, timeZone: TimeZone) -> Double? {
@@ -27,6 +27,17 @@ enum Moment {
     /// `seconds` since 1970 in Coordinated Universal Time: `2027-01-31T01:30:00Z`.
     static func text(_ seconds: Double) -> String {
         Date(timeIntervalSince1970: seconds).formatted(.iso8601)
+    }
+
+    /// `2026-11-21 03:30:00` in local time, for people.
+    package static func local(_ date: Date) -> String {
+        var seconds = time_t(date.timeIntervalSince1970.rounded(.down))
+        var parts = tm()
+        localtime_r(&seconds, &parts)
+        return String(
+            format: "%04d-%02d-%02d %02d:%02d:%02d", Int(parts.tm_year) + 1900, Int(parts.tm_mon) + 1,
+            Int(parts.tm_mday),
+            Int(parts.tm_hour), Int(parts.tm_min), Int(parts.tm_sec))
     }
 
     private static func zone(_ offset: Substring) -> TimeZone? {

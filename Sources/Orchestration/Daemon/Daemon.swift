@@ -94,7 +94,7 @@ package actor Daemon {
                 if let due = try queue.promote() { wait = min(wait, max(0.01, due.timeIntervalSinceNow)) }
                 resumeSetBack(queue)
                 while let job = try queue.startNext(cores: configuration.cores, isDiskLow: configuration.isDiskLow) {
-                    drive(job, queue)
+                    drive(job, queue, isNew: true)
                 }
             } catch let error as OrchestrationError where error.code == .fenced {
                 throw error
@@ -112,7 +112,7 @@ package actor Daemon {
         withExtendedLifetime(lock) {}
     }
 
-    private func drive(_ job: String, _ queue: JobQueue) {
+    private func drive(_ job: String, _ queue: JobQueue, isNew: Bool = false) {
         guard drivers[job] == nil else { return }
         let wakeup = Wakeup()
         let driver = JobDriver(
@@ -120,7 +120,7 @@ package actor Daemon {
         driverWakeups[job] = wakeup
         drivers[job] = Task {
             var failure: (any Error)?
-            do { try await driver.run() } catch { failure = error }
+            do { try await driver.run(isNew: isNew) } catch { failure = error }
             self.left(job, failure)
         }
     }

@@ -34,6 +34,10 @@ struct DrivenJob: Sendable {
     var name: String
     var tenant: String
     var state: JobState
+    /// How it ended, or why it waits.
+    var reason: String?
+    /// When it may start again, after a failure.
+    var notBefore: Date?
     var manifest: JobManifest
     var manifestDigest: String
     var threads: Int

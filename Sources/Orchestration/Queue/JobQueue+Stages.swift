@@ -10,8 +10,10 @@ extension JobQueue {
                 throw OrchestrationError(.notFound, "there is no job \(id)")
             }
             let spec: Data = row["spec"]
+            let due: Int64? = row["not_before_ms"]
             return DrivenJob(
-                id: id, name: row["name"], tenant: row["tenant"], state: try state(db, id),
+                id: id, name: row["name"], tenant: row["tenant"], state: try state(db, id), reason: row["reason"],
+                notBefore: due.map { Date(timeIntervalSince1970: Double($0) / 1000) },
                 manifest: try JSONDecoder().decode(JobManifest.self, from: spec),
                 manifestDigest: row["manifest_sha256"], threads: row["threads"], pins: row["pins"],
                 isCancelRequested: row["cancel_requested_ms"] != nil, adapter: row["adapter"],
@@ -296,7 +298,7 @@ extension JobQueue {
     private func wait(_ db: Database, _ job: String, _ failure: StageFailure, seconds: Double) throws {
         try db.execute(
             sql: "UPDATE job SET state = 'retry_wait', reason = ?, not_before_ms = ? WHERE id = ?",
-            arguments: [failure.message, now() + Int64(seconds * 1000), job])
+            arguments: ["\(failure.code): \(failure.message)", now() + Int64(seconds * 1000), job])
         try note(db, "retry_wait", job: job, ["code": failure.code, "seconds": "\(Int(seconds.rounded()))"])
     }
 

@@ -20,50 +20,61 @@ struct JobDriver: Sendable {
     private var store: ArtifactStore { ArtifactStore(configuration.workspace.artifacts) }
     private var cache: StageCache { StageCache(configuration.workspace.artifacts) }
 
+    private var log: JobLog { JobLog(job: job, logger: configuration.logger) }
+
     /// Drives the job as far as it goes.
-    func run() async throws {
-        while !shutdown.isSet {
+    ///
+    /// - Parameter isNew: Whether it was started just now, and did not run already when this process came.
+    func run(isNew: Bool = true) async throws {
+        var isAnnounced = false
+        while true {
             let job = try queue.drivenJob(self.job)
-            guard job.state == .running else { return }
+            if !isAnnounced { log.started(job.name, isNew: isNew) }
+            isAnnounced = true
+            guard job.state == .running else { return log.left(job) }
+            if shutdown.isSet { return }
             if let live = job.live {
-                let worker = try adopt(live)
+                let worker = try adopt(live, stageName(live, job))
                 try await watch(worker, live, job)
                 continue
             }
             guard let stage = job.stages.first(where: { !$0.state.isFinal }) else {
                 let ran = job.stages.contains { $0.state == .succeeded }
                 try queue.finishJob(job.id, .succeeded, reason: ran ? nil : "unchanged")
-                return
+                continue
             }
             if job.isCancelRequested {
                 try queue.finishJob(job.id, .cancelled, reason: nil)
-                return
+                continue
             }
             do {
                 try await begin(stage, job)
             } catch let error as OrchestrationError where error.code == .invalidInput {
-                try queue.failBeforeStart(
-                    stage, of: job.id, StageFailure(code: "invalid_input", message: error.description))
+                let failure = StageFailure(code: "invalid_input", message: error.description)
+                try queue.failBeforeStart(stage, of: job.id, failure)
+                log.stageFailed(stage.plan.name, failure)
             } catch  where OrchestrationError.isDiskFull(error) {
                 configuration.logger.warning("disk full", metadata: ["job": "\(job.id)", "error": "\(error)"])
                 // A write failed although there seemed to be room: not again in the same moment.
                 try queue.putBack(job.id, why: "disk full", seconds: configuration.retry.firstPause)
             } catch let error as ArtifactError {
-                try queue.postpone(
-                    stage, of: job.id, StageFailure(code: error.code.rawValue, message: error.description),
-                    policy: configuration.retry)
+                try postpone(stage, StageFailure(code: error.code.rawValue, message: error.description))
             } catch let error as SpecError {
-                try queue.postpone(
-                    stage, of: job.id, StageFailure(code: error.code.rawValue, message: error.description),
-                    policy: configuration.retry)
+                try postpone(stage, StageFailure(code: error.code.rawValue, message: error.description))
             }
         }
+    }
+
+    private func postpone(_ stage: StageRow, _ failure: StageFailure) throws {
+        try queue.postpone(stage, of: job, failure, policy: configuration.retry)
+        log.stageFailed(stage.plan.name, failure)
     }
 
     /// Skips a stage, finds its output in the cache, or starts its process and stays with it.
     private func begin(_ stage: StageRow, _ job: DrivenJob) async throws {
         if let condition = stage.plan.condition, !CacheKey.isTrue(condition, in: job.manifest) {
-            return try queue.skipStage(stage, of: job.id, why: "\(condition) is not set")
+            try queue.skipStage(stage, of: job.id, why: "\(condition) is not set")
+            return log.stagePassed(stage.plan.name, .skipped)
         }
         guard let descriptor = configuration.descriptors.first(where: { $0.kind == stage.plan.kind }) else {
             throw OrchestrationError(.invalidInput, "this program has no stage of the kind \(stage.plan.kind)")
@@ -84,7 +95,8 @@ struct JobDriver: Sendable {
         if descriptor.isCacheable {
             switch try cachedOutput(key) {
             case .hit(let output):
-                return try queue.markCached(stage, of: job.id, key: key, output)
+                try queue.markCached(stage, of: job.id, key: key, output)
+                return log.stagePassed(stage.plan.name, .cached)
             case .versionGone(let reference): why = "the version it published before, \(reference), is gone"
             case .miss: break
             }
@@ -105,6 +117,8 @@ struct JobDriver: Sendable {
         let worker: Worker
         do {
             worker = try await start(attempt, request)
+            log.stageStarted(
+                stage.plan.name, attempt: attempt.number, pid: worker.pid ?? 0, resumed: attempt.resumeFrom != nil)
         } catch {
             // No process exists: what was begun ends here, without a charge.
             try queue.finishAttempt(
@@ -129,7 +143,7 @@ struct JobDriver: Sendable {
     }
 
     /// The process of an attempt that was begun by a daemon that is no more.
-    private func adopt(_ attempt: LiveAttempt) throws -> Worker {
+    private func adopt(_ attempt: LiveAttempt, _ stage: String) throws -> Worker {
         var attempt = attempt
         if attempt.pid == nil, attempt.bootID == (try WorkerProcess.bootID()),
             let pid = WorkerProcess.find(workingIn: attempt.directory)
@@ -139,11 +153,12 @@ struct JobDriver: Sendable {
             try queue.attemptRuns(attempt, pid: pid, start: attempt.pidStart)
         }
         let worker = Worker(attempt, nil)
-        if try worker.isAlive() {
-            configuration.logger.info(
-                "adopted a worker", metadata: ["job": "\(job)", "pid": "\(attempt.pid ?? 0)"])
-        }
+        if try worker.isAlive() { log.adopted(stage, attempt: attempt.number, pid: attempt.pid) }
         return worker
+    }
+
+    private func stageName(_ attempt: LiveAttempt, _ job: DrivenJob) -> String {
+        job.stages.first { $0.id == attempt.stage }?.plan.name ?? attempt.stage
     }
 
     /// Stays with a process until it ends, stops it where it must be stopped, and settles the attempt.
@@ -173,6 +188,9 @@ struct JobDriver: Sendable {
         if case .interrupted = outcome { try abandon(attempt.directory) }
         try queue.finishAttempt(
             attempt, of: job.id, outcome, exitCode: code, signal: signal, policy: configuration.retry)
+        log.attemptEnded(
+            stageName(attempt, job), attempt: attempt.number, outcome,
+            seconds: clinux_boottime() - attempt.bootSeconds, signal: signal)
     }
 
     /// Makes sure that no process that was started for an attempt, and has not yet begun, ever begins.

@@ -58,13 +58,5 @@ enum Moments {
     static func json(_ date: Date) -> String { date.formatted(.iso8601) }
 
     /// `2026-11-21 03:30:00` in local time, for people.
-    static func local(_ date: Date) -> String {
-        var seconds = time_t(date.timeIntervalSince1970.rounded(.down))
-        var parts = tm()
-        localtime_r(&seconds, &parts)
-        return String(
-            format: "%04d-%02d-%02d %02d:%02d:%02d", Int(parts.tm_year) + 1900, Int(parts.tm_mon) + 1,
-            Int(parts.tm_mday),
-            Int(parts.tm_hour), Int(parts.tm_min), Int(parts.tm_sec))
-    }
+    static func local(_ date: Date) -> String { Moment.local(date) }
 }
