@@ -40,6 +40,12 @@ package enum Moment {
             Int(parts.tm_hour), Int(parts.tm_min), Int(parts.tm_sec))
     }
 
+    /// As ``local(_:)``, without the day when it is the day of `now`: `03:30:00`.
+    package static func near(_ date: Date, now: Date = Date()) -> String {
+        let text = local(date)
+        return text.prefix(10) == local(now).prefix(10) ? String(text.dropFirst(11)) : text
+    }
+
     private static func zone(_ offset: Substring) -> TimeZone? {
         if offset == "Z" { return .gmt }
         let digits = offset.dropFirst().filter(\.isNumber)

@@ -361,7 +361,7 @@ final class TestQueue: Sendable {
         var policy = RetryPolicy()
         policy.firstPause = 10
         policy.freeAttempts = 2
-        let crash = StageFailure(code: "crashed", message: "it crashed")
+        let crash = StageFailure(code: "crashed", message: "it crashed; see the log")
         func attempt(_ outcome: AttemptOutcome) throws {
             let stage = try test.queue.drivenJob(id).stages[0]
             let attempt = try test.queue.beginAttempt(
@@ -377,14 +377,17 @@ final class TestQueue: Sendable {
         #expect(try test.startAll() == [id])
         try attempt(.failedForNow(.crashed, crash, nil))
         #expect(try test.status(id).state == .retryWait)
-        #expect(try test.status(id).reason?.hasPrefix("RetryAt(") == true)
+        // The local time, with its day when that is another one than today, and the failure.
+        let reason = try #require(try test.status(id).reason)
+        #expect(
+            reason.wholeMatch(of: /RetryAt\(2001-09-\d\d \d\d:\d\d:\d\d crashed: it crashed\)/) != nil, "\(reason)")
         #expect(try test.startAll() == [])
         test.advance(seconds: 13)
         try test.queue.promote()
         #expect(try test.startAll() == [id])
         try attempt(.failedForNow(.crashed, crash, nil))
         #expect(try test.status(id).state == .failed)
-        #expect(try test.status(id).reason == "only: crashed: it crashed")
+        #expect(try test.status(id).reason == "only: crashed: it crashed; see the log")
         #expect(try test.queue.integrityProblems() == [])
 
         let again = try test.queue.retry(id)

@@ -1,4 +1,5 @@
 package import Foundation
+import PipelineSpec
 
 /// Why a job does not run now, after Slurm's REASON column.
 package enum WaitingReason: Sendable, Equatable, CustomStringConvertible {
@@ -13,12 +14,13 @@ package enum WaitingReason: Sendable, Equatable, CustomStringConvertible {
     case beginTime(Date)
     /// A job with the same concurrency key runs.
     case concurrency(key: String)
-    /// A stage failed and is tried again then.
-    case retryAt(Date)
+    /// A stage failed, for this reason, and is tried again then.
+    case retryAt(Date, why: String?)
     /// Too little free space to start anything.
     case diskLow
     case queuePaused
 
+    /// The word people know from elsewhere, such as `RetryAt(03:12:30 crashed: ended by signal 9)`.
     package var description: String {
         switch self {
         case .priority: "Priority"
@@ -27,10 +29,15 @@ package enum WaitingReason: Sendable, Equatable, CustomStringConvertible {
         case .held: "Held"
         case .beginTime(let date): "BeginTime(\(date.formatted(.iso8601)))"
         case .concurrency(let key): "Concurrency(\(key))"
-        case .retryAt(let date): "RetryAt(\(date.formatted(.iso8601)))"
+        case .retryAt(let date, let why): "RetryAt(\(Moment.near(date))\(why.map { " " + Self.short($0) } ?? ""))"
         case .diskLow: "DiskLow"
         case .queuePaused: "QueuePaused"
         }
+    }
+
+    /// A failure without the place to read more, which `logs` knows.
+    private static func short(_ failure: String) -> String {
+        PrintableText.line(String(failure.split(separator: "; see ", maxSplits: 1).first ?? ""), limit: 120)
     }
 }
 

@@ -114,7 +114,7 @@ extension JobQueue {
         let others = try Row.fetchAll(
             db,
             sql: """
-                SELECT id, state, not_before_ms, EXISTS (
+                SELECT id, state, reason, not_before_ms, EXISTS (
                   SELECT 1 FROM job_dep AS d JOIN job AS n ON n.id = d.needs
                   WHERE d.job_id = job.id AND n.finished_ms IS NULL) AS depends
                 FROM job WHERE state IN ('held','waiting','retry_wait')
@@ -123,7 +123,7 @@ extension JobQueue {
             let due = Self.date(row["not_before_ms"])
             switch JobState(rawValue: row["state"]) {
             case .held: reasons[row["id"]] = .held
-            case .retryWait: reasons[row["id"]] = .retryAt(due)
+            case .retryWait: reasons[row["id"]] = .retryAt(due, why: row["reason"])
             default: reasons[row["id"]] = row["depends"] ? .dependency : .beginTime(due)
             }
         }

@@ -19,7 +19,8 @@ package struct JobStatus: Sendable, Equatable {
     package var elapsed: Double?
     /// Seconds until the stage ends, as its worker estimates.
     package var eta: Double?
-    /// Why it does not run, or how it ended: `Priority`, `RetryAt(…)`, `unchanged`, a failure.
+    /// Why it does not run, or how it ended: `Priority`, `RetryAt(…)` with the local time and the failure,
+    /// `unchanged`, a failure.
     ///
     /// `nil` when it runs, or may start at any moment.
     package var reason: String?
