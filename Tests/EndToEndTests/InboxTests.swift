@@ -45,6 +45,12 @@ import Testing
                 "tokenize": "succeeded", "train": "succeeded", "evaluate": "succeeded", "merge": "skipped",
                 "package": "succeeded",
             ])
+        let logs = try await shop.program.run("logs", id).output.split(separator: "\n")
+        #expect(
+            logs.filter { $0.hasPrefix("== ") } == [
+                "== tokenize (attempt 1)", "== train (attempt 1)", "== evaluate (attempt 1)", "== package (attempt 1)",
+            ])
+        #expect(logs.contains { $0.contains("trained 20 steps") })
         try await shop.endDaemon(SIGTERM)
     }
 

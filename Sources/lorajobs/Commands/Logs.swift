@@ -5,7 +5,8 @@ import PipelineSpec
 
 struct Logs: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Print what the stages of a job wrote; without --stage, that of the stage that runs or ran last.")
+        abstract: "Print what the stages of a job wrote: the newest attempt of each, or the one of --stage.",
+        discussion: "With -f it goes on with the stage that runs, as the log grows and stages change.")
 
     @OptionGroup var options: WorkspaceOptions
     @Argument(help: "The job's id, or its unique beginning.") var job: String
@@ -29,10 +30,28 @@ struct Logs: AsyncParsableCommand {
             if !follow || detail.status.state.isFinal { return }
             return try await grow(nil, detail.status.id, workspace)
         }
+        if stage == nil, !follow || detail.status.state.isFinal { return try printAll(detail) }
+        if stage == nil { try heading(first) }
         var file = LogFile(first)
         try file.start(atLastLines: lines)
         while try file.printMore() {}
         if follow { try await grow(file, detail.status.id, workspace) }
+    }
+
+    /// Prints every stage's newest attempt, in the order of the pipeline.
+    private func printAll(_ detail: JobDetail) throws {
+        for stage in detail.stages {
+            guard let last = stage.attempts.last else { continue }
+            var file = LogFile(
+                LogFile.Attempt(stage: stage.name, number: last.number, directory: last.directory))
+            try heading(file.attempt)
+            try file.start(atLastLines: lines)
+            while try file.printMore() {}
+        }
+    }
+
+    private func heading(_ attempt: LogFile.Attempt) throws {
+        try StandardOutput.line("== \(attempt.stage) (attempt \(attempt.number))")
     }
 
     /// Prints what comes, until the job has ended.
@@ -43,7 +62,7 @@ struct Logs: AsyncParsableCommand {
             let detail = try QueueAccess.detail(id, in: workspace)
             if let now = try chosen(detail), now.directory.url != file?.attempt.directory.url {
                 while try file?.printMore() ?? false {}
-                Talk.say("==> \(now.stage).\(now.number) <==")
+                try heading(now)
                 file = LogFile(now)
             }
             while try file?.printMore() ?? false {}
