@@ -218,7 +218,7 @@ private struct Resolution {
         return nil
     }
 
-    /// The real path of a checkpoint folder: inside the roots, with a `config.json`, its files inside them too.
+    /// The real path of a checkpoint folder: inside the roots, with all the files a job reads, and those inside them too.
     private mutating func folder(_ path: String, _ key: String, _ node: SourceNode) -> String? {
         func refuse(_ problem: PathProblem) -> String? {
             findings.append(problem.finding(key, at: node.mark, node.pointer))
@@ -240,7 +240,28 @@ private struct Resolution {
             guard let target = FilePaths.realPath("\(real)/\(name)") else { continue }
             if !roots.contain(target) { return refuse(.outsideRoots(target, roots)) }
         }
-        return real
+        return isComplete(real, key, node) ? real : nil
+    }
+
+    /// Whether a checkpoint folder has the files that every job reads; notes those it lacks.
+    private mutating func isComplete(_ folder: String, _ key: String, _ node: SourceNode) -> Bool {
+        func has(_ name: String) -> Bool { FilePaths.isRegularFile("\(folder)/\(name)") }
+        let before = findings.count
+        // A model that starts at random numbers has no weights yet.
+        let needsWeights = key != "base.config"
+        if needsWeights, !has("model.safetensors"), !has("model.safetensors.index.json") {
+            let pickle = ["pytorch_model.bin", "pytorch_model.bin.index.json"].first(where: has)
+            note(
+                .baseIncomplete, node, "\(key): \(node.description) has no model.safetensors",
+                hint: pickle.map { "\($0) is a pickle, which is never read; save the model as safetensors" }
+                    ?? "nor a model.safetensors.index.json that names its parts")
+        }
+        if !has("tokenizer.json") {
+            note(
+                .baseIncomplete, node, "\(key): \(node.description) has no tokenizer.json",
+                hint: "save_pretrained of a fast tokenizer writes it")
+        }
+        return findings.count == before
     }
 
     private mutating func checkQueue() {

@@ -19,7 +19,9 @@ import Testing
         #expect(made.status == 0)
         var inside = program
         inside.folder = temporary.url.appending(path: "ws")
-        for (path, text) in [("models/tiny/config.json", "{}"), ("data/a.jsonl", "{\"text\": \"hello\"}\n")] {
+        for (path, text) in [
+            ("models/tiny/config.json", "{}"), ("models/tiny/model.safetensors", "{}"),
+            ("models/tiny/tokenizer.json", "{}"), ("data/a.jsonl", "{\"text\": \"hello\"}\n")] {
             let url = inside.folder.appending(path: path)
             try FileManager.default.createDirectory(
                 at: url.deletingLastPathComponent(), withIntermediateDirectories: true)

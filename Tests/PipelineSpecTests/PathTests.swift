@@ -29,11 +29,12 @@ import Testing
 
     @Test func pathsMustLieInsideARoot() throws {
         try fixture.write("outside/secret.jsonl", "{}")
-        try fixture.write("outside/model/config.json", "{}")
+        try fixture.writeModel("outside/model")
         try fixture.link("ws/data/link.jsonl", to: "../../outside/secret.jsonl")
         try fixture.link("ws/data/linked", to: "../../outside")
         try fixture.link("ws/models/linked", to: "../../outside/model")
         try fixture.write("ws/models/half/config.json", "{}")
+        try fixture.write("ws/models/half/tokenizer.json", "{}")
         try fixture.link("ws/models/half/model.safetensors", to: "../../../outside/secret.jsonl")
         let outside = fixture.folder.url.path + "/outside"
         #expect(try places(data: "../outside/secret.jsonl") == [Place("path_outside_roots", 3, 7)])
@@ -74,6 +75,29 @@ import Testing
         #expect(try places(base: "{config: models/none, init: random}") == [Place("path_not_found", 2, 16)])
     }
 
+    @Test func aBaseNeedsItsWeightsAndItsTokenizer() throws {
+        func findings(_ base: String) throws -> [Finding] {
+            try fixture.findings("name: x\nbase: \(base)\ndata: data/a.jsonl\n")
+        }
+        try fixture.write("ws/models/bare/config.json", "{}")
+        let bare = try findings("models/bare")
+        #expect(bare.map(Place.init) == [Place("base_incomplete", 2, 7), Place("base_incomplete", 2, 7)])
+        #expect(bare.map(\.message).first?.contains("model.safetensors") == true)
+        #expect(bare.map(\.message).last?.contains("tokenizer.json") == true)
+        // Random numbers need no file; the tokenizer is needed all the same.
+        let random = try findings("{config: models/bare, init: random}")
+        #expect(random.map(Place.init) == [Place("base_incomplete", 2, 16)])
+        #expect(random.first?.message.contains("tokenizer.json") == true)
+
+        try fixture.write("ws/models/bare/tokenizer.json", "{}")
+        #expect(try findings("{config: models/bare, init: random}") == [])
+        try fixture.write("ws/models/bare/pytorch_model.bin", "")
+        let pickled = try findings("models/bare")
+        #expect(pickled.count == 1 && pickled.first?.hint?.contains("pytorch_model.bin is a pickle") == true)
+        try fixture.write("ws/models/bare/model.safetensors.index.json", "{}")
+        #expect(try findings("models/bare") == [])
+    }
+
     @Test func modelIDsAreLookedUpInTheCache() throws {
         #expect(try places(base: "acme/tiny-lm") == [Place("path_not_found", 2, 7)])
         try fixture.write("hf/hub/models--acme--tiny-lm/refs/main", "abc123\n")
@@ -81,7 +105,9 @@ import Testing
         try FileManager.default.createDirectory(
             at: fixture.folder.url.appending(path: "hf/hub/models--acme--tiny-lm/snapshots/abc123"),
             withIntermediateDirectories: true)
-        try fixture.link("hf/hub/models--acme--tiny-lm/snapshots/abc123/config.json", to: "../../blobs/1")
+        for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+            try fixture.link("hf/hub/models--acme--tiny-lm/snapshots/abc123/\(name)", to: "../../blobs/1")
+        }
         let job = try fixture.resolve("name: x\nbase: acme/tiny-lm\ndata: data/a.jsonl\n")
         #expect(job.manifest.base.path.hasSuffix("/hf/hub/models--acme--tiny-lm/snapshots/abc123"))
         #expect(try places(base: "acme/..") != [])
@@ -93,7 +119,7 @@ import Testing
     @Test func referencesAreLookedUpInTheStore() throws {
         var resolver = try fixture.resolver()
         let folder = fixture.workspace.root.appending(path: "Artifacts/models/tiny/3")
-        try fixture.write("ws/Artifacts/models/tiny/3/config.json", "{}")
+        try fixture.writeModel("ws/Artifacts/models/tiny/3")
         resolver.store = { reference in
             if reference == "bad:" { throw SpecError(.key, "malformed reference") }
             return reference == "tiny:3" ? folder : nil

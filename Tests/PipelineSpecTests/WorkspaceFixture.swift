@@ -30,7 +30,7 @@ final class WorkspaceFixture: Sendable {
         folder = try TemporaryFolder()
         workspace = Workspace(root: folder.url.appending(path: "ws"))
         try workspace.create()
-        try write("ws/models/tiny/config.json", "{}")
+        try writeModel("ws/models/tiny")
         try write("ws/data/a.jsonl", "{}\n")
         try write("ws/data/b.jsonl", "{}\n")
         try write("ws/data/deep/er/c.jsonl", "{}\n")
@@ -43,6 +43,11 @@ final class WorkspaceFixture: Sendable {
         let url = folder.url.appending(path: path)
         try FileManager.default.createDirectory(at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
         try Data(text.utf8).write(to: url)
+    }
+
+    /// The files that make a folder a base.
+    func writeModel(_ path: String) throws {
+        for name in ["config.json", "model.safetensors", "tokenizer.json"] { try write("\(path)/\(name)", "{}") }
     }
 
     func link(_ path: String, to target: String) throws {
