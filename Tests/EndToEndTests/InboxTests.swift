@@ -51,6 +51,11 @@ import Testing
                 "== tokenize (attempt 1)", "== train (attempt 1)", "== evaluate (attempt 1)", "== package (attempt 1)",
             ])
         #expect(logs.contains { $0.contains("trained 20 steps") })
+        let text = try await shop.program.run("adapters", "show", "tone").output
+        #expect(text.contains("training.curve") && text.contains("20 values; see --json"), "\(text)")
+        let loss = try #require(record["metrics"]?["loss"]?.double)
+        let table = try await shop.program.run("adapters", "list").output
+        #expect(table.contains("LOSS") && table.contains(String(format: "%.4f", loss)), "\(table)")
         try await shop.endDaemon(SIGTERM)
     }
 

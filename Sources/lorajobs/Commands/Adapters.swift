@@ -27,12 +27,13 @@ struct Adapters: ParsableCommand {
             if versions.isEmpty {
                 return Talk.say("the store has no adapters yet; a job that succeeds makes one: lorajobs submit FILE")
             }
-            var table = Table("NAME >VERSION ALIASES CREATED ~PATH")
+            var table = Table("NAME >VERSION ALIASES >LOSS CREATED ~PATH")
             for version in versions {
                 let isDamaged = version.record == .null
                 table.add([
                     Table.Cell(version.name), Table.Cell("\(version.number)", isDamaged ? .red : nil),
-                    Table.Cell(version.aliases.joined(separator: ",")), Table.Cell(Moments.local(version.created)),
+                    Table.Cell(version.aliases.joined(separator: ",")), Table.Cell(VersionReport.loss(of: version)),
+                    Table.Cell(Moments.local(version.created)),
                     Table.Cell(workspace.relativePath(version.url)),
                 ])
             }
@@ -139,6 +140,29 @@ struct VersionReport {
         ]
     }
 
+    /// The loss that its evaluation found, or the last its training did; empty when the record has neither.
+    static func loss(of version: Version) -> String {
+        for key in ["loss", "validation_loss", "training_loss"] {
+            switch version.record["metrics"]?[key] {
+            case .number(let value): return String(format: "%.4f", value)
+            case .integer(let value): return String(format: "%.4f", Double(value))
+            default: continue
+            }
+        }
+        return ""
+    }
+
+    /// A value on a line; lists and objects too long to read there are left to `--json`.
+    private static func short(_ value: JSON) -> String {
+        let text = value.plainText
+        guard text.count > 80 else { return text }
+        return switch value {
+        case .array(let elements): "\(elements.count) values; see --json"
+        case .object(let members): "\(members.count) values; see --json"
+        default: text
+        }
+    }
+
     var text: String {
         var lines = [
             ("adapter", version.reference), ("aliases", version.aliases.joined(separator: ", ")),
@@ -150,11 +174,11 @@ struct VersionReport {
             let known: Set<String> = ["name", "version", "digest", "created", "attempt", "files"]
             for (key, value) in members.sorted(by: { $0.key < $1.key }) where !known.contains(key) {
                 guard case .object(let inner) = value else {
-                    lines.append((key, value.plainText))
+                    lines.append((key, Self.short(value)))
                     continue
                 }
                 for (name, value) in inner.sorted(by: { $0.key < $1.key }) {
-                    lines.append(("\(key).\(name)", value.plainText))
+                    lines.append(("\(key).\(name)", Self.short(value)))
                 }
             }
         }
