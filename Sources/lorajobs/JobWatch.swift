@@ -129,7 +129,7 @@ private struct ProgressDisplay {
             Talk.say("\(status.name) is \(status.state.rawValue)" + (status.reason.map { " (\($0))" } ?? ""))
         }
         state = status.state
-        guard status.state == .running, let name = status.stage else { return }
+        guard status.state == .running, status.isStageLive, let name = status.stage else { return }
         let isNew = name != stage
         stage = name
         if terminal.isInteractive {

@@ -36,6 +36,8 @@ import Testing
         let good = try await shop.program.run("run", "tone.yaml", "--json")
         #expect(good.status == 0, "\(good)")
         #expect(try good.json()["jobs"]?.elements.first?["adapter"] == "tone:1")
+        // A stage that is skipped makes no progress.
+        #expect(!good.talk.contains("merge "), "\(good)")
 
         try shop.write("{\"text\": \"a good line\"}\n{\"text\": \"a broken one\n", to: "data/broken.jsonl")
         try shop.write(shop.manifest("broken", data: "data/broken.jsonl"), to: "broken.yaml")

@@ -352,7 +352,10 @@ final class TestQueue: Sendable {
         #expect(try test.status(id).reason == "Held")
         try test.queue.release(id)
         #expect(try test.startAll() == [id])
+        // A stage that is only next makes no progress.
+        #expect(try !test.status(id).isStageLive)
         #expect(try begin().number == 2)
+        #expect(try test.status(id).isStageLive)
     }
 
     @Test func chargedRetriesEndAndFreeOnesAreCounted() throws {

@@ -141,7 +141,7 @@ extension JobQueue {
         let finished: Int64? = row["finished_ms"]
         return JobStatus(
             id: id, name: row["name"], tenant: row["tenant"], queue: row["queue"], priority: row["priority"],
-            state: state, stage: state.isFinal ? nil : row["stage_name"],
+            state: state, stage: state.isFinal ? nil : row["stage_name"], isStageLive: directory != nil,
             progress: state == .succeeded ? 1 : event?.fraction ?? 0, event: event,
             elapsed: started.map { Double((finished ?? now()) - $0) / 1000 },
             eta: event.flatMap { event in

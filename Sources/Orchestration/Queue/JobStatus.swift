@@ -11,6 +11,8 @@ package struct JobStatus: Sendable, Equatable {
     package var state: JobState
     /// The stage that runs, or is next; `nil` when the job has ended.
     package var stage: String?
+    /// Whether a process of that stage runs, so that it is not one that may yet be skipped or found in the cache.
+    package var isStageLive: Bool
     /// Of that stage, 0…1; 1 when the job has succeeded.
     package var progress: Double
     /// What the worker said last.
