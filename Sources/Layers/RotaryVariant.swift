@@ -22,7 +22,8 @@ package struct RotaryVariant: Equatable, Sendable {
         guard kind == "default" else {
             throw Unsupported(description: "rope_type \(kind) is not supported; only default is")
         }
-        let share = ((parameters?["partial_rotary_factor"] ?? configuration["partial_rotary_factor"]) as? NSNumber)?.doubleValue
+        let share = ((parameters?["partial_rotary_factor"] ?? configuration["partial_rotary_factor"]) as? NSNumber)?
+            .doubleValue
         guard share ?? 1 == 1 else {
             throw Unsupported(description: "partial_rotary_factor \(share ?? 1) is not supported; only 1 is")
         }

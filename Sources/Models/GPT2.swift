@@ -1,5 +1,5 @@
-package import Layers
 import Foundation
+package import Layers
 package import TensorCore
 
 /// GPT-2 (Radford et al. 2019), checked against transformers' `GPT2LMHeadModel`.
@@ -42,7 +42,8 @@ package final class GPT2: ModelArchitecture {
         vocabularySize = limits.vocabularySize
         contextLength = limits.contextLength
         guard width % heads == 0 else {
-            throw ModelError(.configuration, "\(configuration.file.path): n_embd \(width) is not a multiple of n_head \(heads)")
+            throw ModelError(
+                .configuration, "\(configuration.file.path): n_embd \(width) is not a multiple of n_head \(heads)")
         }
 
         tokenEmbedding = try weights.take("transformer.wte.weight", [vocabularySize, width], .normal(spread))
@@ -51,13 +52,15 @@ package final class GPT2: ModelArchitecture {
         for layer in 0..<layers {
             var scale = scalesWeights ? 1 / Float(width / heads).squareRoot() : 1
             if scalesByLayer { scale /= Float(layer + 1) }
-            blocks.append(try GPT2Block(
-                layer: layer, width: width, inner: inner, eps: eps, attentionScale: scale, spread: spread,
-                residualSpread: spread / Float(2 * layers).squareRoot(), weights))
+            blocks.append(
+                try GPT2Block(
+                    layer: layer, width: width, inner: inner, eps: eps, attentionScale: scale, spread: spread,
+                    residualSpread: spread / Float(2 * layers).squareRoot(), weights))
         }
         self.blocks = blocks
         finalNorm = try weights.layerNorm("transformer.ln_f", width, eps: eps)
-        outputHead = try configuration.flag("tie_word_embeddings", default: true)
+        outputHead =
+            try configuration.flag("tie_word_embeddings", default: true)
             ? weights.tied("lm_head.weight", to: tokenEmbedding)
             : weights.take("lm_head.weight", [vocabularySize, width], .normal(spread))
     }

@@ -1,5 +1,5 @@
-package import Layers
 import Foundation
+package import Layers
 package import TensorCore
 
 /// LLaMA (Touvron et al. 2023, arXiv 2302.13971; grouped heads as in LLaMA 2), checked against transformers'
@@ -41,7 +41,8 @@ package final class Llama: ModelArchitecture {
             try LlamaBlock(layer: $0, shape, eps: eps, spread: spread, weights)
         }
         finalNorm = try weights.rmsNorm("model.norm", width, eps: eps)
-        outputHead = try configuration.flag("tie_word_embeddings", default: false)
+        outputHead =
+            try configuration.flag("tie_word_embeddings", default: false)
             ? weights.tied("lm_head.weight", to: embedding)
             : weights.take("lm_head.weight", [vocabularySize, width], .normal(spread))
     }
@@ -51,7 +52,8 @@ package final class Llama: ModelArchitecture {
     package var projections: [Projection] { blocks.flatMap(\.projections) }
 
     package var parameters: [Parameter] {
-        [embedding] + blocks.flatMap(\.parameters) + finalNorm.parameters + (outputHead === embedding ? [] : [outputHead])
+        [embedding] + blocks.flatMap(\.parameters) + finalNorm.parameters
+            + (outputHead === embedding ? [] : [outputHead])
     }
 
     package func hiddenStates(of batch: TokenBatch, context: ForwardContext) -> Tensor {

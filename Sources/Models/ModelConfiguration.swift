@@ -36,7 +36,8 @@ package struct ModelConfiguration {
             guard let fallback else { throw ModelError(.configuration, "\(file.path): \(key) is missing") }
             return fallback
         }
-        guard let number = value as? NSNumber, let size = Int(exactly: number.doubleValue), size > 0, size < 1 << 31 else {
+        guard let number = value as? NSNumber, let size = Int(exactly: number.doubleValue), size > 0, size < 1 << 31
+        else {
             throw ModelError(.configuration, "\(file.path): \(key) must be a positive whole number, not \(value)")
         }
         return size
@@ -74,7 +75,8 @@ package struct ModelConfiguration {
         let word = try word(key, default: supported[0])
         guard supported.contains(word) else {
             throw ModelError(
-                .unsupported, "\(file.path): \(key) \(word) is not supported; supported: \(supported.joined(separator: ", "))")
+                .unsupported,
+                "\(file.path): \(key) \(word) is not supported; supported: \(supported.joined(separator: ", "))")
         }
     }
 

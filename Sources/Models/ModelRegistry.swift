@@ -49,7 +49,8 @@ package enum ModelRegistry {
         guard let architecture = architectures[type] else {
             let known = architectures.keys.sorted().joined(separator: ", ")
             throw ModelError(
-                .unsupported, "\(configuration.file.path): model_type \"\(type)\" is not supported; supported: \(known)")
+                .unsupported, "\(configuration.file.path): model_type \"\(type)\" is not supported; supported: \(known)"
+            )
         }
         return architecture
     }

@@ -105,7 +105,9 @@ package enum ProtocolJSON {
     static func read<Value: Decodable>(_ url: URL) throws -> Value {
         let path = url.path(percentEncoded: false)
         let data: Data
-        do { data = try Data(contentsOf: url) } catch { throw SpecError(.io, "cannot read \(path): \(error.localizedDescription)") }
+        do { data = try Data(contentsOf: url) } catch {
+            throw SpecError(.io, "cannot read \(path): \(error.localizedDescription)")
+        }
         do { return try decode(Value.self, from: data) } catch {
             throw SpecError(.format, "\(path) is not a \(Value.self): \(error)")
         }

@@ -41,7 +41,8 @@ enum EvaluateStage: Stage {
         let test = try TokenDataset(run.input("tokenize").appending(path: SplitName.test.tokensFile))
         guard test.targetCount > 0 else {
             throw StageError(
-                "no_test_data", "the test split has no token to score; give data.test a larger share, or files of its own")
+                "no_test_data",
+                "the test split has no token to score; give data.test a larger share, or files of its own")
         }
         let product = try TrainedProduct(try run.input("train"))
         var base: Evaluation?
@@ -58,7 +59,8 @@ enum EvaluateStage: Stage {
             trained = try evaluate(ModelRegistry.load(folder: folder), test, run, 0.5, 1)
         }
         let report = Report(
-            tokens: trained.tokens, sequences: test.count, base: try base.map { try score($0) }, trained: try score(trained))
+            tokens: trained.tokens, sequences: test.count, base: try base.map { try score($0) },
+            trained: try score(trained))
         try run.write(report, to: "evaluation.json")
         try writeExamples(base, trained, to: run.output.appending(path: "examples.jsonl"))
         run.metrics["loss"] = report.trained.loss
@@ -66,7 +68,9 @@ enum EvaluateStage: Stage {
         run.metrics["base_loss"] = report.base?.loss
         run.metrics["base_perplexity"] = report.base?.perplexity
         let before = report.base.map { String(format: "%.3f → ", $0.perplexity) } ?? ""
-        run.report(1, "test perplexity \(before)\(String(format: "%.3f", report.trained.perplexity)) on \(report.tokens) tokens")
+        run.report(
+            1,
+            "test perplexity \(before)\(String(format: "%.3f", report.trained.perplexity)) on \(report.tokens) tokens")
     }
 
     /// Tokens scored in one forward pass.
@@ -83,7 +87,9 @@ enum EvaluateStage: Stage {
     }
 
     private static func score(_ evaluation: Evaluation) throws -> Score {
-        guard let loss = evaluation.meanNegativeLogLikelihood, let perplexity = evaluation.perplexity, perplexity.isFinite else {
+        guard let loss = evaluation.meanNegativeLogLikelihood, let perplexity = evaluation.perplexity,
+            perplexity.isFinite
+        else {
             let loss = evaluation.meanNegativeLogLikelihood.map { ", \($0)," } ?? ""
             throw StageError(
                 "non_finite_loss",
@@ -98,9 +104,11 @@ enum EvaluateStage: Stage {
         encoder.outputFormatting = .sortedKeys
         var lines = Data()
         for (index, example) in trained.examples.enumerated() {
-            lines += try encoder.encode(ExampleLine(
-                index: index, tokens: example.tokens, base_nll: base?.examples[index].negativeLogLikelihood,
-                trained_nll: example.negativeLogLikelihood)) + Data("\n".utf8)
+            lines +=
+                try encoder.encode(
+                    ExampleLine(
+                        index: index, tokens: example.tokens, base_nll: base?.examples[index].negativeLogLikelihood,
+                        trained_nll: example.negativeLogLikelihood)) + Data("\n".utf8)
         }
         try lines.write(to: file, options: .atomic)
     }

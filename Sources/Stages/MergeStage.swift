@@ -45,7 +45,8 @@ enum MergeStage: Stage {
         run.report(0.6, "comparing the merged files with the adapter")
         let merged = try LoadedModel(base: folder).logits(proof)
         let report = Report(
-            dtype: "\(dtype)", sequences: proof.count, largestDifference: Double(merged.largestDifference(from: expected)),
+            dtype: "\(dtype)", sequences: proof.count,
+            largestDifference: Double(merged.largestDifference(from: expected)),
             tolerance: tolerance(dtype, scale: expected.largestMagnitude))
         guard report.largestDifference <= report.tolerance else {
             throw StageError(
@@ -69,7 +70,9 @@ enum MergeStage: Stage {
             throw StageError(
                 "non_finite_merge", "the merged weight \(module.projection.weight.name) has a value that is not finite")
         }
-        try CheckpointWriter.write(loaded.model, to: folder, base: run.base, dtype: dtype) { adapter.mergedValues(of: $0) }
+        try CheckpointWriter.write(loaded.model, to: folder, base: run.base, dtype: dtype) {
+            adapter.mergedValues(of: $0)
+        }
         return loaded.logits(proof)
     }
 

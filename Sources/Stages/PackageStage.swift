@@ -115,28 +115,36 @@ struct VersionRecord: Codable {
         ]
         if manifest.adapter.method == .lora {
             let scaling = manifest.adapter.rslora ? " (rank-stabilised)" : ""
-            training.insert(("Adapter", "LoRA, rank \(manifest.adapter.rank), alpha \(manifest.adapter.alpha)\(scaling)"), at: 0)
+            training.insert(
+                ("Adapter", "LoRA, rank \(manifest.adapter.rank), alpha \(manifest.adapter.alpha)\(scaling)"), at: 0)
         }
         let sources = lineage.data.keys.sorted().flatMap { split in
             (lineage.data[split] ?? []).map { (name: split, value: "\($0.length) bytes, \($0.digest)") }
         }
         var sections = [
-            ModelCard.Section("Results", .table(
-                header: ["", "test loss (nats per token)", "test perplexity"], rows: rows)),
-            ModelCard.Section("How it was measured", .text(
-                "Loss and perplexity on \(evaluation.tokens) tokens in \(evaluation.sequences) sequences of the test split, which "
-                    + "training did not see.")),
+            ModelCard.Section(
+                "Results",
+                .table(
+                    header: ["", "test loss (nats per token)", "test perplexity"], rows: rows)),
+            ModelCard.Section(
+                "How it was measured",
+                .text(
+                    "Loss and perplexity on \(evaluation.tokens) tokens in \(evaluation.sequences) sequences of the test split, which "
+                        + "training did not see.")),
             ModelCard.Section("Training", .list(training)),
             ModelCard.Section("Data", .list(sources)),
         ]
         if isAdapter {
-            sections.append(ModelCard.Section("Use", .code(
-                """
-                from peft import PeftModel
-                from transformers import AutoModelForCausalLM
+            sections.append(
+                ModelCard.Section(
+                    "Use",
+                    .code(
+                        """
+                        from peft import PeftModel
+                        from transformers import AutoModelForCausalLM
 
-                model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("\(base)"), "path/to/this/folder")
-                """, language: "python")))
+                        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("\(base)"), "path/to/this/folder")
+                        """, language: "python")))
         }
         return ModelCard(
             title: manifest.name, base: base, library: isAdapter ? "peft" : "transformers",

@@ -16,5 +16,6 @@ package struct StageError: Error, CustomStringConvertible {
     }
 
     /// The stage was asked to stop and left a checkpoint.
-    static let stopped = StageError("stopped", "stopped on request; a retry goes on from the checkpoint", exit: .stopped)
+    static let stopped = StageError(
+        "stopped", "stopped on request; a retry goes on from the checkpoint", exit: .stopped)
 }

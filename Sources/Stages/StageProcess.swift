@@ -89,10 +89,13 @@ extension StageError {
         case let error as TokenizerError: self.init("tokenizer_\(error.code.rawValue)", error.description)
         case let error as WeightFileError where error.code == .noSpace: self.init(diskFull: error.description)
         case let error as WeightFileError:
-            self.init("weights_\(error.code.description)", error.description, exit: error.code == .system ? .tryAgain : .invalidInput)
+            self.init(
+                "weights_\(error.code.description)", error.description,
+                exit: error.code == .system ? .tryAgain : .invalidInput)
         case let error as TrainingError where error.code == .noSpace: self.init(diskFull: error.description)
         case let error as TrainingError:
-            self.init(error.code.description, error.description, exit: error.code == .system ? .tryAgain : .invalidInput)
+            self.init(
+                error.code.description, error.description, exit: error.code == .system ? .tryAgain : .invalidInput)
         case let error as ArtifactError where error.code == .noSpace: self.init(diskFull: error.description)
         case let error as ArtifactError:
             let isPassing = [.io, .inputsChanged].contains(error.code)

@@ -1,6 +1,6 @@
 package import Foundation
-package import PipelineSpec
 import Glibc
+package import PipelineSpec
 import Synchronization
 
 /// What a running stage sees of its attempt: the request, its folders, and ways to report.
@@ -89,7 +89,8 @@ package final class StageRun {
         do {
             return try JSONDecoder().decode(type, from: Data(contentsOf: file))
         } catch {
-            throw StageError("damaged_input", "\(file.path) cannot be read (\(error)); run the stage that made it again")
+            throw StageError(
+                "damaged_input", "\(file.path) cannot be read (\(error)); run the stage that made it again")
         }
     }
 }

@@ -73,7 +73,9 @@ enum TokenizeStage: Stage {
         var hashes: [UInt64] = []
         let trainFiles = run.request.data["train"] ?? []
         var firstPass = Report.Reading()
-        try source.forEachRecord(in: trainFiles, &firstPass) { record, _ in hashes.append(SplitAssignment.hash(record.text)) }
+        try source.forEachRecord(in: trainFiles, &firstPass) { record, _ in
+            hashes.append(SplitAssignment.hash(record.text))
+        }
         let assignment = SplitAssignment(run.manifest.data, hashes: hashes)
         let total = Double(max(trainFiles.reduce(0) { $0 + $1.length }, 1))
 

@@ -63,7 +63,8 @@ enum TrainStage: Stage {
             steps: outcome.step, stoppedEarly: outcome.ending == .stoppedEarly, trainedTokens: outcome.tokens,
             trainedParameters: product.parameters.reduce(0) { $0 + $1.tensor.count }, precision: "fp32",
             microBatchTokens: microBatchTokens, curve: monitor.curve(),
-            validations: outcome.validations.map { Report.Point(step: $0.step, loss: $0.loss) }, bestStep: outcome.best?.step)
+            validations: outcome.validations.map { Report.Point(step: $0.step, loss: $0.loss) },
+            bestStep: outcome.best?.step)
         try run.write(report, to: "training.json")
         run.metrics["steps"] = Double(outcome.step)
         run.metrics["training_loss"] = outcome.lastLoss
@@ -86,7 +87,9 @@ enum TrainStage: Stage {
 
     /// What a checkpoint must agree with, besides options and data.
     private static func identity(_ run: StageRun) -> [String: String] {
-        var identity = ["numerics": "\(Numerics.version)", "adapter": "\(run.manifest.adapter)", "engine": EngineDescription.text]
+        var identity = [
+            "numerics": "\(Numerics.version)", "adapter": "\(run.manifest.adapter)", "engine": EngineDescription.text,
+        ]
         for file in run.request.base { identity["base \(URL(filePath: file.path).lastPathComponent)"] = file.digest }
         identity["threads"] = "\(run.request.threads)"
         return identity
@@ -114,8 +117,10 @@ private enum Product {
         let method = try AdapterRegistry.method(named: adapter.method.rawValue)
         let options = AdapterOptions(
             rank: adapter.rank, alpha: adapter.alpha, dropout: adapter.dropout, useRSLoRA: adapter.rslora)
-        self = .adapter(try AttachedAdapter(
-            method.init(options), targets: TargetModules(manifest: adapter.targets), to: model, seed: run.manifest.train.seed))
+        self = .adapter(
+            try AttachedAdapter(
+                method.init(options), targets: TargetModules(manifest: adapter.targets), to: model,
+                seed: run.manifest.train.seed))
     }
 
     var parameters: [Parameter] {
@@ -160,7 +165,9 @@ private struct Monitor {
         case .ignoredCheckpoint(let reason): run.log("checkpoint passed over: \(reason)")
         case .stepped(let report): step(report)
         case .validated(let report):
-            run.log("step \(report.step): validation loss \(String(format: "%.4f", report.loss))\(report.isBest ? ", best so far" : "")")
+            run.log(
+                "step \(report.step): validation loss \(String(format: "%.4f", report.loss))\(report.isBest ? ", best so far" : "")"
+            )
         case .checkpointed(let step): run.log("checkpoint after step \(step)")
         }
     }
@@ -174,10 +181,11 @@ private struct Monitor {
         let seconds = pending.reduce(0) { $0 + Double($1.tokens) / $1.tokensPerSecond }
         let tokens = pending.reduce(0) { $0 + $1.tokens }
         tokensPerSecond = Double(tokens) / seconds
-        run.report(ProgressEvent(
-            time: now, fraction: Double(report.step) / Double(report.steps), step: report.step, steps: report.steps,
-            loss: pending.reduce(0) { $0 + $1.loss } / Double(pending.count), learningRate: report.learningRate,
-            tokensPerSecond: tokensPerSecond, etaSeconds: report.remainingSeconds))
+        run.report(
+            ProgressEvent(
+                time: now, fraction: Double(report.step) / Double(report.steps), step: report.step, steps: report.steps,
+                loss: pending.reduce(0) { $0 + $1.loss } / Double(pending.count), learningRate: report.learningRate,
+                tokensPerSecond: tokensPerSecond, etaSeconds: report.remainingSeconds))
         pending = []
     }
 

@@ -7,7 +7,8 @@ package enum EngineDescription {
     ///
     /// Equal lines, with equal inputs, seed and threads, give equal tensor bytes.
     package static var text: String {
-        let configuration = String(cString: openblas_get_config()).split(separator: " ").prefix(2).joined(separator: " ")
+        let configuration = String(cString: openblas_get_config()).split(separator: " ").prefix(2).joined(
+            separator: " ")
         let core = String(cString: openblas_get_corename())
         return "kernels \(String(cString: ck_kernels().pointee.name)), \(configuration) \(core)"
     }

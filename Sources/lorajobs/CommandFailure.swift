@@ -27,7 +27,8 @@ struct CommandFailure: Error, CustomStringConvertible {
         case let error as RefusedSubmission: self.init(.invalidInput, error.description)
         case let error as SpecError: self.init(Self.status(of: error), Self.advised(error))
         case let error as ArtifactError: self.init(Self.status(of: error), error.description)
-        case let error as StageError: self.init(error.exit == .invalidInput ? .invalidInput : .ioError, error.description)
+        case let error as StageError:
+            self.init(error.exit == .invalidInput ? .invalidInput : .ioError, error.description)
         case let error as OrchestrationError: self.init(Self.status(of: error), error.description)
         case let error as POSIXError:
             self.init(Self.status(ofSystemError: error.code.rawValue), String(cString: strerror(error.code.rawValue)))

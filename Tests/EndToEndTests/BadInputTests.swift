@@ -87,7 +87,9 @@ import Testing
         }
         #expect(try shop.names(in: "Jobs/inbox").isEmpty && shop.names(in: "Jobs/claimed").isEmpty)
         #expect(try await shop.jobs().count == 1)
-        #expect(try await shop.program.run("status", "--json").json()["rejected_since_yesterday"] == .integer(all.count + 1))
+        #expect(
+            try await shop.program.run("status", "--json").json()["rejected_since_yesterday"] == .integer(all.count + 1)
+        )
 
         let paths = try reports()
         for one in all {

@@ -21,7 +21,8 @@ import Testing
         inside.folder = temporary.url.appending(path: "ws")
         for (path, text) in [
             ("models/tiny/config.json", "{}"), ("models/tiny/model.safetensors", "{}"),
-            ("models/tiny/tokenizer.json", "{}"), ("data/a.jsonl", "{\"text\": \"hello\"}\n")] {
+            ("models/tiny/tokenizer.json", "{}"), ("data/a.jsonl", "{\"text\": \"hello\"}\n"),
+        ] {
             let url = inside.folder.appending(path: path)
             try FileManager.default.createDirectory(
                 at: url.deletingLastPathComponent(), withIntermediateDirectories: true)

@@ -26,10 +26,13 @@ import Testing
         "Orchestration": ["PipelineSpec", "Artifacts", "CLinux", "GRDB", "Logging", "Subprocess", "SystemPackage"],
         // 4: the only library that sees both halves
         "Stages": [
-            "TensorCore", "Layers", "Models", "Adapters", "Training", "Tokenizers", "PipelineSpec", "Artifacts", "Crypto",
+            "TensorCore", "Layers", "Models", "Adapters", "Training", "Tokenizers", "PipelineSpec", "Artifacts",
+            "Crypto",
         ],
         // 5
-        "lorajobs": ["Stages", "Orchestration", "Artifacts", "PipelineSpec", "Tokenizers", "ArgumentParser", "Logging"],
+        "lorajobs": [
+            "Stages", "Orchestration", "Artifacts", "PipelineSpec", "Tokenizers", "ArgumentParser", "Logging",
+        ],
         "lorajobs-inotify": ["CInotifyTools"],
     ]
 
@@ -42,10 +45,12 @@ import Testing
 
     /// The modules a file imports.
     static func imports(of file: URL) throws -> Set<String> {
-        let pattern = /^\s*(?:@\w+(?:\(\w+\))?\s+)*(?:public |package |internal |private |fileprivate )?import (?:struct |class |enum |func |protocol |var |let |typealias )?(\w+)/
-        return Set(try String(contentsOf: file, encoding: .utf8).split(separator: "\n").compactMap { line in
-            line.firstMatch(of: pattern).map { String($0.1) }
-        })
+        let pattern =
+            /^\s*(?:@\w+(?:\(\w+\))?\s+)*(?:public |package |internal |private |fileprivate )?import (?:struct |class |enum |func |protocol |var |let |typealias )?(\w+)/
+        return Set(
+            try String(contentsOf: file, encoding: .utf8).split(separator: "\n").compactMap { line in
+                line.firstMatch(of: pattern).map { String($0.1) }
+            })
     }
 
     @Test(arguments: floors.keys.sorted())
@@ -55,7 +60,9 @@ import Testing
         let allowed = Self.system.union(Self.floors[target] ?? [])
         for file in files {
             let beyond = try Self.imports(of: file).subtracting(allowed)
-            #expect(beyond.isEmpty, "\(file.path) imports \(beyond.sorted().joined(separator: ", ")), which is not below \(target)")
+            #expect(
+                beyond.isEmpty,
+                "\(file.path) imports \(beyond.sorted().joined(separator: ", ")), which is not below \(target)")
         }
     }
 
@@ -71,8 +78,11 @@ import Testing
     @Test func importsAreFound() throws {
         let folder = try TemporaryFolder()
         let file = folder.url.appending(path: "a.swift")
-        try Data("import A\npackage import B\n@testable import C\n  @preconcurrency public import D\nlet x = \"import E\"\nimport struct F.G\n".utf8)
-            .write(to: file)
+        try Data(
+            "import A\npackage import B\n@testable import C\n  @preconcurrency public import D\nlet x = \"import E\"\nimport struct F.G\n"
+                .utf8
+        )
+        .write(to: file)
         #expect(try Self.imports(of: file) == ["A", "B", "C", "D", "F"])
     }
 }

@@ -54,13 +54,14 @@ private func message(_ body: () throws -> Void) -> String {
         withExtendedLifetime(temporary) {}
     }
 
-    @Test(arguments: [
-        ("num_attention_heads", 3, "heads must divide evenly"),
-        ("num_attention_heads", 4096, "heads must divide evenly"),
-        ("rope_theta", 0, "rope_theta must be a positive number"),
-        ("rope_theta", -10000, "rope_theta must be a positive number"),
-        ("rope_theta", "high", "rope_theta must be a positive number, not high"),
-    ] as [(String, any Sendable, String)])
+    @Test(
+        arguments: [
+            ("num_attention_heads", 3, "heads must divide evenly"),
+            ("num_attention_heads", 4096, "heads must divide evenly"),
+            ("rope_theta", 0, "rope_theta must be a positive number"),
+            ("rope_theta", -10000, "rope_theta must be a positive number"),
+            ("rope_theta", "high", "rope_theta must be a positive number, not high"),
+        ] as [(String, any Sendable, String)])
     func headsAndAnglesThatCannotBeAreRefused(key: String, value: any Sendable, words: String) throws {
         let (temporary, folder) = try copy("golden/llama")
         try edit(folder) { values in
@@ -92,7 +93,11 @@ private func message(_ body: () throws -> Void) -> String {
     func anUnsupportedOptionIsNamed(key: String, value: String) throws {
         let (temporary, folder) = try copy("golden/llama")
         try edit(folder) { values in
-            if key == "rope_type" { values["rope_parameters"] = ["rope_type": value, "rope_theta": 10000.0] } else { values[key] = value }
+            if key == "rope_type" {
+                values["rope_parameters"] = ["rope_type": value, "rope_theta": 10000.0]
+            } else {
+                values[key] = value
+            }
         }
         #expect(message { _ = try ModelRegistry.load(folder: folder) }.contains(value))
         withExtendedLifetime(temporary) {}
@@ -117,14 +122,18 @@ private func message(_ body: () throws -> Void) -> String {
         let whole = try ModelRegistry.load(folder: folder)
         let temporary = try TemporaryFolder()
         let files = try CheckpointFiles(folder)
-        let stripped = try files.names.map { name in
-            try files.tensor(name).weightSource(name.hasPrefix("transformer.") ? String(name.dropFirst(12)) : name)
-        } + [Tensor(zeros: [1]).weightSource("h.0.attn.masked_bias")]
+        let stripped =
+            try files.names.map { name in
+                try files.tensor(name).weightSource(name.hasPrefix("transformer.") ? String(name.dropFirst(12)) : name)
+            } + [Tensor(zeros: [1]).weightSource("h.0.attn.masked_bias")]
         try SafetensorsWriter.write(stripped, to: temporary.url.appending(path: "model.safetensors"))
         try FileManager.default.copyItem(
             at: folder.appending(path: "config.json"), to: temporary.url.appending(path: "config.json"))
         let bare = try ModelRegistry.load(folder: temporary.url)
-        #expect(zip(whole.parameters, bare.parameters).allSatisfy { $0.name == $1.name && $0.tensor.values == $1.tensor.values })
+        #expect(
+            zip(whole.parameters, bare.parameters).allSatisfy {
+                $0.name == $1.name && $0.tensor.values == $1.tensor.values
+            })
     }
 
     @Test func randomWeightsRepeat() throws {

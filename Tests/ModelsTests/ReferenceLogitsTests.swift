@@ -72,7 +72,8 @@ private func greedy(_ model: any LanguageModel, from start: [Int32], count: Int)
         guard let folder = try TestData.folder("models/gpt2-shakespeare-trained-here") else { return }
         let model = try ModelRegistry.load(folder: folder)
         let expected = try JSONDecoder().decode(
-            Expected.self, from: Data(contentsOf: folder.appending(path: "expected_greedy.json"))).greedy_ids
+            Expected.self, from: Data(contentsOf: folder.appending(path: "expected_greedy.json"))
+        ).greedy_ids
         #expect(greedy(model, from: Array(expected.prefix(7)), count: 60) == Array(expected.prefix(60)))
     }
 
@@ -127,7 +128,8 @@ struct GoldenRows {
             }
         }
         let ids = try rows("in.input_ids")
-        mask = try file.contains("in.attention_mask")
+        mask =
+            try file.contains("in.attention_mask")
             ? rows("in.attention_mask").map { $0.map { $0 != 0 } } : ids.map { $0.map { _ in true } }
         let mask = mask
         sequences = ids.indices.map { row in

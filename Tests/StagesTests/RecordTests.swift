@@ -20,7 +20,8 @@ import Testing
         data.columns = columns
         var found: [Result<TextRecord, BadRecord>] = []
         try RecordFormats.format(for: pinned, data).forEachRecord(
-            in: pinned, columns: columns, passageBytes: passageBytes) { found.append($0) }
+            in: pinned, columns: columns, passageBytes: passageBytes
+        ) { found.append($0) }
         return found
     }
 
@@ -28,9 +29,10 @@ import Testing
         let found = try records(
             "{\"question\": \"Wer bist du? ä\", \"completion\": \" Ich.\"}\r\n\n", named: "a.jsonl",
             columns: ["prompt": "question"])
-        #expect(try found.map { try $0.get() } == [
-            TextRecord(text: "Wer bist du? ä Ich.", trainedFrom: 14, isRunning: false)
-        ])
+        #expect(
+            try found.map { try $0.get() } == [
+                TextRecord(text: "Wer bist du? ä Ich.", trainedFrom: 14, isRunning: false)
+            ])
     }
 
     @Test(arguments: [
@@ -42,7 +44,9 @@ import Testing
     ])
     func brokenRecordsNameTheirLine(line: String, reason: String) throws {
         let found = try records("{\"prompt\": \"a\", \"completion\": \"b\"}\n\(line)\n", named: "a.jsonl")
-        guard case .failure(let bad) = try #require(found.last) else { return #expect(Bool(false), "\(line) was accepted") }
+        guard case .failure(let bad) = try #require(found.last) else {
+            return #expect(Bool(false), "\(line) was accepted")
+        }
         #expect(bad.line == 2 && bad.reason.contains(reason))
     }
 

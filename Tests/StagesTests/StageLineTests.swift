@@ -31,11 +31,12 @@ final class StageLine {
         var data = ["train": try Digest.pin(paths: manifest.data.train)]
         if case .files(let files) = manifest.data.test { data["test"] = try Digest.pin(paths: files) }
         if case .files(let files) = manifest.data.validation { data["validation"] = try Digest.pin(paths: files) }
-        try directory.write(StageRequest(
-            job: "01TEST", name: manifest.name, stage: kind, uses: kind, attempt: attempt,
-            attemptID: "01TEST-\(kind)-\(attempt)", workspace: folder.url.path, manifest: manifest, inputs: outputs,
-            data: data, base: try Digest.pin(paths: base), inputDigests: [:], cacheKey: "sha256:0",
-            manifestDigest: "sha256:0", resumeFrom: resumeFrom?.path, threads: 2))
+        try directory.write(
+            StageRequest(
+                job: "01TEST", name: manifest.name, stage: kind, uses: kind, attempt: attempt,
+                attemptID: "01TEST-\(kind)-\(attempt)", workspace: folder.url.path, manifest: manifest, inputs: outputs,
+                data: data, base: try Digest.pin(paths: base), inputDigests: [:], cacheKey: "sha256:0",
+                manifestDigest: "sha256:0", resumeFrom: resumeFrom?.path, threads: 2))
         let code = StageProcess.run(directory)
         let result = try #require(try directory.readResult())
         #expect(result.exitCode == code)
@@ -65,7 +66,8 @@ final class StageLine {
         #expect((tokenized.result.metrics["test_tokens"] ?? 0) > 500)
         #expect(try line.run("train").result.failure == nil)
         let evaluated = try line.run("evaluate").result
-        let before = try #require(evaluated.metrics["base_perplexity"]), after = try #require(evaluated.metrics["perplexity"])
+        let before = try #require(evaluated.metrics["base_perplexity"]),
+            after = try #require(evaluated.metrics["perplexity"])
         #expect(after < 0.7 * before, "\(before) to \(after)")
         let merged = try line.run("merge").result
         #expect(merged.failure == nil)
@@ -148,7 +150,8 @@ final class StageLine {
 
     @Test func aForeignTokenizerIsRefused() throws {
         guard let base = try TestData.folder("models/stories260K"),
-            let other = try TestData.folder("models/gpt2-nano-sort"), let text = try TestData.folder("datasets/tinyshakespeare")
+            let other = try TestData.folder("models/gpt2-nano-sort"),
+            let text = try TestData.folder("datasets/tinyshakespeare")
         else { return }
         let folder = try TemporaryFolder()
         for name in ["config.json", "model.safetensors"] {

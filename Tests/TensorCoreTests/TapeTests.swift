@@ -83,7 +83,9 @@ import Testing
         let mean = values.reduce(0.0) { $0 + Double($1) } / 100_000
         #expect(abs(mean - 1) < 0.02 && values.allSatisfy { $0 >= -1 && $0 < 3 })
         #expect(stream.uniform([100_000], low: -1, high: 3).values == values)
-        #expect(stream.substream(1).uniform([8], low: 0, high: 1).values != stream.substream(2).uniform([8], low: 0, high: 1).values)
+        #expect(
+            stream.substream(1).uniform([8], low: 0, high: 1).values
+                != stream.substream(2).uniform([8], low: 0, high: 1).values)
         let normal = stream.normal([100_001], standardDeviation: 2).values
         let variance = normal.reduce(0.0) { $0 + Double($1) * Double($1) } / 100_001
         #expect(abs(variance - 4) < 0.1)

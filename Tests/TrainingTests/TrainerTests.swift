@@ -457,7 +457,8 @@ private func trainer(
         let refused = WeightSource(name: "b", dtype: .float32, shape: [1]) { _ in throw Refused() }
         try folder.write(TrainingState(fingerprint: [:], step: 1), trained: [whole], optimizer: [whole], best: nil)
         #expect(throws: Refused.self) {
-            try folder.write(TrainingState(fingerprint: [:], step: 2), trained: [whole], optimizer: [refused], best: nil)
+            try folder.write(
+                TrainingState(fingerprint: [:], step: 2), trained: [whole], optimizer: [refused], best: nil)
         }
         #expect(try FileManager.default.contentsOfDirectory(atPath: checkpoints.path) == ["step-1"])
     }

@@ -34,7 +34,8 @@ package final class LoadedModel {
     /// - Throws: ``StageError`` when the base has none.
     func requireTokenizer() throws -> Tokenizer {
         guard let tokenizer else {
-            throw StageError("base_incomplete", "\(folder.path) has no tokenizer.json; text cannot be turned into tokens")
+            throw StageError(
+                "base_incomplete", "\(folder.path) has no tokenizer.json; text cannot be turned into tokens")
         }
         return tokenizer
     }

@@ -59,7 +59,9 @@ package struct TextEvaluation {
             throw StageError(
                 "non_finite_loss", "the model's loss on \(file.path) is \(nll); look for a broken weight in its files")
         }
-        examples = evaluation.examples.map { Example(nll: $0.negativeLogLikelihood / Double(max($0.tokens, 1)), tokens: $0.tokens) }
+        examples = evaluation.examples.map {
+            Example(nll: $0.negativeLogLikelihood / Double(max($0.tokens, 1)), tokens: $0.tokens)
+        }
         tokens = evaluation.tokens
         self.nll = nll
         self.perplexity = perplexity

@@ -27,7 +27,8 @@ package struct TextGeneration {
     }
 
     /// Continues token ids greedily; for a base without a tokenizer.
-    package init(_ loaded: LoadedModel, ids prompt: [Int32], maxTokens: Int, onText: (String) -> Void = { _ in }) throws {
+    package init(_ loaded: LoadedModel, ids prompt: [Int32], maxTokens: Int, onText: (String) -> Void = { _ in }) throws
+    {
         guard !prompt.isEmpty else { throw StageError("empty_prompt", "at least one id is needed to start from") }
         var shown = ""
         var generated: [Int32] = []

@@ -111,9 +111,10 @@ package struct TrainBench: Sendable {
 
     private func tokens(_ step: Int, vocabulary: Int) -> TokenBatch {
         let random = RandomStream(seed: 1).substream(step)
-        return TokenBatch((0..<batch).map { sequence in
-            (0..<length).map { Int32(random.substream(sequence).bits(at: $0) % UInt64(vocabulary)) }
-        })
+        return TokenBatch(
+            (0..<batch).map { sequence in
+                (0..<length).map { Int32(random.substream(sequence).bits(at: $0) % UInt64(vocabulary)) }
+            })
     }
 
     /// The time a step's large products take alone: forward and input gradient of every projection and of the head, each
@@ -123,7 +124,9 @@ package struct TrainBench: Sendable {
     private func gemmCeiling(_ model: any LanguageModel) -> (seconds: Double, flops: Double) {
         var shapes: [GemmShape: Int] = [:]
         for projection in model.projections {
-            shapes[GemmShape(inputs: projection.inputSize, outputs: projection.outputSize, layout: projection.layout), default: 0] += 1
+            shapes[
+                GemmShape(inputs: projection.inputSize, outputs: projection.outputSize, layout: projection.layout),
+                default: 0] += 1
         }
         let head = model.outputHead.tensor
         shapes[GemmShape(inputs: head.shape[1], outputs: head.shape[0], layout: .outputByInput), default: 0] += 1
@@ -132,7 +135,8 @@ package struct TrainBench: Sendable {
         for (shape, count) in shapes {
             let x = RandomStream(seed: 2).uniform([rows, shape.inputs], low: -1, high: 1)
             let weight = RandomStream(seed: 3).uniform(
-                shape.layout == .outputByInput ? [shape.outputs, shape.inputs] : [shape.inputs, shape.outputs], low: -1, high: 1)
+                shape.layout == .outputByInput ? [shape.outputs, shape.inputs] : [shape.inputs, shape.outputs], low: -1,
+                high: 1)
             let dy = RandomStream(seed: 4).uniform([rows, shape.outputs], low: -1, high: 1)
             func best(_ body: () -> Tensor) -> Double {
                 (0..<3).map { _ in
@@ -142,7 +146,9 @@ package struct TrainBench: Sendable {
                 }.min() ?? 0
             }
             let forward = best { x.linear(weight, layout: shape.layout) }
-            let backward = best { dy.linear(weight, layout: shape.layout == .outputByInput ? .inputByOutput : .outputByInput) }
+            let backward = best {
+                dy.linear(weight, layout: shape.layout == .outputByInput ? .inputByOutput : .outputByInput)
+            }
             seconds += Double(count) * (forward + backward)
             flops += Double(count) * 4 * Double(rows) * Double(shape.inputs) * Double(shape.outputs)
         }

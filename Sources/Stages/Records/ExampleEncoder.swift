@@ -69,7 +69,8 @@ struct ExampleEncoder {
             case .error:
                 throw StageError(
                     "overlength",
-                    "an example has \(ids.count) tokens, data.max_length is \(maxLength): \"\(record.text.prefix(60))…\"")
+                    "an example has \(ids.count) tokens, data.max_length is \(maxLength): \"\(record.text.prefix(60))…\""
+                )
             case .truncate:
                 truncated += 1
                 ids = Array(ids.prefix(maxLength))

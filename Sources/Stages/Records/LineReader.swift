@@ -26,7 +26,8 @@ struct LineReader {
         while remaining > 0 {
             guard let block = try handle.read(upToCount: min(Self.chunk, remaining)), !block.isEmpty else {
                 throw StageError(
-                    "inputs_changed", "\(file.path) became shorter than the \(file.length) bytes this job pinned", exit: .tryAgain)
+                    "inputs_changed", "\(file.path) became shorter than the \(file.length) bytes this job pinned",
+                    exit: .tryAgain)
             }
             remaining -= block.count
             hasher.update(data: block)
@@ -44,14 +45,16 @@ struct LineReader {
             }
             if start > rest.startIndex { rest = Data(rest[start...]) }
             guard rest.count <= Self.longestLine else {
-                throw StageError("bad_record", "\(file.path):\(number + 1): a line of more than \(Self.longestLine >> 20) MiB")
+                throw StageError(
+                    "bad_record", "\(file.path):\(number + 1): a line of more than \(Self.longestLine >> 20) MiB")
             }
         }
         if !rest.isEmpty { try body(rest, number + 1) }
         let digest = "sha256:" + hasher.finalize().map { String(format: "%02x", $0) }.joined()
         guard digest == file.digest else {
             throw StageError(
-                "inputs_changed", "\(file.path) was changed inside the \(file.length) bytes this job pinned", exit: .tryAgain)
+                "inputs_changed", "\(file.path) was changed inside the \(file.length) bytes this job pinned",
+                exit: .tryAgain)
         }
     }
 

@@ -54,9 +54,11 @@ enum RecordFormats {
             let first = try firstLine(of: file)
             // A file without records, such as that of a quiet day, is of any format.
             if first.isEmpty { return isLines ? JSONTextFormat.self : PlainTextFormat.self }
-            guard let format = all.first(where: {
-                $0.recognises(firstLine: first, fileExtension: fileExtension, columns: data.columns)
-            }) else {
+            guard
+                let format = all.first(where: {
+                    $0.recognises(firstLine: first, fileExtension: fileExtension, columns: data.columns)
+                })
+            else {
                 throw StageError(
                     "unknown_format",
                     "\(file.path): the first record is neither {\"text\": …} nor {\"prompt\": …, \"completion\": …}; "
@@ -109,7 +111,8 @@ enum JSONLines {
     }
 
     /// The string under `key`, or under the record's own name for it.
-    static func string(_ key: String, in object: [String: Any], _ columns: [String: String]) throws(BadField) -> String {
+    static func string(_ key: String, in object: [String: Any], _ columns: [String: String]) throws(BadField) -> String
+    {
         let name = columns[key] ?? key
         guard let value = object[name] else { throw BadField(reason: "the field \"\(name)\" is missing") }
         guard let text = value as? String else { throw BadField(reason: "the field \"\(name)\" is not a string") }

@@ -48,8 +48,11 @@ enum PlainTextFormat: RecordFormat {
             }
             guard passage.contains(where: { $0 > 0x20 }) else { return }
             guard let text = String(data: passage, encoding: .utf8) else {
-                return try body(.failure(BadRecord(
-                    file: file.path, line: firstLine, reason: "the passage that begins here is not valid UTF-8")))
+                return try body(
+                    .failure(
+                        BadRecord(
+                            file: file.path, line: firstLine, reason: "the passage that begins here is not valid UTF-8")
+                    ))
             }
             try body(.success(TextRecord(text: text, trainedFrom: 0, isRunning: true)))
         }

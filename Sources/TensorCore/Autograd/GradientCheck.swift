@@ -37,7 +37,8 @@ package enum GradientCheck {
             for (index, value) in numeric.enumerated() {
                 let error = abs(Double(analytic[index]) - value) / largest
                 if !(error <= worst.largestError) {
-                    worst = Report(largestError: error, place: "\(parameter.name)[\(index)]: \(analytic[index]) against \(value)")
+                    worst = Report(
+                        largestError: error, place: "\(parameter.name)[\(index)]: \(analytic[index]) against \(value)")
                 }
             }
         }

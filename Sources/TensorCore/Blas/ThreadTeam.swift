@@ -83,12 +83,14 @@ private final class ThreadTeam: @unchecked Sendable {
         }
         var thread = pthread_t()
         let argument = Unmanaged.passRetained(Start(self, index)).toOpaque()
-        let status = pthread_create(&thread, nil, { pointer in
-            guard let pointer else { return nil }
-            let start = Unmanaged<Start>.fromOpaque(pointer).takeRetainedValue()
-            start.team.help(start.index)
-            return nil
-        }, argument)
+        let status = pthread_create(
+            &thread, nil,
+            { pointer in
+                guard let pointer else { return nil }
+                let start = Unmanaged<Start>.fromOpaque(pointer).takeRetainedValue()
+                start.team.help(start.index)
+                return nil
+            }, argument)
         precondition(status == 0, "pthread_create failed: \(status)")
         pthread_detach(thread)
     }

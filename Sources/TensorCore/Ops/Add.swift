@@ -9,7 +9,8 @@ extension Tensor {
     /// - Precondition: equal shapes.
     package static func sum(_ x: consuming Tensor, _ y: consuming Tensor) -> Tensor {
         precondition(x.shape == y.shape, "sum: \(x.shape) and \(y.shape)")
-        let node: Node? = Tensor.records([copy x, copy y]) ? Node(op: AddOp(), inputs: [x.node, y.node], shape: x.shape) : nil
+        let node: Node? =
+            Tensor.records([copy x, copy y]) ? Node(op: AddOp(), inputs: [x.node, y.node], shape: x.shape) : nil
         var target: Tensor
         if isKnownUniquelyReferenced(&y.storage), y.storage.isWritable {
             target = y.detached()

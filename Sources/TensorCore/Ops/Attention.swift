@@ -58,7 +58,8 @@ extension Tensor {
         precondition(
             heads % keyValueHeads == 0 && query.columns == heads * size && key.columns == keyValueHeads * size
                 && value.shape == key.shape,
-            "attention: query \(query.shape) of \(heads) heads, key \(key.shape), value \(value.shape) of \(keyValueHeads)")
+            "attention: query \(query.shape) of \(heads) heads, key \(key.shape), value \(value.shape) of \(keyValueHeads)"
+        )
         return attention(
             HeadColumns(tensor: query, column: 0, input: 0), HeadColumns(tensor: key, column: 0, input: 1),
             HeadColumns(tensor: value, column: 0, input: 2), inputs: [query, key, value],
@@ -68,7 +69,8 @@ extension Tensor {
     /// The same for queries, keys and values side by side in one tensor `[N, 3 · heads · D]`, as GPT-2's `c_attn` makes them.
     package static func attention(fused: Tensor, heads: Int, scale: Float, layout: AttentionLayout) -> Tensor {
         let width = fused.columns / 3
-        precondition(fused.columns == 3 * width && width % heads == 0, "attention: fused \(fused.shape), \(heads) heads")
+        precondition(
+            fused.columns == 3 * width && width % heads == 0, "attention: fused \(fused.shape), \(heads) heads")
         let parts = (0..<3).map { HeadColumns(tensor: fused, column: $0 * width, input: 0) }
         return attention(
             parts[0], parts[1], parts[2], inputs: [fused],
@@ -198,7 +200,8 @@ private struct AttentionOp: DifferentiableOp {
                     let queries = q.pointer(first, head, d)
                     let dOut = gradient.pointer + first * width + head * d
                     let out = output.pointer + first * width + head * d
-                    Gemm.single(n, seen, d, 1, queries, q.tensor.columns, false, keys, k.tensor.columns, true, 0, p, seen)
+                    Gemm.single(
+                        n, seen, d, 1, queries, q.tensor.columns, false, keys, k.tensor.columns, true, 0, p, seen)
                     Gemm.single(n, seen, d, 1, dOut, width, false, values, v.tensor.columns, true, 0, ds, seen)
                     for index in 0..<n {
                         let kernels = ck_kernels().pointee

@@ -20,9 +20,12 @@ extension Tensor {
     /// - Precondition: the shapes above; targets below V.
     package func crossEntropy(head: Tensor, targets: [Int32], scale: Float) -> ScoredTokens {
         let (c, vocabulary) = (columns, head.rows)
-        precondition(head.columns == c && targets.count == rows, "crossEntropy: \(shape), head \(head.shape), \(targets.count) targets")
+        precondition(
+            head.columns == c && targets.count == rows,
+            "crossEntropy: \(shape), head \(head.shape), \(targets.count) targets")
         let scored = targets.indices.filter { targets[$0] >= 0 }
-        precondition(scored.allSatisfy { Int(targets[$0]) < vocabulary }, "crossEntropy: a target is beyond the vocabulary")
+        precondition(
+            scored.allSatisfy { Int(targets[$0]) < vocabulary }, "crossEntropy: a target is beyond the vocabulary")
         var likelihoods = [Float](repeating: 0, count: targets.count)
         let records = Tensor.records([self, head])
         let gradient = records && requiresGradient ? Tensor(zeros: shape) : nil

@@ -28,7 +28,8 @@ extension Tensor {
         precondition(
             weight.shape == (layout == .outputByInput ? [outputs, inputs] : [inputs, outputs]),
             "linear: input \(shape), weight \(weight.shape) \(layout)")
-        precondition(bias.map { $0.count == outputs } ?? true, "linear: weight \(weight.shape), bias \(bias?.shape ?? [])")
+        precondition(
+            bias.map { $0.count == outputs } ?? true, "linear: weight \(weight.shape), bias \(bias?.shape ?? [])")
         precondition(
             addend.map { $0.columns == outputs && $0.rows == rows } ?? true,
             "linear: result [\(rows), \(outputs)], addend \(addend?.shape ?? [])")

@@ -28,7 +28,9 @@ enum BufferPool {
     /// A buffer of at least `byteCount` bytes with unspecified content.
     static func take(_ byteCount: Int) -> UnsafeMutableRawPointer {
         let size = sizeClass(byteCount)
-        if let address = free.withLock({ $0.lists[size]?.popLast() }), let pointer = UnsafeMutableRawPointer(bitPattern: address) {
+        if let address = free.withLock({ $0.lists[size]?.popLast() }),
+            let pointer = UnsafeMutableRawPointer(bitPattern: address)
+        {
             return pointer
         }
         let large = size >= largeBytes

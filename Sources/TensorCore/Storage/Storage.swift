@@ -13,7 +13,8 @@ package final class Storage {
     init(count: Int) {
         self.count = count
         owner = nil
-        pointer = BufferPool.take(count * MemoryLayout<Float>.stride).bindMemory(to: Float.self, capacity: max(count, 1))
+        pointer = BufferPool.take(count * MemoryLayout<Float>.stride).bindMemory(
+            to: Float.self, capacity: max(count, 1))
     }
 
     /// Floats inside memory of `owner`, never written to.

@@ -81,7 +81,8 @@ package struct Generator {
         let scores = model.logits(last)
         guard scores.isFinite else {
             throw TrainingError(
-                .nonFiniteLoss, "after \(cache.length) tokens a logit is not finite; look for a broken weight in the model")
+                .nonFiniteLoss,
+                "after \(cache.length) tokens a logit is not finite; look for a broken weight in the model")
         }
         let logits = scores.values
         var best = 0

@@ -68,7 +68,8 @@ func expectGradient(
     func groupedAttention(isCausal: Bool) {
         let layout = AttentionLayout(rows: [0..<3, 3..<8], isCausal: isCausal)
         expectGradient(of: [[8, 12], [8, 6], [8, 6]]) {
-            Tensor.attention(query: $0[0], key: $0[1], value: $0[2], heads: 4, keyValueHeads: 2, scale: 0.6, layout: layout)
+            Tensor.attention(
+                query: $0[0], key: $0[1], value: $0[2], heads: 4, keyValueHeads: 2, scale: 0.6, layout: layout)
         }
     }
 

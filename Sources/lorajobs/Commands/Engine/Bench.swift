@@ -58,9 +58,12 @@ struct BenchTrain: ParsableCommand {
         }
         progress.end()
         if json { return try StandardOutput.write(ProtocolJSON.encode(result)) }
-        try StandardOutput.line(String(
-            format: "%@ %dx%d rank %d fp32, %d threads: %.1f tokens/s, %.0f MB peak, %.0f%% of the large products alone (%.0f GFLOP/s)",
-            config, batch, length, rank, result.threads, result.tokens_per_second, Double(result.peak_rss_bytes) / 1e6,
-            100 * result.gemm_ceiling_fraction, result.gemm_gflops))
+        try StandardOutput.line(
+            String(
+                format:
+                    "%@ %dx%d rank %d fp32, %d threads: %.1f tokens/s, %.0f MB peak, %.0f%% of the large products alone (%.0f GFLOP/s)",
+                config, batch, length, rank, result.threads, result.tokens_per_second,
+                Double(result.peak_rss_bytes) / 1e6,
+                100 * result.gemm_ceiling_fraction, result.gemm_gflops))
     }
 }

@@ -8,8 +8,11 @@ import Stages
 struct EngineOptions: ParsableArguments {
     @Option(name: .long, help: ArgumentHelp("A Hugging Face checkpoint folder.", valueName: "dir"))
     var base: String
-    @Option(name: .long, help: ArgumentHelp(
-        "An adapter folder in PEFT's format, or a version in the store such as support-tone:42.", valueName: "dir|ref"))
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "An adapter folder in PEFT's format, or a version in the store such as support-tone:42.",
+            valueName: "dir|ref"))
     var adapter: String?
     @OptionGroup var threads: ThreadOptions
     @OptionGroup var workspace: WorkspaceOptions
@@ -42,7 +45,9 @@ struct ThreadOptions: ParsableArguments {
     var threads: Int?
 
     func validate() throws {
-        guard threads.map({ $0 > 0 && $0 <= 1024 }) ?? true else { throw ValidationError("--threads must be 1 to 1024") }
+        guard threads.map({ $0 > 0 && $0 <= 1024 }) ?? true else {
+            throw ValidationError("--threads must be 1 to 1024")
+        }
     }
 
     var count: Int { threads ?? ProcessInfo.processInfo.activeProcessorCount }
@@ -57,8 +62,11 @@ struct ThreadOptions: ParsableArguments {
 /// Files as a person names them from where they stand.
 enum CommandLineFile {
     static func url(_ path: String) -> URL {
-        URL(filePath: path, relativeTo: URL(filePath: FileManager.default.currentDirectoryPath, directoryHint: .isDirectory))
-            .absoluteURL
+        URL(
+            filePath: path,
+            relativeTo: URL(filePath: FileManager.default.currentDirectoryPath, directoryHint: .isDirectory)
+        )
+        .absoluteURL
     }
 }
 

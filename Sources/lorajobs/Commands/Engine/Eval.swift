@@ -16,8 +16,10 @@ struct Eval: ParsableCommand {
     var data: String
     @Option(name: .long, help: "auto, text or completion.")
     var format: String = "auto"
-    @Option(name: .customLong("column"), help: ArgumentHelp(
-        "The record's own name of a field, such as prompt=question. May be repeated.", valueName: "field=name"))
+    @Option(
+        name: .customLong("column"),
+        help: ArgumentHelp(
+            "The record's own name of a field, such as prompt=question. May be repeated.", valueName: "field=name"))
     var columns: [String] = []
     @Option(name: .long, help: "fp32; bf16 is not built yet.")
     var precision: String = "fp32"
@@ -25,7 +27,8 @@ struct Eval: ParsableCommand {
 
     func validate() throws {
         guard JobManifest.DataFormat(rawValue: format) != nil else {
-            throw ValidationError("--format must be one of \(JobManifest.DataFormat.allCases.map(\.rawValue).joined(separator: ", "))")
+            throw ValidationError(
+                "--format must be one of \(JobManifest.DataFormat.allCases.map(\.rawValue).joined(separator: ", "))")
         }
         guard precision == "fp32" else { throw ValidationError("--precision \(precision) is not supported; fp32 is") }
         guard columns.allSatisfy({ $0.contains("=") }) else { throw ValidationError("--column takes FIELD=NAME") }
@@ -33,27 +36,32 @@ struct Eval: ParsableCommand {
 
     mutating func run() throws {
         let file = CommandLineFile.url(data)
-        guard FileManager.default.fileExists(atPath: file.path) else { throw CommandFailure(.notFound, "\(data): no such file") }
+        guard FileManager.default.fileExists(atPath: file.path) else {
+            throw CommandFailure(.notFound, "\(data): no such file")
+        }
         let loaded = try engine.load()
         let pairs = columns.map { $0.split(separator: "=", maxSplits: 1).map(String.init) }
         var progress = EngineProgress("scoring")
         let evaluation = try Engine.run {
             try TextEvaluation(
                 of: loaded, on: file, format: JobManifest.DataFormat(rawValue: format) ?? .auto,
-                columns: Dictionary(pairs.map { ($0[0], $0[1]) }) { $1 }) { progress.show($0) }
+                columns: Dictionary(pairs.map { ($0[0], $0[1]) }) { $1 }
+            ) { progress.show($0) }
         }
         progress.end()
         guard json else {
-            return try StandardOutput.line(String(
-                format: "loss %.5f nats per token, perplexity %.4f, on %d tokens of %d records", evaluation.nll,
-                evaluation.perplexity, evaluation.tokens, evaluation.examples.count))
+            return try StandardOutput.line(
+                String(
+                    format: "loss %.5f nats per token, perplexity %.4f, on %d tokens of %d records", evaluation.nll,
+                    evaluation.perplexity, evaluation.tokens, evaluation.examples.count))
         }
         try StandardOutput.json([
             "schema": .integer(1), "tokens": .integer(evaluation.tokens), "nll": .number(evaluation.nll),
             "perplexity": .number(evaluation.perplexity),
-            "examples": .array(evaluation.examples.map {
-                .object(["nll": .number($0.nll), "tokens": .integer($0.tokens)])
-            }),
+            "examples": .array(
+                evaluation.examples.map {
+                    .object(["nll": .number($0.nll), "tokens": .integer($0.tokens)])
+                }),
         ])
     }
 }

@@ -35,11 +35,13 @@ struct TokenizeText: ParsableCommand {
                 let text = object["text"] as? String
             else { throw CommandFailure(.invalidInput, "standard input:\(number): expected {\"text\": …}") }
             let encoding = tokenizer.encode(text, addSpecialTokens: special)
-            try StandardOutput.line(JSON.object([
-                "ids": .array(encoding.ids.map { .integer(Int($0)) }),
-                "tokens": .array(encoding.tokens.map { .string($0) }),
-                "offsets": .array(encoding.offsets.map { .array([.integer($0.lowerBound), .integer($0.upperBound)]) }),
-            ]).text())
+            try StandardOutput.line(
+                JSON.object([
+                    "ids": .array(encoding.ids.map { .integer(Int($0)) }),
+                    "tokens": .array(encoding.tokens.map { .string($0) }),
+                    "offsets": .array(
+                        encoding.offsets.map { .array([.integer($0.lowerBound), .integer($0.upperBound)]) }),
+                ]).text())
         }
     }
 }
