@@ -49,7 +49,7 @@ private func greedy(_ model: any LanguageModel, from start: [Int32], count: Int)
             model.score(batch, scale: 1 / Float(batch.targetCount), context: ForwardContext())
         }
         #expect(abs(scored.loss.scalar - expected.loss) < 1e-5)
-        let ids = Array(expected.greedy_from_bos_ids.prefix(60))
+        let ids = expected.greedy_from_bos_ids
         #expect(greedy(model, from: [ids[0]], count: ids.count) == ids)
     }
 
@@ -74,7 +74,7 @@ private func greedy(_ model: any LanguageModel, from start: [Int32], count: Int)
         let expected = try JSONDecoder().decode(
             Expected.self, from: Data(contentsOf: folder.appending(path: "expected_greedy.json"))
         ).greedy_ids
-        #expect(greedy(model, from: Array(expected.prefix(7)), count: 60) == Array(expected.prefix(60)))
+        #expect(greedy(model, from: Array(expected.prefix(7)), count: expected.count) == expected)
     }
 
     @Test(arguments: ["gpt2_default", "gpt2_no_task_type", "llama_default", "llama_regex"])

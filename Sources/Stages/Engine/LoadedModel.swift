@@ -26,7 +26,7 @@ package final class LoadedModel {
         let hasTokenizer = FileManager.default.fileExists(atPath: base.appending(path: "tokenizer.json").path)
         tokenizer = hasTokenizer ? try Tokenizer.load(folder: base) : nil
         self.adapter = try adapter.map { try PEFTFolder.read($0, attachingTo: model) }
-        stopIDs = Self.stopIDs(in: base).union(tokenizer?.eosTokenID.map { [$0] } ?? [])
+        stopIDs = try Self.stopIDs(in: base).union(tokenizer?.eosTokenID.map { [$0] } ?? [])
     }
 
     /// The tokenizer.
@@ -56,11 +56,16 @@ package final class LoadedModel {
     }
 
     /// `eos_token_id`, a number or a list of them.
-    private static func stopIDs(in folder: URL) -> Set<Int32> {
+    ///
+    /// - Throws: ``StageError`` for a file that is there and is not a JSON object: a model that lost its end token never stops.
+    private static func stopIDs(in folder: URL) throws -> Set<Int32> {
         for name in ["generation_config.json", "config.json"] {
-            guard let data = FileManager.default.contents(atPath: folder.appending(path: name).path),
-                let values = try? JSONSerialization.jsonObject(with: data) as? [String: Any]
-            else { continue }
+            let file = folder.appending(path: name)
+            guard let data = FileManager.default.contents(atPath: file.path) else { continue }
+            guard let object = try? JSONSerialization.jsonObject(with: data), let values = object as? [String: Any]
+            else {
+                throw StageError("base_incomplete", "\(file.path) is not a JSON object")
+            }
             // An id beyond 32 bits is none that a model could say.
             if let id = values["eos_token_id"] as? Int { return Set([id].compactMap { Int32(exactly: $0) }) }
             if let ids = values["eos_token_id"] as? [Int] { return Set(ids.compactMap { Int32(exactly: $0) }) }
