@@ -77,6 +77,25 @@ import Testing
         #expect(throws: StageError.self) { try records("{\"messages\": []}\n", named: "a.jsonl") }
     }
 
+    @Test func aNamedFormatDependsOnTheEndingOnlyWhereItMust() throws {
+        let line = "{\"text\": \"a\"}\n"
+        #expect(try records(line, named: "a.jsonl", format: .text).map { try $0.get().text } == ["a"])
+        #expect(try records(line, named: "a.txt", format: .text).map { try $0.get().text } == [line])
+        #expect(try records(line, named: "a.txt").map { try $0.get().text } == ["a"], "auto looks at the first record")
+        let pair = "{\"prompt\": \"a\", \"completion\": \"b\"}\n"
+        #expect(try records(pair, named: "a.txt", format: .completion).map { try $0.get().text } == ["ab"])
+        for name in ["a.jsonl", "a.txt"] { #expect(try records("", named: name).isEmpty) }
+    }
+
+    @Test func aBrokenGenerationConfigIsAnError() throws {
+        let folder = try TemporaryFolder()
+        let base = folder.url.appending(path: "base")
+        try FileManager.default.copyItem(at: Fixtures.folder("golden/gpt2"), to: base)
+        #expect(throws: Never.self) { try LoadedModel(base: base) }
+        try Data("{".utf8).write(to: base.appending(path: "generation_config.json"))
+        #expect(throws: StageError.self) { try LoadedModel(base: base) }
+    }
+
     @Test func splitsFollowTheContentAndNoneIsEmpty() {
         let data = JobManifest.Data()
         let hashes = (0..<2000).map { SplitAssignment.hash("record \($0)") }

@@ -6,6 +6,8 @@ enum CompletionFormat: RecordFormat {
     static let name = JobManifest.DataFormat.completion
     static let summary = "completion: one JSON object a line with prompt and completion; only the completion is trained"
 
+    static func expects(fileExtension: String) -> Bool { JSONLines.isUsual(fileExtension: fileExtension) }
+
     static func recognises(firstLine: Data, fileExtension: String, columns: [String: String]) -> Bool {
         guard let object = try? JSONSerialization.jsonObject(with: firstLine) as? [String: Any] else { return false }
         return object[columns["prompt"] ?? "prompt"] != nil && object[columns["completion"] ?? "completion"] != nil

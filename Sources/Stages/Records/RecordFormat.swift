@@ -20,6 +20,9 @@ protocol RecordFormat: SendableMetatype {
     /// A sentence for the report of what `auto` chose.
     static var summary: String { get }
 
+    /// Whether files with this ending usually hold this format; decides where a name alone does not.
+    static func expects(fileExtension: String) -> Bool
+
     /// Whether the first record of a file looks like this format: the answer `auto` goes by.
     static func recognises(firstLine: Data, fileExtension: String, columns: [String: String]) -> Bool
 
@@ -46,26 +49,20 @@ enum RecordFormats {
     /// The format the manifest names or, for `auto`, the first that recognises the file.
     static func format(for file: PinnedFile, _ data: JobManifest.Data) throws -> any RecordFormat.Type {
         let fileExtension = URL(filePath: file.path).pathExtension.lowercased()
-        let isLines = ["jsonl", "ndjson", "json"].contains(fileExtension)
-        switch data.format {
-        case .completion: return CompletionFormat.self
-        case .text: return isLines ? JSONTextFormat.self : PlainTextFormat.self
-        case .auto:
-            let first = try firstLine(of: file)
-            // A file without records, such as that of a quiet day, is of any format.
-            if first.isEmpty { return isLines ? JSONTextFormat.self : PlainTextFormat.self }
-            guard
-                let format = all.first(where: {
-                    $0.recognises(firstLine: first, fileExtension: fileExtension, columns: data.columns)
-                })
-            else {
-                throw StageError(
-                    "unknown_format",
-                    "\(file.path): the first record is neither {\"text\": …} nor {\"prompt\": …, \"completion\": …}; "
-                        + "name the fields under data.columns or set data.format")
-            }
-            return format
+        let named = all.filter { data.format == .auto || $0.name == data.format }
+        let first = data.format == .auto ? try firstLine(of: file) : Data()
+        let found =
+            first.isEmpty
+            // A name says which, but for the file's ending; so does a file without records, such as that of a quiet day.
+            ? named.first { $0.expects(fileExtension: fileExtension) } ?? named.first
+            : named.first { $0.recognises(firstLine: first, fileExtension: fileExtension, columns: data.columns) }
+        guard let found else {
+            throw StageError(
+                "unknown_format",
+                "\(file.path): the first record is neither {\"text\": …} nor {\"prompt\": …, \"completion\": …}; "
+                    + "name the fields under data.columns or set data.format")
         }
+        return found
     }
 
     private static func firstLine(of file: PinnedFile) throws -> Data {
@@ -83,6 +80,9 @@ enum RecordFormats {
 
 /// Reading one JSON object a line, shared by the formats made of them.
 enum JSONLines {
+    /// Whether files with this ending usually hold JSON.
+    static func isUsual(fileExtension: String) -> Bool { ["jsonl", "ndjson", "json"].contains(fileExtension) }
+
     /// Calls `read` with each object of the file; what it throws as a `String` reason becomes a ``BadRecord``.
     static func forEachObject(
         in file: PinnedFile, read: ([String: Any]) throws(BadField) -> TextRecord,

@@ -6,6 +6,8 @@ enum JSONTextFormat: RecordFormat {
     static let name = JobManifest.DataFormat.text
     static let summary = "text: one JSON object a line with text; every token is trained"
 
+    static func expects(fileExtension: String) -> Bool { JSONLines.isUsual(fileExtension: fileExtension) }
+
     static func recognises(firstLine: Data, fileExtension: String, columns: [String: String]) -> Bool {
         guard let object = try? JSONSerialization.jsonObject(with: firstLine) as? [String: Any] else { return false }
         return object[columns["text"] ?? "text"] != nil
@@ -31,8 +33,10 @@ enum PlainTextFormat: RecordFormat {
     static let name = JobManifest.DataFormat.text
     static let summary = "text: plain text in passages of whole paragraphs; every token is trained"
 
+    static func expects(fileExtension: String) -> Bool { !JSONLines.isUsual(fileExtension: fileExtension) }
+
     static func recognises(firstLine: Data, fileExtension: String, columns: [String: String]) -> Bool {
-        !["jsonl", "ndjson", "json"].contains(fileExtension)
+        expects(fileExtension: fileExtension)
     }
 
     static func forEachRecord(
