@@ -56,6 +56,13 @@ package struct ScheduleDefinition: Sendable, Equatable {
         ]
     }
 
+    /// What `schedule:` in the bytes of a file says; `nil` when there is none that can be read.
+    package static func read(_ data: Data, local: TimeZone = .current) -> ScheduleDefinition? {
+        guard let root = try? DocumentReader().read(data), let node = root["schedule"] else { return nil }
+        var values = ValueParser()
+        return ScheduleDefinition(node, local: local, &values)
+    }
+
     /// Reads the value of `schedule:`; `nil` after noting what is wrong.
     init?(_ node: SourceNode, local: TimeZone, _ values: inout ValueParser) {
         let before = values.findings.count

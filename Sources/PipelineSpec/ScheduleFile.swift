@@ -9,6 +9,17 @@ package struct ScheduleFile: Sendable {
     /// A file can have a definition and still be refused, such as while its base does not exist.
     package let manifest: Result<ResolvedManifest, InvalidFile>
 
+    package init(definition: ScheduleDefinition?, manifest: Result<ResolvedManifest, InvalidFile>) {
+        self.definition = definition
+        self.manifest = manifest
+    }
+
+    /// Whether the bytes of a file have a `schedule:`, sound or not.
+    package static func isSchedule(_ data: Data) -> Bool {
+        guard let root = try? DocumentReader().read(data) else { return false }
+        return root["schedule"] != nil
+    }
+
     /// What an idempotency key may hold: it becomes the day on the wall at the occurrence.
     package static let dayTemplate = "{{ date }}"
 
