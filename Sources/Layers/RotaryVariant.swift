@@ -189,7 +189,7 @@ private struct Source {
     func number(_ key: String) throws -> Double? {
         guard let value = value(key) else { return nil }
         guard let number = value as? NSNumber else {
-            throw RotaryVariant.Unsupported(description: "\(key) must be a number, not \(value)")
+            throw RotaryVariant.Unsupported(description: "\(key) must be a positive number, not \(value)")
         }
         return number.doubleValue
     }
