@@ -23,12 +23,14 @@ struct Scheduler {
     private var known: [String: Known] = [:]
     /// Files that are being written, and since when they are as they are, on `CLOCK_BOOTTIME`.
     private var sightings: [String: (identity: ScheduleFolder.Identity, since: Double)] = [:]
+    private let fence: Fence
     private var hasScanned = false
     private var lastLook = Date.distantPast
 
     init(_ configuration: OrchestrationConfiguration, _ queue: JobQueue) {
         self.configuration = configuration
         self.queue = queue
+        fence = Fence(configuration.logger)
         folder = ScheduleFolder(configuration.workspace, maximumBytes: configuration.maximumManifestBytes)
     }
 
@@ -40,14 +42,21 @@ struct Scheduler {
         // Without room nothing is recorded; once there is some, `catch_up` says what becomes of it.
         if configuration.isDiskLow { return nil }
         var wait: Double?
-        if rescan || !sightings.isEmpty { wait = try scan() }
+        if rescan || !sightings.isEmpty {
+            // A folder that cannot be listed stops neither the jobs nor what is known already.
+            try fence.around("Jobs/schedules") {
+                wait = try scan()
+            } orElse: {
+                wait = configuration.scanInterval
+            }
+        }
         let now = Date(timeIntervalSince1970: Double(queue.now()) / 1000)
         let isSetBack = now < lastLook
         lastLook = now
         for name in known.keys.sorted() {
             guard var one = known[name] else { continue }
             if one.isNew || isSetBack || one.next.map({ $0 <= now }) ?? false {
-                try guarded(one.entry.url.lastPathComponent) {
+                try fence.around(one.entry.url.lastPathComponent) {
                     try look(&one, now)
                 } orElse: {
                     one.next = now.addingTimeInterval(30)
@@ -81,7 +90,7 @@ struct Scheduler {
                 wait = min(wait ?? .infinity, configuration.settle - age)
                 continue
             }
-            try guarded(name) {
+            try fence.around(name) {
                 guard let entry = try folder.entry(candidate, configuration.readSchedule) else { return }
                 try take(entry, candidate)
                 sightings[name] = nil
@@ -99,7 +108,7 @@ struct Scheduler {
         }
         if !hasScanned || !gone.isEmpty {
             try queue.forgetSchedules(except: Set(candidates.filter { $0.shadow == nil }.map(\.id)))
-            for name in try folder.orphans() { try guarded(name) { try folder.removeReport(on: name) } }
+            for name in try folder.orphans() { try fence.around(name) { try folder.removeReport(on: name) } }
         }
         hasScanned = true
         return wait
@@ -194,11 +203,20 @@ struct Scheduler {
             id: entry.id, url: entry.url, bytes: entry.bytes, ownerID: entry.ownerID,
             file: configuration.readSchedule(entry.bytes))
     }
+}
 
-    /// Keeps what is wrong with one file from the others.
-    private func guarded(_ name: String, _ body: () throws -> Void, orElse: () -> Void = {}) throws {
+/// Keeps what is wrong with one file from the others, and tells the same trouble once.
+private final class Fence {
+    private let logger: Logger
+    private var told: [String: String] = [:]
+
+    init(_ logger: Logger) { self.logger = logger }
+
+    /// - Throws: what concerns every file: that another daemon has taken over, or that the disk is full.
+    func around(_ name: String, _ body: () throws -> Void, orElse: () -> Void = {}) throws {
         do {
             try body()
+            told[name] = nil
         } catch let error as OrchestrationError where error.code == .fenced {
             throw error
         } catch  where OrchestrationError.isDiskFull(error) {
@@ -206,7 +224,10 @@ struct Scheduler {
         } catch let error as OrchestrationError where error.code == .changed {
             orElse()
         } catch {
-            configuration.logger.error("a schedule failed", metadata: ["file": "\(name)", "error": "\(error)"])
+            if told[name] != "\(error)" {
+                logger.error("a schedule failed", metadata: ["file": "\(name)", "error": "\(error)"])
+            }
+            told[name] = "\(error)"
             orElse()
         }
     }

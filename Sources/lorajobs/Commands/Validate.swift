@@ -20,7 +20,7 @@ struct Validate: ParsableCommand {
             if !json {
                 let isValid = judgement.resolved != nil
                 try StandardOutput.write(judgement.text(consequence: "It would be rejected."))
-                let next = schedule.flatMap { $0.cron.next(after: Date(), in: $0.timeZone) }
+                let next = schedule.flatMap { $0.isEnabled ? $0.cron.next(after: Date(), in: $0.timeZone) : nil }
                 let times = next.map {
                     "; next due at \($0.localTime) (\(Occurrence.name(of: schedule?.timeZone ?? .gmt)))"
                 }
