@@ -1,4 +1,4 @@
-package import Foundation
+import Foundation
 import Synchronization
 
 /// A place in the code where a test may stop the program, make it fail, or make it wait.
