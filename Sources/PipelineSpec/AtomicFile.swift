@@ -15,7 +15,9 @@ package enum AtomicFile {
         do {
             defer { close(descriptor) }
             try write(data, to: descriptor, path: temporary)
+            try Failpoint.fileWritten.hit()
             guard fsync(descriptor) == 0 else { throw failure("cannot sync", temporary) }
+            try Failpoint.fileFlushed.hit()
         } catch {
             unlink(temporary)
             throw error
@@ -25,6 +27,7 @@ package enum AtomicFile {
             unlink(temporary)
             throw error
         }
+        try Failpoint.fileRenamed.hit()
         try syncFolder(folder)
     }
 
