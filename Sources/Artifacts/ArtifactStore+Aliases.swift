@@ -45,6 +45,7 @@ extension ArtifactStore {
                     try logUnloggedMoves(of: version.name, in: collection, except: nil, now: now)
                 }
                 try FileTree.rename(made, to: home.appending(path: alias))
+                try OpenFile.syncFolder(scratch.url)
                 try OpenFile.syncFolder(home)
                 try fault(.aliasRenamed)
             } else if logged == current {

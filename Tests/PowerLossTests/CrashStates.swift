@@ -28,7 +28,11 @@ struct CrashState: Sendable {
 
     /// The states that are most likely to show a mistake: all and nothing lost, all names without bytes and the reverse,
     /// each change lost alone, each kept alone, each file without its new bytes, each last write torn.
-    static func interesting(_ disk: Disk, ordering: Disk.Ordering) -> [CrashState] {
+    ///
+    /// - Parameter alone: Whether a change is to be lost and kept alone.
+    static func interesting(
+        _ disk: Disk, ordering: Disk.Ordering, alone: (Disk.Pending) -> Bool
+    ) -> [CrashState] {
         let free = disk.pending.indices.filter { !disk.pending[$0].isCertain }
         let all = Set(free)
         let names = free.filter { disk.pending[$0].isName }
@@ -37,7 +41,7 @@ struct CrashState: Sendable {
         switch ordering {
         case .arbitrary:
             states.append(CrashState(lost: Set(names)))
-            for index in free {
+            for index in free where alone(disk.pending[index]) {
                 states.append(CrashState(lost: [index]))
                 states.append(CrashState(lost: all.subtracting([index])))
             }
@@ -50,7 +54,7 @@ struct CrashState: Sendable {
             for index in bytes { states.append(CrashState(lost: [index])) }
         }
         var last: [Int: Int] = [:]
-        for index in free {
+        for index in free where alone(disk.pending[index]) {
             if let file = disk.pending[index].change.file { last[file] = index }
         }
         for (file, index) in last.sorted(by: { $0.value < $1.value }) {

@@ -28,6 +28,8 @@ struct Disk {
         /// What has to be synced until it is certain: folders, or the file.
         var owes: Set<Int>
         let description: String
+        /// Whether nobody reads it after a crash, so that it need not be lost alone, only with others.
+        let isIncidental: Bool
         var isCertain: Bool { owes.isEmpty }
         var isName: Bool { change.file == nil }
     }
@@ -35,6 +37,9 @@ struct Disk {
     struct Contradiction: Error, CustomStringConvertible {
         let description: String
     }
+
+    /// Locks, whose content means something only while they are held, and what is written for people to watch.
+    private static let incidental = ["/.daemon.lock", "/worker.lock", "/.poke", "/log.txt", "/progress.jsonl", "/.lock"]
 
     private let path: String
     private let ordering: Ordering
@@ -190,7 +195,16 @@ struct Disk {
         if [.rename, .link].contains(operation.kind) {
             text += " to \(String(decoding: operation.data, as: UTF8.self).dropFirst(path.count + 1))"
         }
-        pending.append(Pending(id: id, change: change, owes: owes, description: text))
+        let isIncidental = Self.incidental.contains { operation.text.hasSuffix($0) }
+        pending.append(
+            Pending(id: id, change: change, owes: owes, description: text, isIncidental: isIncidental))
+    }
+
+    /// The folder or file that a sync makes certain.
+    func synced(by operation: Operation) -> Int? {
+        guard operation.kind == .sync else { return nil }
+        guard operation.b == 1 else { return inodes[operation.inode] }
+        return (try? relative(operation.text)).flatMap { seen.node(at: $0) }
     }
 
     /// Moves what is certain out of the list, unless something uncertain before it touches the same thing.

@@ -27,54 +27,66 @@ struct Explorer {
         let reasons: [String]
     }
 
-    /// Calls `body` with each state, in an order that is the same every time.
+    /// Calls `body` with each state, in an order that is the same every time, until it returns false.
     private func visit(
         ignoring ignores: @escaping (Operation) -> Bool,
-        _ body: (_ disk: Disk, _ state: CrashState, _ candidate: @autoclosure () -> Candidate, _ told: [Told]) throws
-            -> Void
-    ) throws {
+        _ body: (_ disk: Disk, _ state: CrashState, _ candidate: Candidate, _ told: [Told]) async throws -> Bool
+    ) async throws {
         var disk = Disk(run.image, inodes: run.inodes, at: run.disk, ordering: ordering, ignoring: ignores)
         var told: [Told] = []
+        var lastTurn = 0
         let operations = run.recording.operations
         for moment in 0...operations.count {
-            // Between two syncs, less and less is certain; what may be lost is largest just before one.
             let next = moment < operations.count ? operations[moment] : nil
-            let isTurn = next.map { [.sync, .syncAll, .mark, .exit].contains($0.kind) } ?? true
-            var states: [CrashState]
-            if isTurn || isExhaustive {
-                states = CrashState.interesting(disk, ordering: ordering)
-                var generator = SeededGenerator(seed ^ UInt64(moment) << 20)
-                for _ in 0..<randomStates {
-                    states.append(.random(disk, ordering: ordering, using: &generator))
-                }
-            } else {
-                states = [CrashState(lost: [])]
-            }
-            // A write of many bytes is one change of the model; within it, nothing new can be said.
-            if next?.kind == .write, moment > 0, operations[moment - 1].kind == .write,
-                operations[moment - 1].inode == next?.inode, !isExhaustive
-            {
-                states = []
-            }
-            for (ordinal, state) in states.enumerated() {
-                try body(
-                    disk, state,
-                    Candidate(
-                        moment: moment, ordinal: ordinal, digest: state.image(of: disk).digest, told: told.count,
-                        isAllLost: ordinal == 0 && isTurn), told)
+            for (ordinal, state) in states(disk, before: next, at: moment, lastTurn).enumerated() {
+                let image = state.image(of: disk)
+                let candidate = Candidate(
+                    moment: moment, ordinal: ordinal, digest: image.digest, told: told.count,
+                    isAllLost: state.lost.count == disk.pending.count)
+                guard try await body(disk, state, candidate, told) else { return }
             }
             guard let next else { break }
+            if Self.turns.contains(next.kind) { lastTurn = moment }
             try disk.replay(next, id: moment)
             if let new = Told.told(by: next, seen: disk.seen, root: run.disk) { told.append(new) }
         }
     }
 
+    /// Between two of these, less and less is certain and nothing is told.
+    private static let turns: Set<Operation.Kind> = [.sync, .syncAll, .mark, .exit]
+
+    /// What is tried at a moment: everything possible, or what differs from what is tried at others.
+    ///
+    /// What may be lost is largest just before a sync. Each change is lost and kept alone before the first sync after it,
+    /// before the one that makes it certain, and whenever something has been told.
+    private func states(_ disk: Disk, before next: Operation?, at moment: Int, _ lastTurn: Int) -> [CrashState] {
+        let operations = run.recording.operations
+        let isTurn = next.map { Self.turns.contains($0.kind) } ?? true
+        guard isTurn || isExhaustive else {
+            // A run of writes is one change of the model; within it, nothing new can be said.
+            let isWithin =
+                next?.kind == .write && moment > 0 && operations[moment - 1].kind == .write
+                && operations[moment - 1].inode == next?.inode
+            return isWithin ? [] : [CrashState(lost: [])]
+        }
+        let isTold = next.map { $0.kind == .mark || $0.kind == .exit } ?? true
+        let synced = next.flatMap { disk.synced(by: $0) }
+        var states = CrashState.interesting(disk, ordering: ordering) { change in
+            if isExhaustive { return true }
+            if change.isIncidental { return false }
+            return isTold || change.id > lastTurn || synced.map(change.owes.contains) ?? false
+        }
+        var generator = SeededGenerator(seed ^ UInt64(moment) << 20)
+        for _ in 0..<randomStates { states.append(.random(disk, ordering: ordering, using: &generator)) }
+        return states
+    }
+
     /// Every state that differs from the others, each at the latest moment it may be found in: then most had been told.
-    func candidates(ignoring ignores: @escaping (Operation) -> Bool = { _ in false }) throws -> [Candidate] {
+    func candidates(ignoring ignores: @escaping (Operation) -> Bool = { _ in false }) async throws -> [Candidate] {
         var latest: [UInt64: Candidate] = [:]
-        try visit(ignoring: ignores) { _, _, candidate, _ in
-            let candidate = candidate()
+        try await visit(ignoring: ignores) { _, _, candidate, _ in
             latest[candidate.digest] = candidate
+            return true
         }
         return latest.values.sorted { ($0.moment, $0.ordinal) < ($1.moment, $1.ordinal) }
     }
@@ -86,29 +98,21 @@ struct Explorer {
         _ candidates: [Candidate], ignoring ignores: @escaping (Operation) -> Bool = { _ in false }, limit: Int = 5,
         withProgram: Bool = false
     ) async throws -> [Broken] {
-        var wanted: [Int: [Int: (DiskImage, String, Set<Told>)?]] = [:]
-        for candidate in candidates { wanted[candidate.moment, default: [:]][candidate.ordinal] = .some(nil) }
-        // Images share what they have in common, so holding some of them costs little.
-        try visit(ignoring: ignores) { disk, state, candidate, told in
-            guard wanted.keys.contains(where: { _ in true }) else { return }
-            let candidate = candidate()
-            guard wanted[candidate.moment]?.keys.contains(candidate.ordinal) == true else { return }
-            let before =
-                candidate.moment == 0 ? "at the beginning" : "after \(run.words(candidate.moment - 1))"
-            wanted[candidate.moment]?[candidate.ordinal] = (
-                state.image(of: disk), "\(before) (\(candidate.moment)), \(state.describe(disk))", Set(told)
-            )
-        }
+        var wanted: [Int: Set<Int>] = [:]
+        for candidate in candidates { wanted[candidate.moment, default: []].insert(candidate.ordinal) }
         var broken: [Broken] = []
-        for candidate in candidates {
-            guard case .some(.some(let (image, words, told))) = wanted[candidate.moment]?[candidate.ordinal] else {
-                continue
-            }
-            let reasons = try await reasons(image, told, withProgram: withProgram)
+        var left = candidates.count
+        try await visit(ignoring: ignores) { disk, state, candidate, told in
+            guard wanted[candidate.moment]?.contains(candidate.ordinal) == true else { return true }
+            let reasons = try await reasons(state.image(of: disk), Set(told), withProgram: withProgram)
             if !reasons.isEmpty {
-                broken.append(Broken(description: "\(run.name): \(words)", reasons: reasons))
-                if broken.count >= limit { return broken }
+                let moment =
+                    candidate.moment == 0 ? "at the beginning" : "after \(run.words(candidate.moment - 1))"
+                let words = "\(run.name), operation \(candidate.moment), \(moment), \(state.describe(disk))"
+                broken.append(Broken(description: words, reasons: reasons))
             }
+            left -= 1
+            return left > 0 && broken.count < limit
         }
         return broken
     }

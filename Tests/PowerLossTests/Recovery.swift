@@ -133,6 +133,8 @@ struct Recovery {
         let workspace = run.workspace
         let waiting = try InboxEntry.list(workspace).filter { $0.status == .waiting }.map(\.path)
         if !waiting.isEmpty { return "in the inbox: \(waiting)" }
+        let claimed = FileManager.default.enumerator(atPath: workspace.claimed.path)?.compactMap { $0 as? String } ?? []
+        if claimed.contains(where: { $0.hasSuffix(".yaml") }) { return "claimed: \(claimed)" }
         let unfiled = try queue.unfiledIntake().map(\.originalName)
         if !unfiled.isEmpty { return "not filed: \(unfiled)" }
         let paused = try WorkspaceStatus(of: workspace, queue: queue).pausedQueues

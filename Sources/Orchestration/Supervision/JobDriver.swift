@@ -135,7 +135,7 @@ struct JobDriver: Sendable {
 
     private func start(_ attempt: LiveAttempt, _ request: StageRequest) async throws -> Worker {
         let directory = attempt.directory
-        try FileManager.default.createDirectory(at: directory.out, withIntermediateDirectories: true)
+        try directory.make()
         try directory.write(request)
         let started = try await LocalLauncher(command: configuration.stageCommand).start(in: directory, wakeup: wakeup)
         try queue.attemptRuns(attempt, pid: started.pid, start: started.startTime)
