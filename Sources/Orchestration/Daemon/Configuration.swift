@@ -46,9 +46,8 @@ package struct OrchestrationConfiguration: Sendable {
     /// `lorajobs-inotify`; `nil` or missing means that the inbox is polled.
     package var watcher: URL?
 
-    // For tests.
+    /// What is free where a folder lies, in bytes; tests make it up.
     var freeBytes: @Sendable (URL) -> Int64 = { DiskSpace.free(at: $0) }
-    var intakeStep: @Sendable (IntakeStep) throws -> Void = { _ in }
 
     package init(
         workspace: Workspace, stageCommand: [String], descriptors: [StageDescriptor], numericsVersion: Int,
