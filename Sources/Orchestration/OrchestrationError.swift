@@ -18,6 +18,8 @@ package struct OrchestrationError: Error, CustomStringConvertible, Sendable {
         package static let wrongState = Code(rawValue: "wrong_state")
         /// The database belongs to another program, or to a newer version of this one.
         package static let wrongDatabase = Code(rawValue: "wrong_database")
+        /// The database is damaged; what it says is worth nothing.
+        package static let damagedDatabase = Code(rawValue: "damaged_database")
         /// Another daemon has taken over since; nothing was written.
         package static let fenced = Code(rawValue: "fenced")
         /// A system call failed.
@@ -43,6 +45,20 @@ package struct OrchestrationError: Error, CustomStringConvertible, Sendable {
     init(system action: String, _ path: String, _ number: Int32) {
         let code: Code = number == ENOSPC || number == EDQUOT ? .diskFull : number == ENOENT ? .notFound : .io
         self.init(code, "cannot \(action) \(path): \(String(cString: strerror(number)))")
+    }
+
+    /// Whether an error says that the file of the database is damaged.
+    static func isDamage(_ error: any Error) -> Bool {
+        guard let error = error as? DatabaseError else { return false }
+        return error.resultCode == .SQLITE_CORRUPT || error.resultCode == .SQLITE_NOTADB
+    }
+
+    /// That a database is damaged, and what to do.
+    static func damaged(_ path: String, _ reason: String) -> OrchestrationError {
+        OrchestrationError(
+            .damagedDatabase,
+            "the queue \(path) is damaged (\(reason)); end the daemon and make it anew from the files: "
+                + "lorajobs doctor --rebuild")
     }
 
     /// Whether an error of any kind says that the disk is full.

@@ -101,6 +101,9 @@ package actor Daemon {
                 }
             } catch let error as OrchestrationError where error.code == .fenced {
                 throw error
+            } catch  where OrchestrationError.isDamage(error) {
+                // Nothing it says can be trusted, and nothing mends it but hands. Workers go on.
+                throw OrchestrationError.damaged(workspace.database.path, "\(error)")
             } catch {
                 configuration.logger.error("the daemon goes on after an error", metadata: ["error": "\(error)"])
                 nextScan = 0

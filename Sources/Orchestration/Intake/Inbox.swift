@@ -39,7 +39,7 @@ struct Inbox {
     /// Why nothing is taken at the moment.
     private(set) var pausedReason: String?
 
-    private var workspace: Workspace { configuration.workspace }
+    var workspace: Workspace { configuration.workspace }
 
     init(_ configuration: OrchestrationConfiguration, _ queue: JobQueue) {
         self.configuration = configuration
@@ -188,13 +188,13 @@ struct Inbox {
         try finish(id, original, tenant)
     }
 
-    private func claimedFolder(_ tenant: String) -> String {
+    func claimedFolder(_ tenant: String) -> String {
         let claimed = InboxEntry.path(workspace.claimed)
         return tenant == InboxEntry.defaultTenant ? claimed : "\(claimed)/\(tenant)"
     }
 
     /// What an earlier scan, or an earlier daemon, had begun.
-    private func finishClaims() throws {
+    func finishClaims() throws {
         let claimed = InboxEntry.path(workspace.claimed)
         let tenants = try InboxEntry.names(in: claimed).filter {
             InboxEntry.isTenant($0) && InboxEntry.isFolder("\(claimed)/\($0)")
@@ -274,7 +274,7 @@ struct Inbox {
     // MARK: File
 
     /// Writes the receipt or the report, and moves the file beside it.
-    private func file(_ record: JobQueue.IntakeRecord) throws {
+    func file(_ record: JobQueue.IntakeRecord) throws {
         let isRejected = record.verdict.job == nil
         let day = record.receivedAt.formatted(.iso8601.year().month().day())
         let folder = InboxEntry.path(isRejected ? workspace.rejected : workspace.accepted) + "/\(day)"
@@ -318,8 +318,8 @@ struct Inbox {
     }
 
     /// The content of `.receipt.json`.
-    private struct Receipt: Encodable {
-        struct Job: Encodable { var id: String }
+    struct Receipt: Codable {
+        struct Job: Codable { var id: String }
         var schema = 1
         var verdict: String
         var jobs: [Job]
