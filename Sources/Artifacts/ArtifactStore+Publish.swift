@@ -17,9 +17,13 @@ extension ArtifactStore {
                 .invalidFolder, "the folder to publish, \"\(publication.folder)\", must be below out/",
                 path: publication.folder)
         }
+        let folder = out.appending(path: publication.folder)
+        guard try FileTree.isFolder(at: folder) else {
+            throw ArtifactError(
+                .invalidFolder, "the folder to publish, \(folder.path), is not there", path: folder.path)
+        }
         return try publish(
-            folder: out.appending(path: publication.folder), in: collection, name: publication.name,
-            attemptID: attemptID, now: now)
+            folder: folder, in: collection, name: publication.name, attemptID: attemptID, now: now)
     }
 
     /// Makes a folder the next version of a name.

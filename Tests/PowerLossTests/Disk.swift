@@ -39,7 +39,9 @@ struct Disk {
     }
 
     /// Locks, whose content means something only while they are held, and what is written for people to watch.
-    private static let incidental = ["/.daemon.lock", "/worker.lock", "/.poke", "/log.txt", "/progress.jsonl", "/.lock"]
+    private static let incidental = [
+        "/.daemon.lock", "/worker.lock", "/.poke", "/log.txt", "/progress.jsonl", "/.lock",
+    ]
 
     private let path: String
     private let ordering: Ordering

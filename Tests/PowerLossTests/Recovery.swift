@@ -43,6 +43,16 @@ struct Recovery {
     /// The digest of the adapter that ``stage`` makes.
     static let adapterDigest = Digest.sha256(Data("made after the power loss\n".utf8))
 
+    /// Whether a folder is the whole output of ``stage``.
+    static func hasMade(_ output: String) -> Bool {
+        let files = FileManager.default.enumerator(atPath: output)?.compactMap { $0 as? String } ?? []
+        let made = files.filter { $0.hasSuffix(".txt") || $0.hasSuffix(".safetensors") }
+        return made.count == 1
+            && made.allSatisfy {
+                FileManager.default.contents(atPath: "\(output)/\($0)") == Data("made after the power loss\n".utf8)
+            }
+    }
+
     private func configuration() throws -> OrchestrationConfiguration {
         let script = run.outside.appending(path: "stage.sh")
         if access(script.path, X_OK) != 0 {
@@ -133,8 +143,16 @@ struct Recovery {
         let workspace = run.workspace
         let waiting = try InboxEntry.list(workspace).filter { $0.status == .waiting }.map(\.path)
         if !waiting.isEmpty { return "in the inbox: \(waiting)" }
-        let claimed = FileManager.default.enumerator(atPath: workspace.claimed.path)?.compactMap { $0 as? String } ?? []
-        if claimed.contains(where: { $0.hasSuffix(".yaml") }) { return "claimed: \(claimed)" }
+        // A claimed file that counts as filed will never move: that is for the promises to find.
+        let claimed =
+            (FileManager.default.enumerator(atPath: workspace.claimed.path)?.compactMap { $0 as? String } ?? [])
+            .filter { path in
+                guard let claim = InboxName.claim(in: path.split(separator: "/").last.map(String.init) ?? "") else {
+                    return false
+                }
+                return (try? queue.intakeRecord(claim.id.description))?.flatMap(\.filedPath) == nil
+            }
+        if !claimed.isEmpty { return "claimed: \(claimed)" }
         let unfiled = try queue.unfiledIntake().map(\.originalName)
         if !unfiled.isEmpty { return "not filed: \(unfiled)" }
         let paused = try WorkspaceStatus(of: workspace, queue: queue).pausedQueues
