@@ -1,4 +1,5 @@
 package import Foundation
+import PipelineSpec
 
 /// Outputs of stages by cache key, under `Artifacts/cache/`: what was computed once is not computed again.
 package struct StageCache: Sendable {
@@ -111,14 +112,14 @@ package struct StageCache: Sendable {
             let digest = try Digest.sha256(of: file)
             files[path] = FileRecord(size: Int64(try file.status().st_size), digest: digest)
         }
-        try store.fault(.entryAssembled)
+        try Failpoint.entryAssembled.hit()
         var description = Description(
             key: key, digest: Digest.listing(files.map { ($0.key, $0.value.digest) }), metadata: metadata, files: files)
         description.metadata.created = Timestamp.rounded(metadata.created)
         try FileTree.write(Self.encoder.encode(description), to: Self.descriptionFile(assembled), mode: 0o444)
         try FileTree.syncFolders(assembled)
         try FileTree.seal(output)
-        try store.fault(.entryFlushed)
+        try Failpoint.entryFlushed.hit()
 
         let entry = try entry(key)
         try FileTree.makeFolder(cache)
@@ -136,7 +137,7 @@ package struct StageCache: Sendable {
         }
         try OpenFile.syncFolder(scratch.url)
         try OpenFile.syncFolder(cache)
-        try store.fault(.entryRenamed)
+        try Failpoint.entryRenamed.hit()
         return CachedOutput(
             key: key, folder: Self.output(entry), digest: description.digest, metadata: description.metadata)
     }

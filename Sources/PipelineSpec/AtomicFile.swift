@@ -17,7 +17,9 @@ package enum AtomicFile {
         do {
             defer { close(descriptor) }
             try write(data, to: descriptor, path: temporary)
+            try Failpoint.fileWritten.hit()
             guard !isDurable || fsync(descriptor) == 0 else { throw failure("cannot sync", temporary) }
+            try Failpoint.fileFlushed.hit()
         } catch {
             unlink(temporary)
             throw error
@@ -27,6 +29,7 @@ package enum AtomicFile {
             unlink(temporary)
             throw error
         }
+        try Failpoint.fileRenamed.hit()
         if isDurable { try syncFolder(folder) }
     }
 
