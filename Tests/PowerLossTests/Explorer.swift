@@ -120,7 +120,7 @@ struct Explorer {
     /// What is broken after starting again on a disk.
     private func reasons(_ image: DiskImage, _ told: Set<Told>, withProgram: Bool) async throws -> [String] {
         try run.materialise(image)
-        let promises = Promises(run: run, told: told)
+        let promises = Promises(run: run, told: told, hasRealStages: withProgram)
         do {
             var reasons = try promises.brokenBefore()
             let recovery = Recovery(run: run)

@@ -1,5 +1,6 @@
 import Artifacts
 import Foundation
+import GRDB
 import Glibc
 import Logging
 import PipelineSpec
@@ -85,7 +86,7 @@ struct Recovery {
             try await daemon.run()
         }
         do {
-            try await untilDrained { ended.isSet }
+            try await untilDrained(by: getpid()) { ended.isSet }
         } catch {
             daemon.stop()
             // Why it ended is the better message.
@@ -113,7 +114,7 @@ struct Recovery {
             if process.isRunning { kill(process.processIdentifier, SIGKILL) }
             process.waitUntilExit()
         }
-        try await untilDrained { !process.isRunning }
+        try await untilDrained(by: process.processIdentifier) { !process.isRunning }
         kill(process.processIdentifier, SIGTERM)
         while process.isRunning { try await Task.sleep(for: .milliseconds(5)) }
         guard process.terminationStatus == 0 else {
@@ -121,8 +122,8 @@ struct Recovery {
         }
     }
 
-    /// Waits until no file waits to be taken or filed, and no job that may run has not ended.
-    private func untilDrained(_ hasEnded: () -> Bool) async throws {
+    /// Waits until the daemon has begun, no file waits to be taken or filed, and no job that may run has not ended.
+    private func untilDrained(by pid: Int32, _ hasEnded: () -> Bool) async throws {
         let deadline = ContinuousClock.now + .seconds(30)
         var queue: JobQueue?
         defer { try? queue?.close() }
@@ -131,7 +132,8 @@ struct Recovery {
             if hasEnded() { throw Stuck(description: "the daemon ended by itself") }
             if queue == nil { queue = try? JobQueue.openReadOnly(run.workspace.database) }
             if let queue {
-                left = try whatIsLeft(queue)
+                let daemon = try queue.read { try Int32.fetchOne($0, sql: "SELECT pid FROM daemon") }
+                left = daemon == pid ? try whatIsLeft(queue) : "the daemon has not begun"
                 if left.isEmpty { return }
             }
             try await Task.sleep(for: .milliseconds(3))
