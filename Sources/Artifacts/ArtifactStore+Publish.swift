@@ -55,7 +55,6 @@ extension ArtifactStore {
                 try Digest.copy(folder.appending(path: path), to: copy, mode: 0o444)
             }
         }
-        try Failpoint.blobsFlushed.hit()
 
         return try exclusively {
             if let existing = try published(attemptID, name: name, in: collection) { return existing }
@@ -154,6 +153,7 @@ extension ArtifactStore {
             return FileRecord(size: Int64(data.count), digest: Digest.sha256(data))
         }
         try OpenFile.syncFolder(blobs)
+        try Failpoint.blobsFlushed.hit()
         for (path, file) in contents.sorted(by: { FileTree.precedes($0.key, $1.key) }) {
             let target = folder.appending(path: path)
             try FileTree.makeFolder(target.deletingLastPathComponent(), isDurable: false)

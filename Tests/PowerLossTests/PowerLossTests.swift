@@ -48,6 +48,8 @@ import Testing
     private func everySyncIsNeeded(_ explorer: Explorer, _ tried: [UInt64: Int]) async throws {
         let run = explorer.run
         let sites = Set(run.recording.operations.compactMap { SyncSite($0, in: run) }).sorted()
+        // A hint for whoever wants fewer: what was synced by another just before, or had not changed.
+        for (site, count) in try run.idleSyncs() { say("\(run.name): \(count) idle syncs of \(site)") }
         for site in sites {
             let ignores: (Operation) -> Bool = { SyncSite($0, in: run) == site }
             // Only what is new: another disk, or a known one at a time when more had been told.

@@ -258,6 +258,14 @@ final class RecordedRun: @unchecked Sendable {
         try queue.close()
     }
 
+    /// How many syncs of each site found nothing to make certain.
+    func idleSyncs() throws -> [(SyncSite, Int)] {
+        var replay = Disk(image, inodes: inodes, at: disk)
+        for (id, operation) in recording.operations.enumerated() { try replay.replay(operation, id: id) }
+        let sites = replay.idleSyncs.compactMap { SyncSite(recording.operations[$0], in: self) }
+        return Dictionary(grouping: sites) { $0 }.map { ($0.key, $0.value.count) }.sorted { $0.0 < $1.0 }
+    }
+
     /// Puts a state in the place of the disk.
     func materialise(_ image: DiskImage) throws {
         try Self.remove(disk.path)
