@@ -16,7 +16,6 @@ enum JinjaGlobals {
         case "cycler": try function(cycler)
         case "raise_exception": try function(raise)
         case "strftime_now": try function(now)
-        case "lipsum": throw JinjaFailure.unsupported("the function 'lipsum' is not supported")
         default: nil
         }
     }

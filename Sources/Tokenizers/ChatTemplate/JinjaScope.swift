@@ -197,7 +197,7 @@ final class JinjaScope {
 
     private func resolve(_ expression: JinjaExpression) throws {
         if case .name(let name) = expression.kind {
-            if name.text == "self" || name.text == "super", let owner = owner(of: name.text),
+            if ["self", "super", "lipsum"].contains(name.text), let owner = owner(of: name.text),
                 case .variable? = owner.symbols.loads[name.text]
             {
                 throw JinjaFailure.unsupported("'\(name.text)' is not supported", line: expression.line)
