@@ -88,7 +88,7 @@ struct ChatTemplateTests {
                         documents: conversation["documents"]?.items,
                         addGenerationPrompt: conversation["add_generation_prompt"]?.bool ?? false,
                         variables: Dictionary(
-                            uniqueKeysWithValues: (conversation["variables"]?.members ?? []).map { ($0.key, $0.value) }),
+                            uniqueKeysWithValues: (conversation["variables"]?.members ?? []).map { ($0, $1) }),
                         clock: clock)
                 } catch let error as TokenizerError {
                     message = "\(error)"

@@ -49,8 +49,8 @@ package struct ChatTemplate: Sendable {
     /// Renders a conversation.
     ///
     /// As in transformers, members of a message that are null count as absent, reasoning is found under
-    /// `reasoning_content` whichever of its names it came under, and `tools` selects the template named `tool_use` where
-    /// there is one.
+    /// `reasoning_content` whichever of its names it came under, and `tools` selects the template named `tool_use`
+    /// where there is one.
     ///
     /// - Parameters:
     ///   - messages: Objects with `role` and `content` and whatever else the template reads; at least one.

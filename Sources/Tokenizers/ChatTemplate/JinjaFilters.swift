@@ -19,6 +19,7 @@ enum JinjaFilters {
             _ = try arguments.bound(to: [], of: name)
             let text = try interpreter.text(of: value)
             try interpreter.checkedSize(text.size * 2)
+            try interpreter.charge(text.size * 4)
             return remarked(change(text), like: value)
         }
     }
@@ -174,6 +175,7 @@ enum JinjaFilters {
         }
         let indentsFirst = try values[1].map(interpreter.isTrue) ?? false
         let indentsBlank = try values[2].map(interpreter.isTrue) ?? false
+        try interpreter.charge(text.size * 8)
         let lines = (text + PythonString("\n")).lines(keepingEnds: false)
         try interpreter.checkedSize(text.size + lines.count * (indentation.size + 1))
         let indented = lines.enumerated().map { index, line in

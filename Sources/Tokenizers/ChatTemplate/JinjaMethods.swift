@@ -141,10 +141,13 @@ enum JinjaMethods {
             let values = try arguments.bound(to: ["sep", "maxsplit"], of: name)
             let limit = try values[1].map(JinjaFilters.integer) ?? -1
             let bounded = limit < 0 ? Int.max : limit
+            // Pieces cost more than the text they come from.
+            try interpreter.charge(text.size * 4)
             var pieces: [PythonString]
             if let separator = values[0], !JinjaFilters.isNone(separator) {
                 let mark = try expectText(separator, name)
                 guard !mark.isEmpty else { throw JinjaFailure.invalid("empty separator") }
+                try interpreter.charge(text.occurrenceCount(of: mark, limit: bounded) * 64)
                 pieces =
                     fromRight
                     ? text.splitFromRight(by: mark, limit: bounded) : text.split(by: mark, limit: bounded)
@@ -250,17 +253,11 @@ enum JinjaMethods {
     ) throws -> PythonString {
         let given = try count.flatMap { JinjaFilters.isNone($0) ? nil : try JinjaFilters.integer($0) } ?? -1
         let limit = given < 0 ? Int.max : given
-        let places = old.isEmpty ? text.size + 1 : text.size / old.size
-        let (growth, overflow) = min(places, limit).multipliedReportingOverflow(by: new.size)
-        // An estimate from above is refused only when it is hopeless; otherwise the occurrences are counted.
-        if overflow || growth > interpreter.limits.bytes {
-            let actual = old.isEmpty ? places : text.occurrences(of: old, limit: limit).count
-            let (size, overflow) = actual.multipliedReportingOverflow(by: new.size)
-            try interpreter.checkedSize(overflow ? .max / 2 : size)
-        }
-        let result = text.replacing(old, with: new, limit: limit)
-        try interpreter.checkedSize(text.size + result.size)
-        return result
+        try interpreter.charge(text.size)
+        let places = old.isEmpty ? min(text.count + 1, limit) : text.occurrenceCount(of: old, limit: limit)
+        let (growth, overflow) = places.multipliedReportingOverflow(by: new.size)
+        try interpreter.checkedSize(overflow ? .max / 2 : text.size + min(growth, .max / 2))
+        return text.replacing(old, with: new, limit: limit)
     }
 
     private static let strings: [String: StringMethod] = [
@@ -289,7 +286,8 @@ enum JinjaMethods {
         "rstrip": strip("rstrip", left: false, right: true),
         "split": split("split", fromRight: false),
         "rsplit": split("rsplit", fromRight: true),
-        "splitlines": { _, text, arguments in
+        "splitlines": { interpreter, text, arguments in
+            try interpreter.charge(text.size * 8)
             let keeps = try arguments.bound(to: ["keepends"], of: "splitlines")[0]
             let lines = text.lines(keepingEnds: keeps?.integer ?? 0 != 0)
             return .list(try JinjaSequence(lines.map { .string($0) }))
@@ -316,7 +314,7 @@ enum JinjaMethods {
             let values = try arguments.bound(to: ["", "", ""], of: "count", required: 1)
             let part = try expectText(values[0], "count")
             guard let (window, _) = try window(text, values) else { return .int(0) }
-            return .int(part.isEmpty ? window.count + 1 : window.occurrences(of: part).count)
+            return .int(part.isEmpty ? window.count + 1 : window.occurrenceCount(of: part))
         },
         "replace": { interpreter, text, arguments in
             let values = try arguments.bound(to: ["", "", ""], of: "replace", required: 2)

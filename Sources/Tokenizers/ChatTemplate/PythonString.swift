@@ -28,9 +28,7 @@ struct PythonString: Hashable {
     var scalars: [Unicode.Scalar] { Array(text.unicodeScalars) }
 
     static func + (left: PythonString, right: PythonString) -> PythonString {
-        var text = left.text
-        text.unicodeScalars.append(contentsOf: right.text.unicodeScalars)
-        return PythonString(text)
+        PythonString(left.text + right.text)
     }
 
     /// Python compares code points; UTF-8 sorts alike.
@@ -38,22 +36,38 @@ struct PythonString: Hashable {
 
     // MARK: Searching
 
-    /// The byte offsets of the occurrences of `part`, from the left, without overlap.
-    func occurrences(of part: PythonString, limit: Int = .max) -> [Int] {
-        let bytes = Array(text.utf8)
-        let needle = Array(part.text.utf8)
-        guard !needle.isEmpty, needle.count <= bytes.count else { return [] }
-        var places: [Int] = []
-        var place = 0
-        while place + needle.count <= bytes.count, places.count < limit {
-            if bytes[place] == needle[0], bytes[place..<place + needle.count].elementsEqual(needle) {
-                places.append(place)
-                place += needle.count
-            } else {
-                place += 1
+    /// Calls `visit` with the byte offset of each occurrence of `part`, from the left, without overlap.
+    private func visitOccurrences(of part: PythonString, limit: Int, _ visit: (Int) -> Void) {
+        var (bytes, needle) = (text, part.text)
+        bytes.withUTF8 { bytes in
+            needle.withUTF8 { needle in
+                guard let first = needle.first, needle.count <= bytes.count else { return }
+                var place = 0
+                var found = 0
+                while place + needle.count <= bytes.count, found < limit {
+                    if bytes[place] == first, (1..<needle.count).allSatisfy({ bytes[place + $0] == needle[$0] }) {
+                        visit(place)
+                        found += 1
+                        place += needle.count
+                    } else {
+                        place += 1
+                    }
+                }
             }
         }
+    }
+
+    /// The byte offsets of the occurrences of `part`, from the left, without overlap.
+    func occurrences(of part: PythonString, limit: Int = .max) -> [Int] {
+        var places: [Int] = []
+        visitOccurrences(of: part, limit: limit) { places.append($0) }
         return places
+    }
+
+    func occurrenceCount(of part: PythonString, limit: Int = .max) -> Int {
+        var count = 0
+        visitOccurrences(of: part, limit: limit) { _ in count += 1 }
+        return count
     }
 
     func contains(_ part: PythonString) -> Bool { part.isEmpty || !occurrences(of: part, limit: 1).isEmpty }
@@ -77,19 +91,27 @@ struct PythonString: Hashable {
 
     func replacing(_ old: PythonString, with new: PythonString, limit: Int) -> PythonString {
         if old.isEmpty {
-            var result = String.UnicodeScalarView()
+            var result = ""
             var done = 0
             for scalar in text.unicodeScalars {
                 if done < limit {
-                    result.append(contentsOf: new.text.unicodeScalars)
+                    result += new.text
                     done += 1
                 }
-                result.append(scalar)
+                result.unicodeScalars.append(scalar)
             }
-            if done < limit { result.append(contentsOf: new.text.unicodeScalars) }
-            return PythonString(String(result))
+            return PythonString(done < limit ? result + new.text : result)
         }
-        return PythonString.joined(cut(at: occurrences(of: old, limit: limit), length: old.size), by: new)
+        let bytes = Array(text.utf8)
+        var result: [UInt8] = []
+        var start = 0
+        visitOccurrences(of: old, limit: limit) { place in
+            result.append(contentsOf: bytes[start..<place])
+            result.append(contentsOf: new.text.utf8)
+            start = place + old.size
+        }
+        result.append(contentsOf: bytes[start...])
+        return PythonString(String(decoding: result, as: UTF8.self))
     }
 
     private func cut(at places: [Int], length: Int) -> [PythonString] {
@@ -106,12 +128,12 @@ struct PythonString: Hashable {
     }
 
     static func joined(_ pieces: [PythonString], by separator: PythonString) -> PythonString {
-        var result = String.UnicodeScalarView()
+        var result = ""
         for (index, piece) in pieces.enumerated() {
-            if index > 0 { result.append(contentsOf: separator.text.unicodeScalars) }
-            result.append(contentsOf: piece.text.unicodeScalars)
+            if index > 0 { result += separator.text }
+            result += piece.text
         }
-        return PythonString(String(result))
+        return PythonString(result)
     }
 
     // MARK: Splitting and stripping
