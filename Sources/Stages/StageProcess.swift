@@ -22,6 +22,7 @@ package enum StageProcess {
         defer { close(lock) }
         let request: StageRequest
         do {
+            try Failpoint.workerLocked.hit()
             request = try directory.readRequest()
         } catch {
             complain("\(error)")
@@ -31,7 +32,9 @@ package enum StageProcess {
         Parallel.threadCount = request.threads
         let result = result(of: request, in: directory)
         do {
+            try Failpoint.workerDone.hit()
             try directory.write(result)
+            try Failpoint.workerReported.hit()
         } catch {
             complain("\(directory.result.path) cannot be written: \(error)")
             return WorkerExit.tryAgain.rawValue
@@ -44,6 +47,7 @@ package enum StageProcess {
         do {
             let run = try StageRun(request: request, directory: directory)
             defer { result.metrics = run.metrics }
+            try Failpoint.workerReady.hit()
             try StageRegistry.stage(request.uses).run(run)
             try run.write(InputRecord(request), to: InputRecord.fileName)
             result.publications = run.publications

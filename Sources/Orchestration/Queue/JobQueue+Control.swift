@@ -118,11 +118,12 @@ extension JobQueue {
             let submission = Submission(
                 manifest: try JSONDecoder().decode(JobManifest.self, from: spec), stages: stages,
                 origins: row["origins"])
-            try insertJob(
-                db, id: id, claim: nil, retryOf: job, tenant: row["tenant"], submission, spec: spec,
-                digest: row["spec_sha256"], manifestDigest: row["manifest_sha256"], key: row["unique_key"],
-                onConflict: .queue, idempotencyKey: nil, pins: fresh || pinsAreGone ? nil : row["pins"],
-                resume: !fresh)
+            var again = try NewJob(
+                id: id, origin: .retry(of: job), tenant: row["tenant"], ownerID: row["owner_uid"],
+                manifestDigest: row["manifest_sha256"], submission)
+            again.pins = fresh || pinsAreGone ? nil : row["pins"]
+            again.resume = !fresh
+            try insert(db, again)
             try note(db, "retried", job: job, ["as": id])
             return id
         }

@@ -25,54 +25,12 @@ extension JobQueue {
     package func accept(_ file: ClaimedFile, _ submission: Submission) throws -> IntakeVerdict {
         try write { db in
             if let known = try intakeRecord(db, file.claimID) { return known.verdict }
-            let manifest = submission.manifest
-            let spec = try ProtocolJSON.encode(manifest)
-            let digest = Digest.sha256(spec)
-            let key = manifest.run.concurrencyKey ?? "\(file.tenant)/\(manifest.name)"
-            if let idempotency = manifest.run.idempotencyKey,
-                let first = try String.fetchOne(
-                    db, sql: "SELECT id FROM job WHERE tenant = ? AND idempotency_key = ?",
-                    arguments: [file.tenant, idempotency])
-            {
-                return try record(db, file, .duplicate(job: first))
-            }
-            let unfinished = try Row.fetchAll(
-                db,
-                sql: """
-                    SELECT id, started_ms IS NULL AS pending, spec_sha256, on_conflict FROM job
-                    WHERE tenant = ? AND unique_key = ? AND finished_ms IS NULL ORDER BY seq
-                    """, arguments: [file.tenant, key])
-            let pending = unfinished.filter { $0["pending"] }
-            switch manifest.run.onConflict {
-            case .coalesce:
-                if let equal = pending.first(where: { $0["spec_sha256"] == digest && $0["on_conflict"] == "coalesce" })
-                {
-                    return try record(db, file, .coalesced(job: equal["id"]))
-                }
-            case .queue: break
-            case .replace:
-                for job in pending { try cancelPending(db, job["id"], reason: "replaced by \(file.claimID)") }
-            case .reject:
-                if let other = unfinished.first {
-                    let id: String = other["id"]
-                    throw RefusedSubmission(
-                        code: "concurrency_conflict", pointer: "/run/concurrency",
-                        description:
-                            "job \(id) with the concurrency key \(key) is not finished; wait for it, cancel it, "
-                            + "or set on_conflict to coalesce or queue")
-                }
-            }
-            let needs = try dependencies(db, manifest.run.after, of: file.claimID)
-            _ = try record(db, file, .accepted(job: file.claimID))
-            try insertJob(
-                db, id: file.claimID, claim: file.claimID, retryOf: nil, tenant: file.tenant, submission, spec: spec,
-                digest: digest, manifestDigest: file.digest, key: key, onConflict: manifest.run.onConflict,
-                idempotencyKey: manifest.run.idempotencyKey)
-            for (id, condition) in needs {
-                try db.execute(
-                    sql: "INSERT INTO job_dep (job_id, needs, cond) VALUES (?, ?, ?)",
-                    arguments: [file.claimID, id, condition])
-            }
+            let job = try NewJob(
+                id: file.claimID, origin: .claim(file.claimID), tenant: file.tenant, ownerID: file.ownerID,
+                manifestDigest: file.digest, submission)
+            if let verdict = try precedent(db, job) { return try record(db, file, verdict) }
+            _ = try record(db, file, .accepted(job: job.id))
+            try insert(db, job)
             try settleWaiting(db)
             return .accepted(job: file.claimID)
         }
@@ -150,69 +108,5 @@ extension JobQueue {
         try note(
             db, "intake", job: verdict.job, ["claim": file.claimID, "file": file.originalName, "verdict": verdict.word])
         return verdict
-    }
-
-    /// `ID`, `ID:ok`, `ID:any`, `ID:notok`; the id may be a unique prefix.
-    private func dependencies(
-        _ db: Database, _ after: [String], of job: String
-    ) throws -> [(id: String, condition: String)] {
-        var seen = Set<String>()
-        return try after.compactMap { text in
-            let parts = text.split(separator: ":", maxSplits: 1).map(String.init)
-            let condition = parts.count == 2 ? parts[1] : "ok"
-            func refuse(_ why: String) -> RefusedSubmission {
-                RefusedSubmission(code: "unknown_job", pointer: "/run/after", description: "after \"\(text)\": \(why)")
-            }
-            guard let wanted = parts.first, ["ok", "any", "notok"].contains(condition) else {
-                throw refuse("expected a job id, and after a colon ok, any or notok")
-            }
-            do {
-                let id = try resolve(db, wanted)
-                return seen.insert(id).inserted ? (id, condition) : nil
-            } catch let error as OrchestrationError {
-                throw refuse(error.description)
-            }
-        }
-    }
-
-    /// Makes the rows of a job and its stages.
-    func insertJob(
-        _ db: Database, id: String, claim: String?, retryOf: String?, tenant: String, _ submission: Submission,
-        spec: Data, digest: String, manifestDigest: String, key: String, onConflict: JobManifest.OnConflict,
-        idempotencyKey: String?, pins: Data? = nil, resume: Bool = true
-    ) throws {
-        let run = submission.manifest.run
-        let notBefore = Int64(((run.notBefore ?? 0) * 1000).rounded())
-        let isRetry = retryOf != nil
-        let state: JobState =
-            run.hold && !isRetry ? .held : notBefore > now() || !run.after.isEmpty && !isRetry ? .waiting : .queued
-        try db.execute(sql: "INSERT INTO queue (name) VALUES (?) ON CONFLICT DO NOTHING", arguments: [run.queue])
-        let sequence = (try Int64.fetchOne(db, sql: "SELECT max(seq) FROM job") ?? 0) + 1
-        try db.execute(
-            sql: """
-                INSERT INTO job (id, seq, claim_id, retry_of, name, tenant, queue, priority, threads, spec, spec_sha256,
-                  manifest_sha256, origins, idempotency_key, unique_key, on_conflict, pins, resume, state,
-                  not_before_ms, created_ms)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-                """,
-            arguments: [
-                id, sequence, claim, retryOf, submission.manifest.name, tenant, run.queue, run.priority,
-                max(1, run.threads), spec, digest, manifestDigest, submission.origins,
-                idempotencyKey, key, onConflict.rawValue, pins, resume, state.rawValue,
-                notBefore, now(),
-            ])
-        for (order, stage) in submission.stages.enumerated() {
-            try db.execute(
-                sql: """
-                    INSERT INTO stage_run (id, job_id, name, ord, kind, needs, condition, timeout_seconds, retries, state)
-                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'blocked')
-                    """,
-                arguments: [
-                    "\(id)/\(stage.name)", id, stage.name, order, stage.kind,
-                    String(decoding: try ProtocolJSON.encode(stage.needs), as: UTF8.self), stage.condition,
-                    stage.timeoutSeconds, stage.retries,
-                ])
-        }
-        try note(db, "created", job: id, ["state": state.rawValue])
     }
 }

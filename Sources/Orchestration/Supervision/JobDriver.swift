@@ -33,6 +33,7 @@ struct JobDriver: Sendable {
             isAnnounced = true
             guard job.state == .running else { return log.left(job) }
             if shutdown.isSet { return }
+            if isNew && job.live == nil { try Failpoint.jobStarted.hit() }
             if let live = job.live {
                 let worker = try adopt(live, stageName(live, job))
                 try await watch(worker, live, job)
@@ -108,6 +109,7 @@ struct JobDriver: Sendable {
             stage, of: job.id, key: key, why: why, resumeFrom: resume?.checkpoint.path,
             directory: { configuration.workspace.run(job: job.id, stage: stage.plan.name, attempt: $0) },
             bootID: try WorkerProcess.bootID(), bootSeconds: clinux_boottime())
+        try Failpoint.attemptRecorded.hit()
         let request = StageRequest(
             job: job.id, name: job.name, stage: stage.plan.name, uses: stage.plan.kind, attempt: attempt.number,
             attemptID: attempt.id, workspace: configuration.workspace.root.path, manifest: job.manifest,
@@ -135,10 +137,14 @@ struct JobDriver: Sendable {
 
     private func start(_ attempt: LiveAttempt, _ request: StageRequest) async throws -> Worker {
         let directory = attempt.directory
-        try FileManager.default.createDirectory(at: directory.out, withIntermediateDirectories: true)
+        try directory.make()
+        try Failpoint.attemptFolderMade.hit()
         try directory.write(request)
+        try Failpoint.attemptRequested.hit()
         let started = try await LocalLauncher(command: configuration.stageCommand).start(in: directory, wakeup: wakeup)
+        try Failpoint.attemptStarted.hit()
         try queue.attemptRuns(attempt, pid: started.pid, start: started.startTime)
+        try Failpoint.attemptNoted.hit()
         return Worker(attempt, started)
     }
 
@@ -177,6 +183,7 @@ struct JobDriver: Sendable {
             await wakeup.wait(seconds: stop.isRequested ? 0.1 : configuration.pollInterval * 2)
         }
         if stop.isRequested, let pid = worker.pid { WorkerProcess.signalGroup(pid, SIGKILL) }
+        try Failpoint.attemptEnded.hit()
         let (outcome, exit) = try await judge(worker, attempt, job, stop.cause, timeout)
         var code: Int32?
         var signal: Int32?
@@ -188,6 +195,7 @@ struct JobDriver: Sendable {
         if case .interrupted = outcome { try abandon(attempt.directory) }
         try queue.finishAttempt(
             attempt, of: job.id, outcome, exitCode: code, signal: signal, policy: configuration.retry)
+        try Failpoint.attemptSettled.hit()
         log.attemptEnded(
             stageName(attempt, job), attempt: attempt.number, outcome,
             seconds: clinux_boottime() - attempt.bootSeconds, signal: signal)
@@ -284,12 +292,14 @@ struct JobDriver: Sendable {
                     let version = try store.publish(publication, from: attempt.directory.out, attemptID: attempt.id)
                     published.append(StageCache.PublishedVersion(version))
                 }
+                try Failpoint.finalisePublished.hit()
                 let output = try cache.store(
                     key: key, folder: attempt.directory.out,
                     metadata: StageCache.Metadata(
                         kind: stage.plan.kind, created: Date(), attemptID: attempt.id, metrics: result.metrics,
                         published: published))
                 let json = try ProtocolJSON.encode(published)
+                try Failpoint.finaliseCached.hit()
                 return .succeeded(
                     result,
                     StageOutput(
