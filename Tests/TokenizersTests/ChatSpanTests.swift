@@ -176,7 +176,7 @@ struct ChatSpanTests {
     @Test func qwen3() throws {
         guard let folder = try TestData.folder("tokenizers/qwen3") else { return }
         let template = try #require(try ChatTemplate.load(folder: folder))
-        #expect(template.specialTokens["eos_token"] == "<|im_end|>" && !template.usesClock)
+        #expect(template.specialTokens["eos_token"] == "<|endoftext|>" && !template.usesClock)
         // Only the last answer gets an empty thought, so the render up to an earlier one is no prefix.
         #expect(
             try texts(template, messages(withSystem)) == [

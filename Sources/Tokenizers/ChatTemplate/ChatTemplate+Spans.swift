@@ -21,8 +21,8 @@ extension ChatTemplate {
     /// Otherwise a message's text is what it adds to the render of the messages before it, which must be a prefix of
     /// the whole render: for an assistant from behind the header that the generation prompt writes, for other roles
     /// from the end of the message before, headers included. A span includes what ends the turn, since a model learns
-    /// to stop from it. Where a template writes a turn otherwise when others follow, an assistant's text is found by rendering
-    /// the conversation with another text in its place; everything around it must stay the same.
+    /// to stop from it. Where a template writes a turn otherwise when others follow, an assistant's text is found by
+    /// rendering the conversation with another text in its place; everything around it must stay the same.
     ///
     /// - Parameters:
     ///   - trainOn: Roles as the messages name them.
