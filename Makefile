@@ -66,6 +66,7 @@ $(PEFT_ENV)/complete: Tests/Reference/requirements.txt
 	touch $@
 
 test-peft: build peft-environment
+	$(PYTHON) Tests/Reference/chat_templates.py
 	$(PYTHON) Tests/Reference/peft_exchange.py --program $(BUILD)/release/lorajobs $(PEFT_FLAGS)
 
 bench: build peft-environment
