@@ -91,10 +91,13 @@ package struct StageCache: Sendable {
     /// - Parameters:
     ///   - key: a digest, as ``Digest`` writes it.
     ///   - folder: the run's `out/`, which nobody writes to any more.
+    ///   - replacing: takes the place of what the key has, for a run that was asked for in spite of it.
     /// - Throws: `invalidFolder` for a symlink in the folder; `noSpace`.
     @discardableResult
-    package func store(key: String, folder: URL, metadata: Metadata) throws -> CachedOutput {
-        if let existing = try lookup(key) { return existing }
+    package func store(
+        key: String, folder: URL, replacing: Bool = false, metadata: Metadata
+    ) throws -> CachedOutput {
+        if !replacing, let existing = try lookup(key) { return existing }
         let paths = try FileTree.files(below: folder)
         let scratch = try ScratchFolder(in: store.temporary)
         let assembled = scratch.url.appending(path: "entry", directoryHint: .isDirectory)
@@ -125,7 +128,7 @@ package struct StageCache: Sendable {
         var attempt = 0
         while try !FileTree.renameWithoutReplacing(assembled, to: entry) {
             // Someone else's, or an entry that is not whole: then it makes way, and is removed with the scratch folder.
-            if let existing = try lookup(key) { return existing }
+            if !replacing, let existing = try lookup(key) { return existing }
             attempt += 1
             let old = scratch.url.appending(path: "old-\(attempt)")
             do {
