@@ -44,7 +44,9 @@ final class LastWord: Sendable {
                 failure = error
                 guard !isLast else { break }
                 unlink(reserve(directory).path)
-                if result.exitCode != WorkerExit.done.rawValue { try? FileManager.default.removeItem(at: directory.out) }
+                if result.exitCode != WorkerExit.done.rawValue {
+                    try? FileManager.default.removeItem(at: directory.out)
+                }
             }
         }
         StageProcess.complain("\(directory.result.path) cannot be written: \(failure.map { "\($0)" } ?? "")")

@@ -119,7 +119,8 @@ extension JobQueue {
                 try setState(db, job, .held)
                 try note(db, "held", job: job)
             case .running:
-                throw OrchestrationError(.wrongState, "job \(job) runs; stop it at a checkpoint with: lorajobs pause \(job)")
+                throw OrchestrationError(
+                    .wrongState, "job \(job) runs; stop it at a checkpoint with: lorajobs pause \(job)")
             case .succeeded, .failed, .cancelled, .skipped:
                 throw OrchestrationError(.wrongState, "job \(job) has ended already (\(state.rawValue))")
             }

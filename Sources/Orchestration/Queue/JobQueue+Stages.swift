@@ -155,7 +155,8 @@ extension JobQueue {
                     db, sql: "SELECT max(n) FROM attempt WHERE stage_id = ?", arguments: [stage.id]) ?? 0) + 1
             let attempt = LiveAttempt(
                 id: ULID().description, stage: stage.id, number: number, launcher: launcher,
-                identity: WorkerIdentity(), bootID: bootID, bootSeconds: bootSeconds, directory: directory(number), resumeFrom: resumeFrom)
+                identity: WorkerIdentity(), bootID: bootID, bootSeconds: bootSeconds, directory: directory(number),
+                resumeFrom: resumeFrom)
             try db.execute(
                 sql: "UPDATE stage_run SET state = 'running', cache_key = ?, why = ? WHERE id = ?",
                 arguments: [key, why, stage.id])

@@ -1,7 +1,7 @@
 import CLinux
 import Foundation
-import Logging
 import Glibc
+import Logging
 import PipelineSpec
 
 extension JobDriver {
