@@ -29,28 +29,19 @@ final class LastWord: Sendable {
         unlink(reserve(directory).path)
     }
 
-    /// Writes the result; whether it could be.
+    /// Writes the result.
     ///
     /// When the disk is full, what was set aside is given up, and so is the product of an attempt that has failed:
     /// nobody will want it.
-    func write(_ result: StageResult) -> Bool {
-        var failure: (any Error)?
-        for isLast in [false, true] {
-            do {
-                try directory.write(result)
-                unlink(reserve(directory).path)
-                return true
-            } catch {
-                failure = error
-                guard !isLast else { break }
-                unlink(reserve(directory).path)
-                if result.exitCode != WorkerExit.done.rawValue {
-                    try? FileManager.default.removeItem(at: directory.out)
-                }
-            }
+    func write(_ result: StageResult) throws {
+        defer { unlink(reserve(directory).path) }
+        do {
+            try directory.write(result)
+        } catch {
+            unlink(reserve(directory).path)
+            if result.exitCode != WorkerExit.done.rawValue { try? FileManager.default.removeItem(at: directory.out) }
+            try directory.write(result)
         }
-        StageProcess.complain("\(directory.result.path) cannot be written: \(failure.map { "\($0)" } ?? "")")
-        return false
     }
 
     /// Says why the process ends, and ends it; from any thread.
@@ -61,7 +52,9 @@ final class LastWord: Sendable {
             attemptID: attemptID, exitCode: failure.exit.rawValue,
             failure: StageFailure(code: failure.code, message: failure.description),
             peakRSSBytes: ProcessUsage.peakRSSBytes, cpuSeconds: ProcessUsage.cpuSeconds)
-        _ = write(result)
+        do { try write(result) } catch {
+            StageProcess.complain("\(directory.result.path) cannot be written: \(error)")
+        }
         _exit(failure.exit.rawValue)
     }
 

@@ -22,6 +22,7 @@ package enum StageProcess {
         defer { close(lock) }
         let request: StageRequest
         do {
+            try Failpoint.workerLocked.hit()
             request = try directory.readRequest()
         } catch {
             complain("\(error)")
@@ -34,7 +35,15 @@ package enum StageProcess {
         let result = result(of: request, in: directory)
         // Done is done, and a failure stays one: whoever asks to stop now is too late.
         StopSignals.shared.finish()
-        return lastWord.write(result) ? result.exitCode : WorkerExit.tryAgain.rawValue
+        do {
+            try Failpoint.workerDone.hit()
+            try lastWord.write(result)
+            try Failpoint.workerReported.hit()
+        } catch {
+            complain("\(directory.result.path) cannot be written: \(error)")
+            return WorkerExit.tryAgain.rawValue
+        }
+        return result.exitCode
     }
 
     private static func result(of request: StageRequest, in directory: RunDirectory) -> StageResult {
@@ -42,6 +51,7 @@ package enum StageProcess {
         do {
             let run = try StageRun(request: request, directory: directory)
             defer { result.metrics = run.metrics }
+            try Failpoint.workerReady.hit()
             try StageRegistry.stage(request.uses).run(run)
             try run.write(InputRecord(request), to: InputRecord.fileName)
             result.publications = run.publications

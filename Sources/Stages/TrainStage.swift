@@ -59,7 +59,7 @@ enum TrainStage: Stage {
             try trainer.run(
                 checkpoints: run.directory.checkpoint, interval: checkpointInterval(run),
                 resumingFrom: run.request.resumeFrom.map { URL(filePath: $0, directoryHint: .isDirectory) },
-                shouldStop: { run.isStopRequested }, onEvent: { monitor.take($0) })
+                shouldStop: { run.isStopRequested }, onEvent: { try monitor.take($0) })
         }
         guard outcome.ending != .stopped else { throw StageError.stopped }
 
@@ -163,17 +163,22 @@ private struct Monitor {
 
     init(_ run: StageRun) { self.run = run }
 
-    mutating func take(_ event: TrainingEvent) {
+    mutating func take(_ event: TrainingEvent) throws {
         switch event {
         case .started(let step, let steps):
             run.log(step > 0 ? "continuing after step \(step) of \(steps)" : "training \(steps) steps")
         case .ignoredCheckpoint(let reason): run.log("checkpoint passed over: \(reason)")
-        case .stepped(let report): step(report)
+        case .stepped(let report):
+            step(report)
+            try Failpoint.workerStepped.hit()
         case .validated(let report):
             run.log(
                 "step \(report.step): validation loss \(String(format: "%.4f", report.loss))\(report.isBest ? ", best so far" : "")"
             )
-        case .checkpointed(let step): run.log("checkpoint after step \(step)")
+        case .checkpointAssembled: try Failpoint.checkpointAssembled.hit()
+        case .checkpointed(let step):
+            run.log("checkpoint after step \(step)")
+            try Failpoint.checkpointRenamed.hit()
         }
     }
 

@@ -17,6 +17,11 @@ package struct OrchestrationConfiguration: Sendable {
     package var resolve: @Sendable (_ bytes: Data, _ tenant: String) -> Result<Submission, InvalidFile>
     /// Where inputs must lie.
     package var roots: PathRoots
+    /// Judges the bytes of a file in `Jobs/schedules`.
+    package var readSchedule: @Sendable (_ bytes: Data) -> ScheduleFile = { _ in
+        let finding = Finding(.unsupported, "this daemon reads no schedules")
+        return ScheduleFile(definition: nil, manifest: .failure(InvalidFile([finding])))
+    }
     package var logger: Logger
     /// How many jobs of each queue run at once at most, from the workspace's settings.
     package var queues: [String: WorkspaceSettings.Queue] = [:]
@@ -46,9 +51,8 @@ package struct OrchestrationConfiguration: Sendable {
     /// The one that starts new attempts.
     var launcher: any Launcher
 
-    // For tests.
+    /// What is free where a folder lies, in bytes; tests make it up.
     var freeBytes: @Sendable (URL) -> Int64 = { DiskSpace.free(at: $0) }
-    var intakeStep: @Sendable (IntakeStep) throws -> Void = { _ in }
 
     package init(
         workspace: Workspace, stageCommand: [String], descriptors: [StageDescriptor], numericsVersion: Int,
@@ -94,5 +98,6 @@ extension OrchestrationConfiguration {
         requiresEndMarker = resolver.settings.inbox.requireEndMarker
         maximumManifestBytes = resolver.settings.inbox.maxBytes
         queues = resolver.settings.queues
+        readSchedule = { resolver.readSchedule($0) }
     }
 }

@@ -72,6 +72,7 @@ package actor Daemon {
         var endings = try EndingLog(queue, configuration.logger)
 
         var inbox = Inbox(configuration, queue)
+        var scheduler = Scheduler(configuration, queue)
         let watcher = makeWatcher()
         defer { watcher?.stop() }
         var lastNote: DaemonLock.Note?
@@ -83,7 +84,8 @@ package actor Daemon {
             var wait = isWatching ? configuration.pollInterval * 2 : configuration.pollInterval
             do {
                 let now = ProcessInfo.processInfo.systemUptime
-                if isSignalled || !isWatching || now >= nextScan {
+                let isScan = isSignalled || !isWatching || now >= nextScan
+                if isScan {
                     // First the watcher, then the scan: what comes between the two is seen by one of them.
                     isWatching = try watch(watcher)
                     let settled = try inbox.scan(movedIn: watcher?.takeMovedIn() ?? [])
@@ -95,6 +97,7 @@ package actor Daemon {
                     pid: getpid(), startedAt: startedAt, intakePaused: inbox.pausedReason, isWatching: isWatching)
                 if note != lastNote { try lock.write(note) }
                 lastNote = note
+                if let due = try scheduler.run(rescan: isScan) { wait = min(wait, max(0.01, due)) }
                 if let due = try queue.promote() { wait = min(wait, max(0.01, due.timeIntervalSinceNow)) }
                 try endings.tell()
                 resumeSetBack(queue)

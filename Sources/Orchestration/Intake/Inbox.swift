@@ -5,16 +5,6 @@ import Glibc
 import Logging
 import PipelineSpec
 
-/// The steps of taking a file, in order.
-///
-/// Tests stop the program after each; nothing else uses this.
-enum IntakeStep: CaseIterable, Sendable {
-    case claimed, read, judged, recorded, reported, moved, filed
-}
-
-/// Thrown where a test has stopped the intake as a crash would.
-struct IntakeStopped: Error {}
-
 /// Takes manifests out of the inbox: claim, record, file, each step repeatable after a crash.
 ///
 /// The folder listing is the truth; events only say which files were renamed in, and are therefore whole.
@@ -135,8 +125,6 @@ struct Inbox {
             do {
                 try take(folder, name, tenant)
                 sightings[path] = nil
-            } catch let error as IntakeStopped {
-                throw error
             } catch  where OrchestrationError.isDiskFull(error) {
                 throw error
             } catch {
@@ -182,7 +170,9 @@ struct Inbox {
             if try queue.intakeRecord(claim.id.description) == nil { id = claim.id.description }
         }
         let home = claimedFolder(tenant)
-        if mkdir(home, 0o700) != 0 && errno != EEXIST {
+        if mkdir(home, 0o700) == 0 {
+            try AtomicFile.syncFolder(InboxEntry.path(workspace.claimed))
+        } else if errno != EEXIST {
             throw OrchestrationError(system: "make the folder", home, errno)
         }
         let claimed = "\(home)/\(id)__\(original)"
@@ -191,9 +181,10 @@ struct Inbox {
             if errno == ENOENT { return }
             throw OrchestrationError(system: "claim", "\(folder)/\(name)", errno)
         }
+        try Failpoint.intakeClaimed.hit()
         try AtomicFile.syncFolder(home)
         try AtomicFile.syncFolder(folder)
-        try configuration.intakeStep(.claimed)
+        try Failpoint.intakeClaimFlushed.hit()
         try finish(id, original, tenant)
     }
 
@@ -221,8 +212,6 @@ struct Inbox {
     private func guarded(_ name: String, _ body: () throws -> Void) throws {
         do {
             try body()
-        } catch let error as IntakeStopped {
-            throw error
         } catch  where OrchestrationError.isDiskFull(error) {
             throw error
         } catch {
@@ -237,7 +226,7 @@ struct Inbox {
         if try queue.intakeRecord(id) == nil {
             let path = "\(claimedFolder(tenant))/\(id)__\(original)"
             let read = try ManifestFile.read(path, limit: configuration.maximumManifestBytes)
-            try configuration.intakeStep(.read)
+            try Failpoint.intakeRead.hit()
             let bytes = read.bytes
             let claimed = ClaimedFile(
                 claimID: id, tenant: tenant, originalName: original, bytes: bytes, digest: Digest.sha256(bytes),
@@ -247,7 +236,7 @@ struct Inbox {
                 case .bytes(let bytes): configuration.resolve(bytes, tenant)
                 case .refused(let finding): .failure(InvalidFile([finding]))
                 }
-            try configuration.intakeStep(.judged)
+            try Failpoint.intakeJudged.hit()
             switch judgement {
             case .success(let submission):
                 do {
@@ -260,7 +249,7 @@ struct Inbox {
             case .failure(let invalid):
                 _ = try queue.reject(claimed, report: Self.report(invalid.findings))
             }
-            try configuration.intakeStep(.recorded)
+            try Failpoint.intakeRecorded.hit()
         }
         if let record = try queue.intakeRecord(id), record.filedPath == nil { try file(record) }
     }
@@ -309,7 +298,7 @@ struct Inbox {
             let data = try ProtocolJSON.encode(receipt)
             try AtomicFile.write(data + Data("\n".utf8), to: URL(filePath: target + ".receipt.json"))
         }
-        try configuration.intakeStep(.reported)
+        try Failpoint.intakeReported.hit()
 
         let source = "\(claimedFolder(record.tenant))/\(name)"
         if rename(source, target) == 0 {
@@ -321,9 +310,9 @@ struct Inbox {
         } else {
             throw OrchestrationError(system: "file", source, errno)
         }
-        try configuration.intakeStep(.moved)
+        try Failpoint.intakeMoved.hit()
         try queue.markFiled(record.claimID, at: workspace.relativePath(URL(filePath: target)))
-        try configuration.intakeStep(.filed)
+        try Failpoint.intakeFiled.hit()
         configuration.logger.info(
             "\(record.verdict.word) \(record.originalName)", metadata: ["claim": "\(record.claimID)"])
     }

@@ -143,12 +143,16 @@ package struct JobQueue: Sendable {
 
     /// One transaction, refused when another daemon has taken over.
     func write<T>(_ body: (Database) throws -> T) throws -> T {
-        try database.write { db in
+        let value = try database.write { db in
             if let epoch, try Int64.fetchOne(db, sql: "SELECT epoch FROM daemon") != epoch {
                 throw OrchestrationError(.fenced, "another daemon has taken over this workspace; this one stops")
             }
-            return try body(db)
+            let value = try body(db)
+            try Failpoint.queueCommitting.hit()
+            return value
         }
+        try Failpoint.queueCommitted.hit()
+        return value
     }
 
     func read<T>(_ body: (Database) throws -> T) throws -> T { try database.read(body) }

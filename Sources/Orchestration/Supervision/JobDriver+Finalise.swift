@@ -14,7 +14,6 @@ extension JobDriver {
         guard let key = try self.stage(of: attempt, in: job).cacheKey else {
             throw OrchestrationError(.notFound, "stage \(attempt.stage) has no cache key")
         }
-        let isRerun = job.isRerun(stage)
         let store = self.store
         let cache = self.cache
         do {
@@ -24,12 +23,14 @@ extension JobDriver {
                     let version = try store.publish(publication, from: attempt.directory.out, attemptID: attempt.id)
                     published.append(StageCache.PublishedVersion(version))
                 }
+                try Failpoint.finalisePublished.hit()
                 let output = try cache.store(
-                    key: key, folder: attempt.directory.out, replacing: isRerun,
+                    key: key, folder: attempt.directory.out,
                     metadata: StageCache.Metadata(
                         kind: stage.plan.kind, created: Date(), attemptID: attempt.id, metrics: result.metrics,
                         published: published))
                 let json = try ProtocolJSON.encode(published)
+                try Failpoint.finaliseCached.hit()
                 return .succeeded(
                     result,
                     StageOutput(

@@ -46,6 +46,7 @@ extension JobDriver {
         }
         // What it has started may have outlived it.
         if stop.isRequested { worker?.kill() }
+        try Failpoint.attemptEnded.hit()
         let end = worker?.end
         let judgement = AttemptJudgement(
             attempt: attempt, stage: stage.plan, result: try result(of: attempt), end: end, stop: stop.cause,
@@ -59,6 +60,7 @@ extension JobDriver {
         try queue.finishAttempt(
             attempt, of: job.id, outcome, exitCode: judgement.exitCode, signal: judgement.signal,
             signature: judgement.signature, usage: end, policy: configuration.retry)
+        try Failpoint.attemptSettled.hit()
         log.attemptEnded(
             stage.plan.name, attempt: attempt.number, outcome, seconds: clinux_boottime() - begin,
             signal: judgement.signal)

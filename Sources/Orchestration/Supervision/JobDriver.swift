@@ -33,6 +33,7 @@ struct JobDriver: Sendable {
             isAnnounced = true
             guard job.state == .running else { return log.left(job) }
             if shutdown.isSet && !shutdown.isDraining { return }
+            if isNew && job.live == nil { try Failpoint.jobStarted.hit() }
             if let live = job.live {
                 let stage = try self.stage(of: live, in: job)
                 try await watch(try await adopt(live, stage.plan.name), live, job)
@@ -52,8 +53,9 @@ struct JobDriver: Sendable {
                 }
                 continue
             }
+            var begun: Begun?
             do {
-                try await begin(stage, job)
+                begun = try await begin(stage, job)
             } catch let error as OrchestrationError where error.code == .invalidInput {
                 let failure = StageFailure(code: "invalid_input", message: error.description)
                 try queue.failBeforeStart(stage, of: job.id, failure)
@@ -67,7 +69,26 @@ struct JobDriver: Sendable {
             } catch let error as SpecError {
                 try postpone(stage, StageFailure(code: error.code.rawValue, message: error.description))
             }
+            // From here on a process lives: an error is the driver's, which finds it again.
+            if let begun { try await follow(begun, job) }
         }
+    }
+
+    /// An attempt and its process.
+    private struct Begun {
+        var attempt: LiveAttempt
+        var worker: any LaunchedWorker
+    }
+
+    private func follow(_ begun: Begun, _ job: DrivenJob) async throws {
+        let (attempt, worker) = (begun.attempt, begun.worker)
+        try Failpoint.attemptStarted.hit()
+        try queue.attemptRuns(attempt, worker.identity)
+        try Failpoint.attemptNoted.hit()
+        log.stageStarted(
+            try stage(of: attempt, in: job).plan.name, attempt: attempt.number, pid: worker.identity.pid ?? 0,
+            resumed: attempt.resumeFrom != nil)
+        try await watch(worker, attempt, job)
     }
 
     private func postpone(_ stage: StageRow, _ failure: StageFailure) throws {
@@ -75,11 +96,12 @@ struct JobDriver: Sendable {
         log.stageFailed(stage.plan.name, failure)
     }
 
-    /// Skips a stage, finds its output in the cache, or starts its process and stays with it.
-    private func begin(_ stage: StageRow, _ job: DrivenJob) async throws {
+    /// Skips a stage, finds its output in the cache, or starts its process.
+    private func begin(_ stage: StageRow, _ job: DrivenJob) async throws -> Begun? {
         if let condition = stage.plan.condition, !CacheKey.isTrue(condition, in: job.manifest) {
             try queue.skipStage(stage, of: job.id, why: "\(condition) is not set")
-            return log.stagePassed(stage.plan.name, .skipped)
+            log.stagePassed(stage.plan.name, .skipped)
+            return nil
         }
         guard let descriptor = configuration.descriptors.first(where: { $0.kind == stage.plan.kind }) else {
             throw OrchestrationError(.invalidInput, "this program has no stage of the kind \(stage.plan.kind)")
@@ -93,27 +115,34 @@ struct JobDriver: Sendable {
             digests[need.plan.kind] = need.outputDigest
             folders[need.plan.kind] = need.outputPath
         }
-        let key = try CacheKey.compute(
+        var key = try CacheKey.compute(
             descriptor, numericsVersion: configuration.numericsVersion, manifest: job.manifest, pins: pins,
             outputs: digests)
         var why = "its inputs or parameters have not been seen before"
         if job.isRerun(stage) {
+            // What was made before stays what it is.
+            key = CacheKey.again(key, for: job.id)
             why = "asked for by retry --from \(job.rerunFrom ?? "")"
         } else if let (oldKey, output) = try takenOver(stage, of: job) {
             try queue.markCached(stage, of: job.id, key: oldKey, output, why: "taken from \(job.retryOf ?? "")")
-            return log.stagePassed(stage.plan.name, .cached)
+            log.stagePassed(stage.plan.name, .cached)
+            return nil
         } else if descriptor.isCacheable {
             switch try cachedOutput(key) {
             case .hit(let output):
                 try queue.markCached(stage, of: job.id, key: key, output)
-                return log.stagePassed(stage.plan.name, .cached)
+                log.stagePassed(stage.plan.name, .cached)
+                return nil
             case .versionGone(let reference): why = "the version it published before, \(reference), is gone"
             case .miss: break
             }
         }
-        if configuration.isDiskLow { return try queue.putBack(job.id, why: "disk low") }
+        if configuration.isDiskLow {
+            try queue.putBack(job.id, why: "disk low")
+            return nil
+        }
         // Reading and hashing may have taken a while.
-        if shutdown.isSet { return }
+        if shutdown.isSet { return nil }
 
         let resume = try queue.resumableFolders(stage, of: job.id, key: key).first(where: Self.hasCheckpoint)
         let attempt = try queue.beginAttempt(
@@ -121,6 +150,7 @@ struct JobDriver: Sendable {
             launcher: configuration.launcher.name,
             directory: { configuration.workspace.run(job: job.id, stage: stage.plan.name, attempt: $0) },
             bootID: try WorkerProcess.bootID(), bootSeconds: clinux_boottime())
+        try Failpoint.attemptRecorded.hit()
         var request = StageRequest(
             job: job.id, name: job.name, stage: stage.plan.name, uses: stage.plan.kind, attempt: attempt.number,
             attemptID: attempt.id, workspace: configuration.workspace.root.path, manifest: job.manifest,
@@ -128,9 +158,8 @@ struct JobDriver: Sendable {
             base: pins.base(for: descriptor.inputs), inputDigests: digests, cacheKey: key,
             manifestDigest: job.manifestDigest, resumeFrom: attempt.resumeFrom, threads: job.threads)
         if stage.memoryHalvings > 0 { request.memoryHalvings = stage.memoryHalvings }
-        let worker: any LaunchedWorker
         do {
-            worker = try await start(attempt, request, stage, job)
+            return Begun(attempt: attempt, worker: try await start(attempt, request, stage, job))
         } catch {
             // No process exists: what was begun ends here, without a charge.
             try queue.finishAttempt(
@@ -140,22 +169,18 @@ struct JobDriver: Sendable {
                     pause: true),
                 exitCode: nil, signal: nil, policy: configuration.retry)
             configuration.logger.error("cannot start a stage", metadata: ["job": "\(job.id)", "error": "\(error)"])
-            return
+            return nil
         }
-        // Only now: were it not recorded, it would be found by its run directory.
-        try queue.attemptRuns(attempt, worker.identity)
-        log.stageStarted(
-            stage.plan.name, attempt: attempt.number, pid: worker.identity.pid ?? 0,
-            resumed: attempt.resumeFrom != nil)
-        try await watch(worker, attempt, job)
     }
 
     private func start(
         _ attempt: LiveAttempt, _ request: StageRequest, _ stage: StageRow, _ job: DrivenJob
     ) async throws -> any LaunchedWorker {
         let directory = attempt.directory
-        try FileManager.default.createDirectory(at: directory.out, withIntermediateDirectories: true)
+        try directory.make()
+        try Failpoint.attemptFolderMade.hit()
         try directory.write(request)
+        try Failpoint.attemptRequested.hit()
         return try await configuration.launcher.start(
             LaunchRequest(
                 attemptID: attempt.id, directory: directory, threads: job.threads, memoryBytes: job.memoryBytes,
