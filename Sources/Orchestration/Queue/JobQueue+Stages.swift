@@ -277,7 +277,7 @@ extension JobQueue {
                 }
             case .stopped(let cause, _):
                 try db.execute(sql: "UPDATE stage_run SET state = 'ready' WHERE id = ?", arguments: [attempt.stage])
-                try setState(db, job, .queued)
+                try giveBack(db, job)
                 if cause == .yield { try clearYield(db, job) }
             case .cancelled:
                 try db.execute(sql: "UPDATE stage_run SET state = 'cancelled' WHERE id = ?", arguments: [attempt.stage])
@@ -291,11 +291,23 @@ extension JobQueue {
     private func honourRequests(_ db: Database, _ job: String) throws {
         guard [.queued, .retryWait].contains(try state(db, job)) else { return }
         let requests = try stopRequests(db, job)
-        if requests.isCancelled { return try endCancelled(db, job) }
-        if requests.isPaused {
+        if requests.isCancelled {
+            try endCancelled(db, job)
+        } else if requests.isPaused {
             try setState(db, job, .held, reason: Self.paused)
             try note(db, "paused", job: job)
         }
+    }
+
+    /// Takes the cores of a running job back: it is queued again, unless something else was asked of it.
+    private func giveBack(_ db: Database, _ job: String) throws {
+        if try stopRequests(db, job).isPaused {
+            try setState(db, job, .held, reason: Self.paused)
+            try note(db, "paused", job: job)
+        } else {
+            try setState(db, job, .queued)
+        }
+        try honourRequests(db, job)
     }
 
     private func clearYield(_ db: Database, _ job: String) throws {
@@ -305,10 +317,9 @@ extension JobQueue {
     /// Gives the cores of a running job back before its next stage, as it was asked, or because the daemon drains.
     func suspend(_ job: String, _ cause: StopCause) throws {
         try write { db in
-            try setState(db, job, .queued)
             try note(db, "put_back", job: job, ["why": cause.rawValue])
+            try giveBack(db, job)
             if cause == .yield { try clearYield(db, job) }
-            try honourRequests(db, job)
         }
     }
 
