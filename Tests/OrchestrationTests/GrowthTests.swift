@@ -47,8 +47,9 @@ import Testing
                     ], origins: submission.origins)
             }
         }
+        // Made before the daemon opens it.
+        let queue = try test.queue()
         let before = try await withDaemon(configuration) { daemon in
-            let queue = try test.queue()
             var begun: Int64 = 0
             for first in stride(from: 0, to: all, by: batch) {
                 if first == warm { begun = try residentBytes() }
