@@ -30,7 +30,8 @@ import Testing
                 guard FileManager.default.fileExists(atPath: shop.url("\(folder)/progress.jsonl").path) else {
                     return false
                 }
-                let last = try shop.text("\(folder)/progress.jsonl").split(separator: "\n").last.map(String.init) ?? "{}"
+                let last =
+                    try shop.text("\(folder)/progress.jsonl").split(separator: "\n").last.map(String.init) ?? "{}"
                 let event = try? JSONDecoder().decode(JSONValue.self, from: Data(last.utf8))
                 return Int(event?["step"]?.double ?? 0) > step
             }
@@ -84,7 +85,8 @@ import Testing
         kill(worker, SIGCONT)
         try await shop.until("it goes on from its checkpoint") {
             let log = "Jobs/runs/\(id)/train.2/log.txt"
-            return FileManager.default.fileExists(atPath: shop.url(log).path) && self.continued(try shop.text(log)) != nil
+            return FileManager.default.fileExists(atPath: shop.url(log).path)
+                && self.continued(try shop.text(log)) != nil
         }
         let cancel = try await shop.program.run("cancel", "--now", id)
         #expect(cancel.status == 0 && cancel.talk.contains("killed"), "\(cancel)")

@@ -92,7 +92,8 @@ import Training
             let line = try StageLine(manifest)
             try line.run("tokenize")
             try Data(line.folder.url.path.utf8).write(to: URL(filePath: "\(base)/place"))
-            let pages = try String(contentsOfFile: "/proc/self/statm", encoding: .utf8)
+            let pages =
+                try String(contentsOfFile: "/proc/self/statm", encoding: .utf8)
                 .split(separator: " ").first.flatMap { UInt($0) } ?? 0
             let bytes = pages * 4096 + (256 << 20)
             var limit = rlimit(rlim_cur: bytes, rlim_max: bytes)

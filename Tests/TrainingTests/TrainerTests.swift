@@ -435,9 +435,8 @@ private func trainer(
         }
         #expect(error.code == .checkpointMismatch && error.description.contains("micro_batch"))
         smaller.earlierMicroBatchSizes = [settings.microBatchSize]
-        let model = model()
         var started: Int?
-        let outcome = try trainer(model, training, validation, smaller).run(checkpoints: checkpoints) {
+        let outcome = try trainer(model(), training, validation, smaller).run(checkpoints: checkpoints) {
             if case .started(let step, _) = $0 { started = step }
         }
         #expect(started == 4 && outcome.step == expected.outcome.step)
@@ -446,7 +445,7 @@ private func trainer(
         #expect(outcome.tokens == expected.outcome.tokens && abs(loss - other) < 0.5 * other, "\(loss) \(other)")
         // What is written from now on is of the smaller one.
         smaller.earlierMicroBatchSizes = []
-        try trainer(self.model(), training, validation, smaller).finish(checkpoints: checkpoints)
+        try trainer(model(), training, validation, smaller).finish(checkpoints: checkpoints)
     }
 
     @Test func aCheckpointOfAnotherRunIsRefusedWithWhatDiffers() throws {
