@@ -103,7 +103,10 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["lorajobs", "lorajobs-inotify", "Artifacts", "PipelineSpec", "TestSupport"],
+            dependencies: [
+                "lorajobs", "lorajobs-inotify", "Orchestration", "Artifacts", "PipelineSpec", "TestSupport",
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ],
             swiftSettings: strict),
         .testTarget(name: "FloorTests", dependencies: ["TestSupport"], swiftSettings: strict),
         .testTarget(name: "TokenizersTests", dependencies: ["Tokenizers", "TestSupport"], swiftSettings: strict),

@@ -16,6 +16,10 @@ package actor Daemon {
     private var driverWakeups: [String: Wakeup] = [:]
     /// Jobs whose driver failed, and when it may be tried again on `CLOCK_BOOTTIME`.
     private var setback: [String: Double] = [:]
+    /// What a driver met that ends the daemon.
+    private var fatal: (any Error)?
+    /// The error of the last turn, so that one that stays is not said twice a second.
+    private var lastComplaint = (text: "", until: 0.0)
 
     package init(_ configuration: OrchestrationConfiguration) { self.configuration = configuration }
 
@@ -72,12 +76,17 @@ package actor Daemon {
         defer { watcher?.stop() }
         var lastNote: DaemonLock.Note?
         var isSignalled = true
+        // Whether a job may have been started that nobody drives: an error can come after a commit.
+        var isUnsure = false
         var nextScan = 0.0
         while !shutdown.isSet {
             if isSignalled { for wakeup in driverWakeups.values { wakeup.signal() } }
             var isWatching = watcher?.isReady ?? false
             var wait = isWatching ? configuration.pollInterval * 2 : configuration.pollInterval
             do {
+                if let fatal { throw fatal }
+                // Before files are moved, which no transaction can refuse.
+                try queue.checkFence()
                 let now = ProcessInfo.processInfo.systemUptime
                 if isSignalled || !isWatching || now >= nextScan {
                     // First the watcher, then the scan: what comes between the two is seen by one of them.
@@ -93,13 +102,18 @@ package actor Daemon {
                 lastNote = note
                 if let due = try queue.promote() { wait = min(wait, max(0.01, due.timeIntervalSinceNow)) }
                 resumeSetBack(queue)
+                if isUnsure {
+                    for job in try queue.runningJobs() where setback[job] == nil { drive(job, queue) }
+                    isUnsure = false
+                }
                 while let job = try queue.startNext(cores: configuration.cores, isDiskLow: configuration.isDiskLow) {
                     drive(job, queue, isNew: true)
                 }
-            } catch let error as OrchestrationError where error.code == .fenced {
+            } catch  where OrchestrationError.endsDaemon(error) {
                 throw error
             } catch {
-                configuration.logger.error("the daemon goes on after an error", metadata: ["error": "\(error)"])
+                complain(error)
+                isUnsure = true
                 nextScan = 0
                 wait = configuration.pollInterval
             }
@@ -129,11 +143,19 @@ package actor Daemon {
         drivers[job] = nil
         driverWakeups[job] = nil
         if let failure, !(failure is DriverLeft) {
+            if OrchestrationError.endsDaemon(failure) { fatal = failure }
             configuration.logger.error(
                 "a job's driver failed; it is tried again", metadata: ["job": "\(job)", "error": "\(failure)"])
-            setback[job] = ProcessInfo.processInfo.systemUptime + 5
+            setback[job] = ProcessInfo.processInfo.systemUptime + min(5, configuration.retry.firstPause)
         }
         wakeup.signal()
+    }
+
+    private func complain(_ error: any Error) {
+        let (text, now) = ("\(error)", ProcessInfo.processInfo.systemUptime)
+        guard text != lastComplaint.text || now >= lastComplaint.until else { return }
+        lastComplaint = (text, now + 600)
+        configuration.logger.error("the daemon goes on after an error", metadata: ["error": "\(text)"])
     }
 
     /// Jobs that still count as running and have no driver, after an error such as a full disk.

@@ -50,6 +50,9 @@ struct JobDriver: Sendable {
             }
             do {
                 try await begin(stage, job)
+            } catch  where hasLiveAttempt {
+                // What has become of it is found out as after a restart; to guess here could lose a finished product.
+                throw error
             } catch let error as OrchestrationError where error.code == .invalidInput {
                 let failure = StageFailure(code: "invalid_input", message: error.description)
                 try queue.failBeforeStart(stage, of: job.id, failure)
@@ -64,6 +67,11 @@ struct JobDriver: Sendable {
                 try postpone(stage, StageFailure(code: error.code.rawValue, message: error.description))
             }
         }
+    }
+
+    /// Also when that cannot be found out.
+    private var hasLiveAttempt: Bool {
+        do { return try queue.drivenJob(job).live != nil } catch { return true }
     }
 
     private func postpone(_ stage: StageRow, _ failure: StageFailure) throws {
@@ -109,7 +117,6 @@ struct JobDriver: Sendable {
             stage, of: job.id, key: key, why: why, resumeFrom: resume?.checkpoint.path,
             directory: { configuration.workspace.run(job: job.id, stage: stage.plan.name, attempt: $0) },
             bootID: try WorkerProcess.bootID(), bootSeconds: clinux_boottime())
-        try Failpoint.attemptRecorded.hit()
         let request = StageRequest(
             job: job.id, name: job.name, stage: stage.plan.name, uses: stage.plan.kind, attempt: attempt.number,
             attemptID: attempt.id, workspace: configuration.workspace.root.path, manifest: job.manifest,
@@ -123,6 +130,7 @@ struct JobDriver: Sendable {
                 stage.plan.name, attempt: attempt.number, pid: worker.pid ?? 0, resumed: attempt.resumeFrom != nil)
         } catch {
             // No process exists: what was begun ends here, without a charge.
+            try abandon(attempt.directory)
             try queue.finishAttempt(
                 attempt, of: job.id,
                 .interrupted(
@@ -137,14 +145,22 @@ struct JobDriver: Sendable {
 
     private func start(_ attempt: LiveAttempt, _ request: StageRequest) async throws -> Worker {
         let directory = attempt.directory
+        try Failpoint.attemptRecorded.hit()
         try FileManager.default.createDirectory(at: directory.out, withIntermediateDirectories: true)
         try Failpoint.attemptFolderMade.hit()
         try directory.write(request)
         try Failpoint.attemptRequested.hit()
         let started = try await LocalLauncher(command: configuration.stageCommand).start(in: directory, wakeup: wakeup)
-        try Failpoint.attemptStarted.hit()
-        try queue.attemptRuns(attempt, pid: started.pid, start: started.startTime)
-        try Failpoint.attemptNoted.hit()
+        do {
+            try Failpoint.attemptStarted.hit()
+            try queue.attemptRuns(attempt, pid: started.pid, start: started.startTime)
+            try Failpoint.attemptNoted.hit()
+        } catch {
+            // The attempt is about to end as not started: nothing of it may go on beside the next one.
+            WorkerProcess.signalGroup(started.pid, SIGKILL)
+            while started.ended == nil { await wakeup.wait(seconds: 0.1) }
+            throw error
+        }
         return Worker(attempt, started)
     }
 
@@ -310,7 +326,7 @@ struct JobDriver: Sendable {
         } catch let error as ArtifactError where [.invalidFolder, .invalidName].contains(error.code) {
             return .failedForGood(
                 .failed, StageFailure(code: error.code.rawValue, message: error.description), result)
-        } catch let error as ArtifactError where error.code == .noSpace {
+        } catch  where OrchestrationError.isDiskFull(error) {
             // The worker is done and its product is safe in the run directory: wait for room, then finish.
             configuration.logger.warning("no room to publish", metadata: ["job": "\(job.id)"])
             while !shutdown.isSet && configuration.isDiskLow {
