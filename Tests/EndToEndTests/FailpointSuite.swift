@@ -69,13 +69,13 @@ import Testing
         for point in Self.points { #expect(grouped.contains(point), "\(point.rawValue) is in no group") }
     }
 
-    /// Each point of a group fails once; of those that are many places, every third hit does.
+    /// Each point of a group fails once; of those that are many places, every fourth hit does.
     @Test(arguments: ["throw", "enospc", "eio", "delay"])
     func failing(_ action: String) async throws {
         try await inTurns(Self.groups.sorted { $0.key < $1.key }, atOnce: 3) { name, points in
             guard let run = try await Survival.make("\(name) \(action)") else { return }
             let orders = points.flatMap { point in
-                let hits = Self.shared.contains(point) ? Array(stride(from: 1, through: 40, by: 3)) : [1]
+                let hits = Self.shared.contains(point) ? Array(stride(from: 1, through: 25, by: 4)) : [1]
                 return hits.map { "\(point.rawValue)=\(action == "delay" ? "delay:100" : action)@\($0)" }
             }
             for number in 1...3 {

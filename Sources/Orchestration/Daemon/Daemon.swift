@@ -18,6 +18,9 @@ package actor Daemon {
     private var setback: [String: Double] = [:]
     /// What a driver met that ends the daemon.
     private var fatal: (any Error)?
+    /// Whether a job may be running that nobody drives: an error can come after a commit, a start before its last driver
+    /// has left.
+    private var isUnsure = false
     /// The error of the last turn, so that one that stays is not said twice a second.
     private var lastComplaint = (text: "", until: 0.0)
 
@@ -76,8 +79,6 @@ package actor Daemon {
         defer { watcher?.stop() }
         var lastNote: DaemonLock.Note?
         var isSignalled = true
-        // Whether a job may have been started that nobody drives: an error can come after a commit.
-        var isUnsure = false
         var nextScan = 0.0
         while !shutdown.isSet {
             if isSignalled { for wakeup in driverWakeups.values { wakeup.signal() } }
@@ -135,11 +136,11 @@ package actor Daemon {
         drivers[job] = Task {
             var failure: (any Error)?
             do { try await driver.run(isNew: isNew) } catch { failure = error }
-            self.left(job, failure)
+            self.left(job, failure, queue)
         }
     }
 
-    private func left(_ job: String, _ failure: (any Error)?) {
+    private func left(_ job: String, _ failure: (any Error)?, _ queue: JobQueue) {
         drivers[job] = nil
         driverWakeups[job] = nil
         if let failure, !(failure is DriverLeft) {
@@ -147,6 +148,9 @@ package actor Daemon {
             configuration.logger.error(
                 "a job's driver failed; it is tried again", metadata: ["job": "\(job)", "error": "\(failure)"])
             setback[job] = ProcessInfo.processInfo.systemUptime + min(5, configuration.retry.firstPause)
+        } else if !shutdown.isSet {
+            // It may have been started again between its driver's last look and now, when it still had one.
+            isUnsure = true
         }
         wakeup.signal()
     }
