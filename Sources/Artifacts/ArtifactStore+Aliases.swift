@@ -46,6 +46,7 @@ extension ArtifactStore {
                     try logUnloggedMoves(of: version.name, in: collection, except: nil, now: now)
                 }
                 try FileTree.rename(made, to: home.appending(path: alias))
+                try OpenFile.syncFolder(scratch.url)
                 try OpenFile.syncFolder(home)
                 try Failpoint.aliasRenamed.hit()
             } else if logged == current {

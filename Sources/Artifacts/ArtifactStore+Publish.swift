@@ -51,7 +51,6 @@ extension ArtifactStore {
                 try Digest.copy(folder.appending(path: path), to: copy, mode: 0o444)
             }
         }
-        try OpenFile.syncFolder(blobs)
         try Failpoint.blobsFlushed.hit()
 
         return try exclusively {
@@ -72,7 +71,8 @@ extension ArtifactStore {
                     .io, "\(url.path) came into being while it was published; another program writes into the store",
                     path: url.path)
             }
-            try OpenFile.syncFolder(home)
+            // A rename changes two folders; the other one is synced before the version is logged.
+            try OpenFile.syncFolder(scratch.url)
             try Failpoint.versionRenamed.hit()
             try complete(number, of: name, in: collection, entries: versionLog(of: name, in: collection).entries())
             return try version(number, of: name, in: collection)
@@ -142,7 +142,7 @@ extension ArtifactStore {
     ///
     /// All of it is flushed.
     private func assemble(_ record: StoredRecord, at folder: URL, scratch: URL) throws {
-        try FileTree.makeFolder(folder)
+        try FileTree.makeFolder(folder, isDurable: false)
         var contents = record.files
         let data = record.encoded()
         contents[Version.recordFile] = try addBlob(scratch: scratch) { copy in
@@ -152,7 +152,7 @@ extension ArtifactStore {
         try OpenFile.syncFolder(blobs)
         for (path, file) in contents.sorted(by: { FileTree.precedes($0.key, $1.key) }) {
             let target = folder.appending(path: path)
-            try FileTree.makeFolder(target.deletingLastPathComponent())
+            try FileTree.makeFolder(target.deletingLastPathComponent(), isDurable: false)
             guard try FileTree.link(blob(file.digest), to: target) else {
                 throw ArtifactError(.io, "\(target.path) exists already", path: target.path)
             }

@@ -21,7 +21,7 @@ package final class StageRun {
         self.directory = directory
         let fileManager = FileManager.default
         try fileManager.createDirectory(at: directory.out, withIntermediateDirectories: true)
-        try fileManager.createDirectory(at: directory.checkpoint, withIntermediateDirectories: true)
+        try directory.makeCheckpointFolder()
         if !fileManager.fileExists(atPath: directory.progress.path) {
             _ = fileManager.createFile(atPath: directory.progress.path, contents: nil)
         }

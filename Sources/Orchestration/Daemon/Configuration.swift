@@ -17,6 +17,11 @@ package struct OrchestrationConfiguration: Sendable {
     package var resolve: @Sendable (_ bytes: Data, _ tenant: String) -> Result<Submission, InvalidFile>
     /// Where inputs must lie.
     package var roots: PathRoots
+    /// Judges the bytes of a file in `Jobs/schedules`.
+    package var readSchedule: @Sendable (_ bytes: Data) -> ScheduleFile = { _ in
+        let finding = Finding(.unsupported, "this daemon reads no schedules")
+        return ScheduleFile(definition: nil, manifest: .failure(InvalidFile([finding])))
+    }
     package var logger: Logger
     /// How many jobs of each queue run at once at most, from the workspace's settings.
     package var queues: [String: WorkspaceSettings.Queue] = [:]
@@ -86,5 +91,6 @@ extension OrchestrationConfiguration {
         requiresEndMarker = resolver.settings.inbox.requireEndMarker
         maximumManifestBytes = resolver.settings.inbox.maxBytes
         queues = resolver.settings.queues
+        readSchedule = { resolver.readSchedule($0) }
     }
 }

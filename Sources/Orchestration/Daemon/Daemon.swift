@@ -75,6 +75,7 @@ package actor Daemon {
         for job in try queue.runningJobs() { drive(job, queue) }
 
         var inbox = Inbox(configuration, queue)
+        var scheduler = Scheduler(configuration, queue)
         let watcher = makeWatcher()
         defer { watcher?.stop() }
         var lastNote: DaemonLock.Note?
@@ -89,7 +90,8 @@ package actor Daemon {
                 // Before files are moved, which no transaction can refuse.
                 try queue.checkFence()
                 let now = ProcessInfo.processInfo.systemUptime
-                if isSignalled || !isWatching || now >= nextScan {
+                let isScan = isSignalled || !isWatching || now >= nextScan
+                if isScan {
                     // First the watcher, then the scan: what comes between the two is seen by one of them.
                     isWatching = try watch(watcher)
                     let settled = try inbox.scan(movedIn: watcher?.takeMovedIn() ?? [])
@@ -101,6 +103,7 @@ package actor Daemon {
                     pid: getpid(), startedAt: startedAt, intakePaused: inbox.pausedReason, isWatching: isWatching)
                 if note != lastNote { try lock.write(note) }
                 lastNote = note
+                if let due = try scheduler.run(rescan: isScan) { wait = min(wait, max(0.01, due)) }
                 if let due = try queue.promote() { wait = min(wait, max(0.01, due.timeIntervalSinceNow)) }
                 resumeSetBack(queue)
                 if isUnsure {

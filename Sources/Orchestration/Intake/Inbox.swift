@@ -170,7 +170,9 @@ struct Inbox {
             if try queue.intakeRecord(claim.id.description) == nil { id = claim.id.description }
         }
         let home = claimedFolder(tenant)
-        if mkdir(home, 0o700) != 0 && errno != EEXIST {
+        if mkdir(home, 0o700) == 0 {
+            try AtomicFile.syncFolder(InboxEntry.path(workspace.claimed))
+        } else if errno != EEXIST {
             throw OrchestrationError(system: "make the folder", home, errno)
         }
         let claimed = "\(home)/\(id)__\(original)"

@@ -198,6 +198,7 @@ extension WorkspaceStatus {
         diskLow =
             note?.intakePaused
             ?? (free < diskFloor ? "disk full: \(free >> 20) MiB free, \(diskFloor >> 20) MiB needed" : nil)
+        nextSchedule = try NextFire.first(in: workspace, queue: queue)
         guard let queue else { return }
         (rejectedSinceYesterday, pausedQueues, jobCounts) = try queue.read { db in
             let counts = try Row.fetchAll(db, sql: "SELECT state, count(*) AS n FROM job GROUP BY state").compactMap {

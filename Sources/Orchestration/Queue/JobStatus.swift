@@ -100,6 +100,8 @@ package struct WorkspaceStatus: Sendable {
     package var jobCounts: [JobState: Int] = [:]
     /// Why nothing is taken or started, such as a full disk.
     package var diskLow: String?
+    /// What recurs first; `nil` when nothing does.
+    package var nextSchedule: NextFire?
 }
 
 /// Which jobs to list.

@@ -146,7 +146,7 @@ struct JobDriver: Sendable {
     private func start(_ attempt: LiveAttempt, _ request: StageRequest) async throws -> Worker {
         let directory = attempt.directory
         try Failpoint.attemptRecorded.hit()
-        try FileManager.default.createDirectory(at: directory.out, withIntermediateDirectories: true)
+        try directory.make()
         try Failpoint.attemptFolderMade.hit()
         try directory.write(request)
         try Failpoint.attemptRequested.hit()
