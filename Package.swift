@@ -105,7 +105,10 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["lorajobs", "lorajobs-inotify", "Artifacts", "PipelineSpec", "TestSupport"],
+            dependencies: [
+                "lorajobs", "lorajobs-inotify", "Orchestration", "Artifacts", "PipelineSpec", "TestSupport",
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ],
             swiftSettings: strict),
         .target(name: "PowerLossRecorder", path: "Tests/PowerLossRecorder", linkerSettings: [.linkedLibrary("dl")]),
         .executableTarget(
