@@ -47,10 +47,13 @@ package struct OrchestrationError: Error, CustomStringConvertible, Sendable {
         self.init(code, "cannot \(action) \(path): \(String(cString: strerror(number)))")
     }
 
-    /// Whether an error says that the file of the database is damaged.
-    static func isDamage(_ error: any Error) -> Bool {
-        guard let error = error as? DatabaseError else { return false }
-        return error.resultCode == .SQLITE_CORRUPT || error.resultCode == .SQLITE_NOTADB
+    /// Whether a daemon that meets this error must end: another one has taken over, or the database is damaged.
+    static func endsDaemon(_ error: any Error) -> Bool {
+        switch error {
+        case let error as OrchestrationError: error.code == .fenced
+        case let error as DatabaseError: [.SQLITE_CORRUPT, .SQLITE_NOTADB].contains(error.resultCode)
+        default: false
+        }
     }
 
     /// That a database is damaged, and what to do.

@@ -111,7 +111,8 @@ struct CommandFailure: Error, CustomStringConvertible {
         case 11, 26:
             self.init(
                 .ioError,
-                "the queue is damaged: \(words); end the daemon and make it anew from the files: lorajobs doctor --rebuild")
+                "the queue Jobs/lorajobs.sqlite is damaged: \(words); end the daemon and make it anew from the files: "
+                    + "lorajobs doctor --rebuild")
         default: self.init(.ioError, "the queue cannot be read: \(words)")
         }
     }

@@ -154,7 +154,8 @@ package struct Doctor: Sendable {
         for violation in try invariants.violations() {
             report.problem(
                 "\(violation.subject): \(violation.message)", code: violation.invariant.rawValue,
-                advice: violation.isRepairable ? "lorajobs doctor --repair" : "not so: \(violation.invariant.rule)")
+                advice: violation.isRepairable
+                    ? "lorajobs doctor --repair" : "the rule is: \(violation.invariant.rule)")
         }
         report.otherwise(
             "I1 to I10 hold"
