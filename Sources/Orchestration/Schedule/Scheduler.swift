@@ -185,6 +185,7 @@ struct Scheduler {
             one.next = now
             return
         }
+        if !fires.isEmpty { try Failpoint.scheduleFired.hit() }
         for fire in fires {
             configuration.logger.info(
                 "schedule \(id): \(fire.outcome.rawValue)",
