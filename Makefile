@@ -1,7 +1,7 @@
 # make demo    install what is missing (when that is allowed), build, and adapt the small base that ships here
 # make test    every test, one command
-# make soak    the long forms of the crash tests: about an hour; LORAJOBS_SEED=n replays a storm
 # make build   the two programs, under $(BUILD)/release
+# make soak    the long tests; they print a seed, and LORAJOBS_SEED=N repeats a run
 # make help    the rest
 
 SWIFT  ?= swift
@@ -48,7 +48,7 @@ test: deps
 	$(SWIFT) test -c release $(CHECK) --scratch-path $(TESTS)
 
 soak: deps
-	LORAJOBS_SOAK=1 $(SWIFT) test -c release $(CHECK) --scratch-path $(TESTS) --filter "Soak|Storm|PowerLoss|Failpoint|Burst"
+	LORAJOBS_SOAK=1 $(SWIFT) test -c release $(CHECK) --scratch-path $(TESTS) --filter "Soak|Storm|PowerLoss|Failpoint|Burst|Growth"
 
 # A Python environment of its own, unless LORAJOBS_PYTHON names one that has what requirements.txt lists. On Linux the
 # usual index serves torch with GPU libraries of some gigabytes; pip's own settings can name one that has it without.
@@ -66,6 +66,7 @@ $(PEFT_ENV)/complete: Tests/Reference/requirements.txt
 	touch $@
 
 test-peft: build peft-environment
+	$(PYTHON) Tests/Reference/chat_templates.py
 	$(PYTHON) Tests/Reference/peft_exchange.py --program $(BUILD)/release/lorajobs $(PEFT_FLAGS)
 
 bench: build peft-environment

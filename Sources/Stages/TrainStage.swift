@@ -45,17 +45,22 @@ enum TrainStage: Stage {
         let model = try loadBase(run)
         let product = try Product(model, run)
         var options = TrainingOptions(run.manifest.train)
-        let microBatchTokens = run.manifest.train.microBatch.map { $0 * training.longest } ?? automaticMicroBatchTokens
+        let wanted = run.manifest.train.microBatch.map { $0 * training.longest } ?? automaticMicroBatchTokens
+        let microBatchTokens = run.halved(wanted)
         options.microBatchSize = .tokens(microBatchTokens)
+        // What was trained before memory ran out counts.
+        options.earlierMicroBatchSizes = (0..<(run.request.memoryHalvings ?? 0)).map { .tokens(max(1, wanted >> $0)) }
 
         let trainer = try Trainer(
             model: model, parameters: product.parameters, options: options, training: training,
             validation: validation.targetCount > 0 ? validation : nil, identity: identity(run))
         var monitor = Monitor(run)
-        let outcome = try trainer.run(
-            checkpoints: run.directory.checkpoint, interval: checkpointInterval(run),
-            resumingFrom: run.request.resumeFrom.map { URL(filePath: $0, directoryHint: .isDirectory) },
-            shouldStop: { run.isStopRequested }, onEvent: { try monitor.take($0) })
+        let outcome = try run.keepingCheckpoints {
+            try trainer.run(
+                checkpoints: run.directory.checkpoint, interval: checkpointInterval(run),
+                resumingFrom: run.request.resumeFrom.map { URL(filePath: $0, directoryHint: .isDirectory) },
+                shouldStop: { run.isStopRequested }, onEvent: { try monitor.take($0) })
+        }
         guard outcome.ending != .stopped else { throw StageError.stopped }
 
         try product.write(run)

@@ -283,13 +283,15 @@ package final class Trainer {
         let (mine, theirs) = (try latest(own), try latest(other))
         let isMine = (mine?.state.step ?? -1) >= (theirs?.state.step ?? -1)
         guard let latest = isMine ? mine : theirs else { return nil }
-        try latest.state.check(fingerprint, path: latest.url.path(percentEncoded: false))
+        let earlier = [TrainingFingerprint.microBatch: options.earlierMicroBatchSizes.map { "\($0)" }]
+        try latest.state.check(fingerprint, earlier: earlier, path: latest.url.path(percentEncoded: false))
         func tensor(_ name: String, _ parameter: Parameter, in file: SafetensorsFile) throws -> Tensor {
             let tensor = Tensor(uninitialized: parameter.tensor.shape)
             try file.readFloats(name, into: UnsafeMutableBufferPointer(start: tensor.pointer, count: tensor.count))
             return tensor
         }
         state = latest.state
+        state.fingerprint = fingerprint
         optimizer = AdamW(options.optimizer)
         bestWeights = [:]
         for parameter in parameters {

@@ -25,7 +25,8 @@ struct LoraJobs: AsyncParsableCommand {
             CommandGroup(
                 name: "Intervene",
                 subcommands: [
-                    Cancel.self, Retry.self, Hold.self, Release.self, Prioritize.self, QueueCommand.self, ScheduleCommand.self,
+                    Cancel.self, Pause.self, Resume.self, Retry.self, Hold.self, Release.self, Prioritize.self,
+                    QueueCommand.self, ScheduleCommand.self,
                 ]),
             CommandGroup(name: "The store", subcommands: [Adapters.self]),
             CommandGroup(name: "The engine by hand", subcommands: engineVerbs),

@@ -383,14 +383,15 @@ final class TestQueue: Sendable {
         // The local time, with its day when that is another one than today, and the failure.
         let reason = try #require(try test.status(id).reason)
         #expect(
-            reason.wholeMatch(of: /RetryAt\(2001-09-\d\d \d\d:\d\d:\d\d crashed: it crashed\)/) != nil, "\(reason)")
+            reason.wholeMatch(of: /RetryAt\(2001-09-\d\d \d\d:\d\d:\d\d crashed: it crashed \[user\]\)/) != nil,
+            "\(reason)")
         #expect(try test.startAll() == [])
         test.advance(seconds: 13)
         try test.queue.promote()
         #expect(try test.startAll() == [id])
         try attempt(.failedForNow(.crashed, crash, nil))
         #expect(try test.status(id).state == .failed)
-        #expect(try test.status(id).reason == "only: crashed: it crashed; see the log")
+        #expect(try test.status(id).reason == "only: crashed: it crashed [user]; see the log")
         #expect(try test.queue.integrityProblems() == [])
 
         let again = try test.queue.retry(id)

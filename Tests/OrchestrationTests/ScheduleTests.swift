@@ -113,7 +113,7 @@ private final class ScheduleBench {
 
     @Test func stepsOfTheClockNeitherRepeatNorLose() throws {
         let bench = try ScheduleBench(at: "2026-06-10T00:00Z")
-        try bench.write("nightly.yaml", ScheduleBench.manifest(berlin))
+        try bench.write("nightly.yaml", ScheduleBench.manifest(berlin, "run: {concurrency: {on_conflict: queue}}\n"))
         try bench.look()
         // An hour ahead over the time, back before it, and over it again.
         for time in ["01:00", "00:05", "00:30", "00:29", "00:30", "01:31", "00:31"] {

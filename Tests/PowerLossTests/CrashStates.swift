@@ -23,7 +23,8 @@ struct CrashState: Sendable {
     func describe(_ disk: Disk) -> String {
         let missing = lost.sorted().map { disk.pending[$0].description }
         let tear = torn.map { ["only \($0.length) bytes of: \(disk.pending[$0.index].description)"] } ?? []
-        return missing.isEmpty && tear.isEmpty ? "nothing was lost" : "lost: " + (missing + tear).joined(separator: "; ")
+        return missing.isEmpty && tear.isEmpty
+            ? "nothing was lost" : "lost: " + (missing + tear).joined(separator: "; ")
     }
 
     /// The states that are most likely to show a mistake: all and nothing lost, all names without bytes and the reverse,

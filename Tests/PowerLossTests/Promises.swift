@@ -12,6 +12,9 @@ struct Promises {
     let run: RecordedRun
     /// What had been told when the power failed.
     let told: Set<Told>
+    /// Whether the real stages ran again: then the records they leave beside their work differ, such as where a training
+    /// went on from.
+    var hasRealStages = false
 
     private var workspace: Workspace { run.workspace }
     private func path(_ url: URL) -> String { InboxEntry.path(url) }
@@ -81,7 +84,9 @@ struct Promises {
             if row["verdict"] == "rejected" {
                 let report = content(".error.json").flatMap { try? JSONDecoder().decode(JSONValue.self, from: $0) }
                 if report?["valid"] != .bool(false) { broken.append("\(filed).error.json is no report") }
-                if content(".error.txt")?.last != UInt8(ascii: "\n") { broken.append("\(filed).error.txt is not whole") }
+                if content(".error.txt")?.last != UInt8(ascii: "\n") {
+                    broken.append("\(filed).error.txt is not whole")
+                }
             } else {
                 let receipt = content(".receipt.json").flatMap { try? JSONDecoder().decode(JSONValue.self, from: $0) }
                 guard case .array(let jobs) = receipt?["jobs"] ?? .null, case .string(let job) = jobs.first?["id"]
@@ -162,8 +167,11 @@ struct Promises {
         for row in rows {
             let output: String = row["output_path"]
             let digest = try? Digest.directoryDigest(URL(filePath: output, directoryHint: .isDirectory))
+            let name: String = row["name"]
             if digest != row["output_digest"] {
-                broken.append("the output of \(row["name"] as String) is not what the queue says")
+                broken.append("the output of \(name) is not what the queue says")
+            } else if !hasRealStages, digest != run.outputDigests[name], !Recovery.hasMade(output) {
+                broken.append("the output of \(name) is what no stage made")
             }
         }
         for case .stageEnded(let directory) in told {

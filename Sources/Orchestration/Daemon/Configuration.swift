@@ -46,6 +46,11 @@ package struct OrchestrationConfiguration: Sendable {
     /// `lorajobs-inotify`; `nil` or missing means that the inbox is polled.
     package var watcher: URL?
 
+    /// Every launcher there is: a daemon finds what an earlier one started, with whichever it did.
+    var launchers: [any Launcher] = []
+    /// The one that starts new attempts.
+    var launcher: any Launcher
+
     /// What is free where a folder lies, in bytes; tests make it up.
     var freeBytes: @Sendable (URL) -> Int64 = { DiskSpace.free(at: $0) }
 
@@ -61,6 +66,8 @@ package struct OrchestrationConfiguration: Sendable {
         self.resolve = resolve
         self.roots = roots
         self.logger = logger
+        launcher = LocalLauncher(command: stageCommand)
+        launchers = LauncherRegistry.launchers(stageCommand)
         watcher = stageCommand.first.map {
             URL(filePath: $0).resolvingSymlinksInPath().deletingLastPathComponent().appending(path: "lorajobs-inotify")
         }

@@ -29,8 +29,11 @@ package actor Daemon {
     /// Asks ``run()`` to return.
     ///
     /// May be called from anywhere, such as the handler of a signal.
-    package nonisolated func stop() {
-        shutdown.set()
+    ///
+    /// - Parameter draining: Whether the workers stop too, at a checkpoint and within the grace time, and their jobs are
+    ///   queued again. Otherwise they go on, and the next daemon finds them.
+    package nonisolated func stop(draining: Bool = false) {
+        shutdown.set(draining: draining)
         wakeup.signal()
     }
 
@@ -73,6 +76,7 @@ package actor Daemon {
         }
         for (name, settings) in configuration.queues { try queue.setMaximumJobs(settings.maxJobs, queue: name) }
         for job in try queue.runningJobs() { drive(job, queue) }
+        var endings = try EndingLog(queue, configuration.logger)
 
         var inbox = Inbox(configuration, queue)
         var scheduler = Scheduler(configuration, queue)
@@ -105,6 +109,7 @@ package actor Daemon {
                 lastNote = note
                 if let due = try scheduler.run(rescan: isScan) { wait = min(wait, max(0.01, due)) }
                 if let due = try queue.promote() { wait = min(wait, max(0.01, due.timeIntervalSinceNow)) }
+                try endings.tell()
                 resumeSetBack(queue)
                 if isUnsure {
                     for job in try queue.runningJobs() where setback[job] == nil { drive(job, queue) }
@@ -123,7 +128,8 @@ package actor Daemon {
             }
             isSignalled = await wakeup.wait(seconds: wait)
         }
-        // Drivers leave their workers; a finalisation that has begun is finished.
+        if shutdown.isDraining { for job in setback.keys { drive(job, queue) } }
+        // Drivers leave their workers, or stop them; a finalisation that has begun is finished.
         for wakeup in driverWakeups.values { wakeup.signal() }
         for driver in drivers.values { await driver.value }
         try queue.close()
@@ -139,11 +145,11 @@ package actor Daemon {
         drivers[job] = Task {
             var failure: (any Error)?
             do { try await driver.run(isNew: isNew) } catch { failure = error }
-            self.left(job, failure, queue)
+            self.left(job, queue, failure)
         }
     }
 
-    private func left(_ job: String, _ failure: (any Error)?, _ queue: JobQueue) {
+    private func left(_ job: String, _ queue: JobQueue, _ failure: (any Error)?) {
         drivers[job] = nil
         driverWakeups[job] = nil
         if let failure, !(failure is DriverLeft) {

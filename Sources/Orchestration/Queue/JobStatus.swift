@@ -60,6 +60,8 @@ package struct JobDetail: Sendable {
         package var exitCode: Int32?
         package var signal: Int32?
         package var failure: StageFailure?
+        /// Whose matter it was; `nil` when it did not fail.
+        package var failureClass: FailureClass?
         package var metrics: [String: Double]
         /// The checkpoint it went on from.
         package var resumedFrom: String?
