@@ -213,12 +213,12 @@ private final class Fence {
 
     init(_ logger: Logger) { self.logger = logger }
 
-    /// - Throws: what concerns every file: that another daemon has taken over, or that the disk is full.
+    /// - Throws: what concerns every file: that the daemon must end, or that the disk is full.
     func around(_ name: String, _ body: () throws -> Void, orElse: () -> Void = {}) throws {
         do {
             try body()
             told[name] = nil
-        } catch let error as OrchestrationError where error.code == .fenced {
+        } catch  where OrchestrationError.endsDaemon(error) {
             throw error
         } catch  where OrchestrationError.isDiskFull(error) {
             throw error
