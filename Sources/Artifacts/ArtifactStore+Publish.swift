@@ -17,9 +17,13 @@ extension ArtifactStore {
                 .invalidFolder, "the folder to publish, \"\(publication.folder)\", must be below out/",
                 path: publication.folder)
         }
+        let folder = out.appending(path: publication.folder)
+        guard try FileTree.isFolder(at: folder) else {
+            throw ArtifactError(
+                .invalidFolder, "the folder to publish, \(folder.path), is not there", path: folder.path)
+        }
         return try publish(
-            folder: out.appending(path: publication.folder), in: collection, name: publication.name,
-            attemptID: attemptID, now: now)
+            folder: folder, in: collection, name: publication.name, attemptID: attemptID, now: now)
     }
 
     /// Makes a folder the next version of a name.
@@ -51,7 +55,6 @@ extension ArtifactStore {
                 try Digest.copy(folder.appending(path: path), to: copy, mode: 0o444)
             }
         }
-        try Failpoint.blobsFlushed.hit()
 
         return try exclusively {
             if let existing = try published(attemptID, name: name, in: collection) { return existing }
@@ -150,6 +153,7 @@ extension ArtifactStore {
             return FileRecord(size: Int64(data.count), digest: Digest.sha256(data))
         }
         try OpenFile.syncFolder(blobs)
+        try Failpoint.blobsFlushed.hit()
         for (path, file) in contents.sorted(by: { FileTree.precedes($0.key, $1.key) }) {
             let target = folder.appending(path: path)
             try FileTree.makeFolder(target.deletingLastPathComponent(), isDurable: false)

@@ -12,7 +12,9 @@ extension RunDirectory {
     ///
     /// Whoever finds a good result after a power cut publishes what is under `out/`, so that is on the disk first.
     package func write(_ result: StageResult) throws {
-        if result.exitCode == WorkerExit.done.rawValue { try AtomicFile.syncTree(path(out)) }
+        if result.exitCode == WorkerExit.done.rawValue, FileManager.default.fileExists(atPath: path(out)) {
+            try AtomicFile.syncTree(path(out))
+        }
         try AtomicFile.write(try ProtocolJSON.encode(result), to: self.result)
     }
 

@@ -26,7 +26,8 @@ package enum StageProcess {
             request = try directory.readRequest()
         } catch {
             complain("\(error)")
-            return WorkerExit.invalidInput.rawValue
+            // What is not a request stays none; what cannot be read now may be read later.
+            return ((error as? SpecError)?.code == .format ? WorkerExit.invalidInput : .tryAgain).rawValue
         }
         let lastWord = LastWord(request, directory)
         StopSignals.shared.install { lastWord.end(StageError.stopped) }

@@ -54,6 +54,8 @@ struct Disk {
     private var inodes: [UInt64: Int]
     private var nextNode: Int
     private var lastWritten: Int?
+    /// Syncs that found nothing to make certain.
+    private(set) var idleSyncs: [Int] = []
 
     /// - Parameters:
     ///   - root: The recorded folder as it was before the recording, all of it certain.
@@ -157,6 +159,7 @@ struct Disk {
             let isFolder = operation.b == 1
             let node = isFolder ? seen.node(at: try relative(operation.text)) : inodes[operation.inode]
             guard let node else { throw Contradiction(description: "\(operation.text) was synced, and is not known") }
+            if !pending.contains(where: { $0.isName == isFolder && $0.owes.contains(node) }) { idleSyncs.append(id) }
             for index in pending.indices where pending[index].isName == isFolder || ordering == .journaled {
                 if pending[index].isName && ordering == .journaled {
                     pending[index].owes = []

@@ -69,7 +69,7 @@ struct Explorer {
                 && operations[moment - 1].inode == next?.inode
             return isWithin ? [] : [CrashState(lost: [])]
         }
-        let isTold = next.map { $0.kind == .mark || $0.kind == .exit } ?? true
+        let isTold = next.map { $0.kind == .mark } ?? true
         let synced = next.flatMap { disk.synced(by: $0) }
         var states = CrashState.interesting(disk, ordering: ordering) { change in
             if isExhaustive { return true }
@@ -120,13 +120,13 @@ struct Explorer {
     /// What is broken after starting again on a disk.
     private func reasons(_ image: DiskImage, _ told: Set<Told>, withProgram: Bool) async throws -> [String] {
         try run.materialise(image)
-        let promises = Promises(run: run, told: told)
+        let promises = Promises(run: run, told: told, hasRealStages: withProgram)
         do {
             var reasons = try promises.brokenBefore()
             let recovery = Recovery(run: run)
             if withProgram {
                 // People start a daemon in a workspace that is there.
-                guard run.workspace.exists else { return reasons }
+                guard Workspace(root: run.workspace.root).exists else { return reasons }
                 try await recovery.withProgram()
             } else {
                 try await recovery.inProcess()

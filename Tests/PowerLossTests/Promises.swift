@@ -12,6 +12,9 @@ struct Promises {
     let run: RecordedRun
     /// What had been told when the power failed.
     let told: Set<Told>
+    /// Whether the real stages ran again: then the records they leave beside their work differ, such as where a training
+    /// went on from.
+    var hasRealStages = false
 
     private var workspace: Workspace { run.workspace }
     private func path(_ url: URL) -> String { InboxEntry.path(url) }
@@ -164,8 +167,11 @@ struct Promises {
         for row in rows {
             let output: String = row["output_path"]
             let digest = try? Digest.directoryDigest(URL(filePath: output, directoryHint: .isDirectory))
+            let name: String = row["name"]
             if digest != row["output_digest"] {
-                broken.append("the output of \(row["name"] as String) is not what the queue says")
+                broken.append("the output of \(name) is not what the queue says")
+            } else if !hasRealStages, digest != run.outputDigests[name], !Recovery.hasMade(output) {
+                broken.append("the output of \(name) is what no stage made")
             }
         }
         for case .stageEnded(let directory) in told {

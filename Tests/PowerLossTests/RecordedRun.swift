@@ -1,6 +1,7 @@
 import Artifacts
 import Foundation
 import Glibc
+import Orchestration
 import PipelineSpec
 import TestSupport
 import Testing
@@ -38,6 +39,8 @@ final class RecordedRun: @unchecked Sendable {
     private(set) var moves: [Told] = []
     /// The adapter that the run itself has made, if any.
     private(set) var adapterDigest: String?
+    /// What its stages have made, by name.
+    private(set) var outputDigests: [String: String] = [:]
     private var daemon: Process?
 
     init(_ name: String) throws {
@@ -233,20 +236,11 @@ final class RecordedRun: @unchecked Sendable {
         return String(id.0)
     }
 
-    /// Writes a file that was on the disk, for certain, before anything was recorded.
-    func place(_ text: String, at path: String) throws {
-        let url = disk.appending(path: path)
-        try FileManager.default.createDirectory(at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
-        try Data(text.utf8).write(to: url)
-        (image, inodes) = try DiskImage.read(disk)
-    }
-
     // MARK: After recording
 
     /// Reads the log, and proves it complete: replayed with nothing lost, it gives the folder there is.
     func finish() throws {
         recording = try Recording(contentsOf: log)
-        adapterDigest = try ArtifactStore(workspace.artifacts).list().first?.digest
         var replay = Disk(image, inodes: inodes, at: disk)
         for (id, operation) in recording.operations.enumerated() { try replay.replay(operation, id: id) }
         let real = try DiskImage.read(disk).0.listing, modelled = replay.seen.listing
@@ -255,6 +249,21 @@ final class RecordedRun: @unchecked Sendable {
                 description: "the recording is not complete: \(path) is "
                     + (modelled[path] == nil ? "missing in it" : real[path] == nil ? "gone" : "another"))
         }
+        // Only now: whoever opens the queue makes files beside it.
+        adapterDigest = try ArtifactStore(workspace.artifacts).list().first?.digest
+        let queue = try JobQueue.openReadOnly(workspace.database)
+        for job in try queue.list() {
+            for stage in try queue.show(job.id).stages { outputDigests[stage.name] = stage.outputDigest }
+        }
+        try queue.close()
+    }
+
+    /// How many syncs of each site found nothing to make certain.
+    func idleSyncs() throws -> [(SyncSite, Int)] {
+        var replay = Disk(image, inodes: inodes, at: disk)
+        for (id, operation) in recording.operations.enumerated() { try replay.replay(operation, id: id) }
+        let sites = replay.idleSyncs.compactMap { SyncSite(recording.operations[$0], in: self) }
+        return Dictionary(grouping: sites) { $0 }.map { ($0.key, $0.value.count) }.sorted { $0.0 < $1.0 }
     }
 
     /// Puts a state in the place of the disk.

@@ -1,5 +1,6 @@
 import Artifacts
 import Foundation
+import GRDB
 import Glibc
 import Logging
 import PipelineSpec
@@ -43,6 +44,16 @@ struct Recovery {
     /// The digest of the adapter that ``stage`` makes.
     static let adapterDigest = Digest.sha256(Data("made after the power loss\n".utf8))
 
+    /// Whether a folder is the whole output of ``stage``.
+    static func hasMade(_ output: String) -> Bool {
+        let files = FileManager.default.enumerator(atPath: output)?.compactMap { $0 as? String } ?? []
+        let made = files.filter { $0.hasSuffix(".txt") || $0.hasSuffix(".safetensors") }
+        return made.count == 1
+            && made.allSatisfy {
+                FileManager.default.contents(atPath: "\(output)/\($0)") == Data("made after the power loss\n".utf8)
+            }
+    }
+
     private func configuration() throws -> OrchestrationConfiguration {
         let script = run.outside.appending(path: "stage.sh")
         if access(script.path, X_OK) != 0 {
@@ -75,7 +86,7 @@ struct Recovery {
             try await daemon.run()
         }
         do {
-            try await untilDrained { ended.isSet }
+            try await untilDrained(by: getpid()) { ended.isSet }
         } catch {
             daemon.stop()
             // Why it ended is the better message.
@@ -103,7 +114,7 @@ struct Recovery {
             if process.isRunning { kill(process.processIdentifier, SIGKILL) }
             process.waitUntilExit()
         }
-        try await untilDrained { !process.isRunning }
+        try await untilDrained(by: process.processIdentifier) { !process.isRunning }
         kill(process.processIdentifier, SIGTERM)
         while process.isRunning { try await Task.sleep(for: .milliseconds(5)) }
         guard process.terminationStatus == 0 else {
@@ -111,8 +122,8 @@ struct Recovery {
         }
     }
 
-    /// Waits until no file waits to be taken or filed, and no job that may run has not ended.
-    private func untilDrained(_ hasEnded: () -> Bool) async throws {
+    /// Waits until the daemon has begun, no file waits to be taken or filed, and no job that may run has not ended.
+    private func untilDrained(by pid: Int32, _ hasEnded: () -> Bool) async throws {
         let deadline = ContinuousClock.now + .seconds(30)
         var queue: JobQueue?
         defer { try? queue?.close() }
@@ -121,7 +132,8 @@ struct Recovery {
             if hasEnded() { throw Stuck(description: "the daemon ended by itself") }
             if queue == nil { queue = try? JobQueue.openReadOnly(run.workspace.database) }
             if let queue {
-                left = try whatIsLeft(queue)
+                let daemon = try queue.read { try Int32.fetchOne($0, sql: "SELECT pid FROM daemon") }
+                left = daemon == pid ? try whatIsLeft(queue) : "the daemon has not begun"
                 if left.isEmpty { return }
             }
             try await Task.sleep(for: .milliseconds(3))
@@ -133,8 +145,16 @@ struct Recovery {
         let workspace = run.workspace
         let waiting = try InboxEntry.list(workspace).filter { $0.status == .waiting }.map(\.path)
         if !waiting.isEmpty { return "in the inbox: \(waiting)" }
-        let claimed = FileManager.default.enumerator(atPath: workspace.claimed.path)?.compactMap { $0 as? String } ?? []
-        if claimed.contains(where: { $0.hasSuffix(".yaml") }) { return "claimed: \(claimed)" }
+        // A claimed file that counts as filed will never move: that is for the promises to find.
+        let claimed =
+            (FileManager.default.enumerator(atPath: workspace.claimed.path)?.compactMap { $0 as? String } ?? [])
+            .filter { path in
+                guard let claim = InboxName.claim(in: path.split(separator: "/").last.map(String.init) ?? "") else {
+                    return false
+                }
+                return (try? queue.intakeRecord(claim.id.description))?.flatMap(\.filedPath) == nil
+            }
+        if !claimed.isEmpty { return "claimed: \(claimed)" }
         let unfiled = try queue.unfiledIntake().map(\.originalName)
         if !unfiled.isEmpty { return "not filed: \(unfiled)" }
         let paused = try WorkspaceStatus(of: workspace, queue: queue).pausedQueues

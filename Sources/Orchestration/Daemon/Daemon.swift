@@ -16,6 +16,13 @@ package actor Daemon {
     private var driverWakeups: [String: Wakeup] = [:]
     /// Jobs whose driver failed, and when it may be tried again on `CLOCK_BOOTTIME`.
     private var setback: [String: Double] = [:]
+    /// What a driver met that ends the daemon.
+    private var fatal: (any Error)?
+    /// Whether a job may be running that nobody drives: an error can come after a commit, a start before its last driver
+    /// has left.
+    private var isUnsure = false
+    /// The error of the last turn, so that one that stays is not said twice a second.
+    private var lastComplaint = (text: "", until: 0.0)
 
     package init(_ configuration: OrchestrationConfiguration) { self.configuration = configuration }
 
@@ -83,6 +90,9 @@ package actor Daemon {
             var isWatching = watcher?.isReady ?? false
             var wait = isWatching ? configuration.pollInterval * 2 : configuration.pollInterval
             do {
+                if let fatal { throw fatal }
+                // Before files are moved, which no transaction can refuse.
+                try queue.checkFence()
                 let now = ProcessInfo.processInfo.systemUptime
                 let isScan = isSignalled || !isWatching || now >= nextScan
                 if isScan {
@@ -101,13 +111,18 @@ package actor Daemon {
                 if let due = try queue.promote() { wait = min(wait, max(0.01, due.timeIntervalSinceNow)) }
                 try endings.tell()
                 resumeSetBack(queue)
+                if isUnsure {
+                    for job in try queue.runningJobs() where setback[job] == nil { drive(job, queue) }
+                    isUnsure = false
+                }
                 while let job = try queue.startNext(cores: configuration.cores, isDiskLow: configuration.isDiskLow) {
                     drive(job, queue, isNew: true)
                 }
-            } catch let error as OrchestrationError where error.code == .fenced {
+            } catch  where OrchestrationError.endsDaemon(error) {
                 throw error
             } catch {
-                configuration.logger.error("the daemon goes on after an error", metadata: ["error": "\(error)"])
+                complain(error)
+                isUnsure = true
                 nextScan = 0
                 wait = configuration.pollInterval
             }
@@ -138,14 +153,22 @@ package actor Daemon {
         drivers[job] = nil
         driverWakeups[job] = nil
         if let failure, !(failure is DriverLeft) {
+            if OrchestrationError.endsDaemon(failure) { fatal = failure }
             configuration.logger.error(
                 "a job's driver failed; it is tried again", metadata: ["job": "\(job)", "error": "\(failure)"])
-            setback[job] = ProcessInfo.processInfo.systemUptime + 5
-        } else if !shutdown.isSet, (try? queue.drivenJob(job).state) == .running {
-            // It was started again between the driver's last look and this one.
-            drive(job, queue)
+            setback[job] = ProcessInfo.processInfo.systemUptime + min(5, configuration.retry.firstPause)
+        } else if !shutdown.isSet {
+            // It may have been started again between its driver's last look and now, when it still had one.
+            isUnsure = true
         }
         wakeup.signal()
+    }
+
+    private func complain(_ error: any Error) {
+        let (text, now) = ("\(error)", ProcessInfo.processInfo.systemUptime)
+        guard text != lastComplaint.text || now >= lastComplaint.until else { return }
+        lastComplaint = (text, now + 600)
+        configuration.logger.error("the daemon goes on after an error", metadata: ["error": "\(text)"])
     }
 
     /// Jobs that still count as running and have no driver, after an error such as a full disk.

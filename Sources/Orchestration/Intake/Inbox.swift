@@ -125,7 +125,7 @@ struct Inbox {
             do {
                 try take(folder, name, tenant)
                 sightings[path] = nil
-            } catch  where OrchestrationError.isDiskFull(error) {
+            } catch  where OrchestrationError.isDiskFull(error) || OrchestrationError.endsDaemon(error) {
                 throw error
             } catch {
                 // One file that cannot be taken does not stop the others.
@@ -212,7 +212,7 @@ struct Inbox {
     private func guarded(_ name: String, _ body: () throws -> Void) throws {
         do {
             try body()
-        } catch  where OrchestrationError.isDiskFull(error) {
+        } catch  where OrchestrationError.isDiskFull(error) || OrchestrationError.endsDaemon(error) {
             throw error
         } catch {
             configuration.logger.error("cannot finish a claim", metadata: ["file": "\(name)", "error": "\(error)"])

@@ -141,6 +141,15 @@ package struct JobQueue: Sendable {
     /// Releases the file.
     package func close() throws { try database.close() }
 
+    /// Whether this daemon's queue is still its own.
+    ///
+    /// - Throws: `fenced` when another daemon has taken over.
+    func checkFence() throws {
+        if let epoch, try read({ try Int64.fetchOne($0, sql: "SELECT epoch FROM daemon") }) != epoch {
+            throw OrchestrationError(.fenced, "another daemon has taken over this workspace; this one stops")
+        }
+    }
+
     /// One transaction, refused when another daemon has taken over.
     func write<T>(_ body: (Database) throws -> T) throws -> T {
         let value = try database.write { db in

@@ -41,7 +41,7 @@ extension JobDriver {
         } catch let error as ArtifactError where [.invalidFolder, .invalidName].contains(error.code) {
             return .failedForGood(
                 .failed, StageFailure(code: error.code.rawValue, message: error.description), result)
-        } catch let error as ArtifactError where error.code == .noSpace {
+        } catch  where OrchestrationError.isDiskFull(error) {
             // The worker is done and its product is safe in the run directory: wait for room, then finish.
             configuration.logger.warning("no room to publish", metadata: ["job": "\(job.id)"])
             while !shutdown.isSet && configuration.isDiskLow {

@@ -56,6 +56,9 @@ struct JobDriver: Sendable {
             var begun: Begun?
             do {
                 begun = try await begin(stage, job)
+            } catch  where hasLiveAttempt {
+                // What has become of it is found out as after a restart; to guess here could lose a finished product.
+                throw error
             } catch let error as OrchestrationError where error.code == .invalidInput {
                 let failure = StageFailure(code: "invalid_input", message: error.description)
                 try queue.failBeforeStart(stage, of: job.id, failure)
@@ -89,6 +92,11 @@ struct JobDriver: Sendable {
             try stage(of: attempt, in: job).plan.name, attempt: attempt.number, pid: worker.identity.pid ?? 0,
             resumed: attempt.resumeFrom != nil)
         try await watch(worker, attempt, job)
+    }
+
+    /// Whether an attempt may be under way; also when that cannot be found out.
+    private var hasLiveAttempt: Bool {
+        do { return try queue.drivenJob(job).live != nil } catch { return true }
     }
 
     private func postpone(_ stage: StageRow, _ failure: StageFailure) throws {
@@ -150,7 +158,6 @@ struct JobDriver: Sendable {
             launcher: configuration.launcher.name,
             directory: { configuration.workspace.run(job: job.id, stage: stage.plan.name, attempt: $0) },
             bootID: try WorkerProcess.bootID(), bootSeconds: clinux_boottime())
-        try Failpoint.attemptRecorded.hit()
         var request = StageRequest(
             job: job.id, name: job.name, stage: stage.plan.name, uses: stage.plan.kind, attempt: attempt.number,
             attemptID: attempt.id, workspace: configuration.workspace.root.path, manifest: job.manifest,
@@ -162,6 +169,7 @@ struct JobDriver: Sendable {
             return Begun(attempt: attempt, worker: try await start(attempt, request, stage, job))
         } catch {
             // No process exists: what was begun ends here, without a charge.
+            try abandon(attempt.directory)
             try queue.finishAttempt(
                 attempt, of: job.id,
                 .interrupted(
@@ -177,6 +185,7 @@ struct JobDriver: Sendable {
         _ attempt: LiveAttempt, _ request: StageRequest, _ stage: StageRow, _ job: DrivenJob
     ) async throws -> any LaunchedWorker {
         let directory = attempt.directory
+        try Failpoint.attemptRecorded.hit()
         try directory.make()
         try Failpoint.attemptFolderMade.hit()
         try directory.write(request)

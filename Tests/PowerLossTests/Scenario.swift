@@ -4,15 +4,25 @@ import PipelineSpec
 import TestSupport
 
 /// The runs that are recorded.
-enum Scenarios {
+enum Scenario: String, CaseIterable, Sendable {
+    case intake, job, verbs
+
+    func record() async throws -> RecordedRun {
+        switch self {
+        case .intake: try await Self.recordIntake()
+        case .job: try await Self.recordJob()
+        case .verbs: try await Self.recordVerbs()
+        }
+    }
+
     /// The small base that the demo adapts, which the repository holds.
     private static var base: URL { TestData.packageRoot.appending(path: "Jobs/demo/base") }
 
-    private static func manifest(_ name: String, hold: Bool = false, priority: Int = 0) -> String {
+    private static func manifest(_ run: RecordedRun, _ name: String, hold: Bool = false, priority: Int = 0) -> String {
         """
         name: \(name)
         base: \(base.path)
-        data: {train: data/play.txt, max_length: 32}
+        data: {train: \(run.outside.path)/data/play.txt, max_length: 32}
         adapter: {rank: 2}
         train: {steps: 3, batch_size: 2}
         run: {threads: 1, hold: \(hold), priority: \(priority)}
@@ -22,9 +32,12 @@ enum Scenarios {
 
     private static func makeWorkspace(_ run: RecordedRun) async throws {
         let text = (1...300).map { "line \($0) of a text from which a small model learns \($0 * 7919 % 101)" }
-        try run.place(text.joined(separator: "\n"), at: "work/data/play.txt")
-        // The folder was there; what `init` makes in it was not.
-        try await run.run("init", run.workspace.root.path, "--allow-root", base.path, telling: .initialised)
+        let folder = run.outside.appending(path: "data")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        try Data(text.joined(separator: "\n").utf8).write(to: folder.appending(path: "play.txt"))
+        try await run.run(
+            "init", run.workspace.root.path, "--allow-root", base.path, "--allow-root", folder.path,
+            telling: .initialised)
     }
 
     private static func queue(_ run: RecordedRun) throws -> JobQueue? {
@@ -53,16 +66,16 @@ enum Scenarios {
 
     /// Files that are taken: from the producer's folder and from `submit`, good and bad, of two tenants; some lie there
     /// before the daemon starts and some come while it works.
-    static func intake() async throws -> RecordedRun {
+    private static func recordIntake() async throws -> RecordedRun {
         let run = try RecordedRun("intake")
         try await makeWorkspace(run)
-        _ = try await run.submit(run.manifest("first.yaml", manifest("first", hold: true)))
-        try run.produce(run.manifest("second.yaml", manifest("second", hold: true)))
+        _ = try await run.submit(run.manifest("first.yaml", manifest(run, "first", hold: true)))
+        try run.produce(run.manifest("second.yaml", manifest(run, "second", hold: true)))
         try run.produce(run.manifest("bad.yaml", "name: bad\nlearning_rte: 3\n", isGood: false))
-        try run.produce(run.manifest("third.yaml", manifest("third", hold: true)), tenant: "acme")
+        try run.produce(run.manifest("third.yaml", manifest(run, "third", hold: true)), tenant: "acme")
         try await run.startDaemon()
         try await run.until("what lay there is filed") { try isFiled(run) }
-        _ = try await run.submit(run.manifest("fourth.yaml", manifest("fourth", hold: true)))
+        _ = try await run.submit(run.manifest("fourth.yaml", manifest(run, "fourth", hold: true)))
         try await run.until("what came later is filed") { try isFiled(run) }
         for job in try jobs(run) { try run.note(.state(job: job.id, "held", adapter: nil)) }
         try await run.endDaemon()
@@ -71,11 +84,11 @@ enum Scenarios {
     }
 
     /// A job from its drop to its adapter, with the real stages, and the moves of an alias.
-    static func job() async throws -> RecordedRun {
+    private static func recordJob() async throws -> RecordedRun {
         let run = try RecordedRun("job")
         try await makeWorkspace(run)
         try await run.startDaemon()
-        let id = try await run.submit(run.manifest("tone.yaml", manifest("tone")))
+        let id = try await run.submit(run.manifest("tone.yaml", manifest(run, "tone")))
         try await run.until("the job has ended") { try jobs(run).first?.state.isFinal == true }
         guard let job = try jobs(run).first, job.state == .succeeded, job.adapter == "tone:1" else {
             throw RecordedRun.Failed(description: "the job did not succeed: \(try jobs(run))")
@@ -101,12 +114,12 @@ enum Scenarios {
     }
 
     /// What the verbs have answered, with no daemon to repeat it.
-    static func verbs() async throws -> RecordedRun {
+    private static func recordVerbs() async throws -> RecordedRun {
         let run = try RecordedRun("verbs")
         try await makeWorkspace(run)
         var ids: [String] = []
         for name in ["a", "b", "c"] {
-            ids.append(try await run.submit(run.manifest("\(name).yaml", manifest(name, hold: true))))
+            ids.append(try await run.submit(run.manifest("\(name).yaml", manifest(run, name, hold: true))))
         }
         try await run.startDaemon()
         try await run.until("all are filed") { try isFiled(run) }
