@@ -47,6 +47,15 @@ package struct OrchestrationError: Error, CustomStringConvertible, Sendable {
         self.init(code, "cannot \(action) \(path): \(String(cString: strerror(number)))")
     }
 
+    /// Whether a daemon that meets this error must end: another one has taken over, or the database is damaged.
+    static func endsDaemon(_ error: any Error) -> Bool {
+        switch error {
+        case let error as OrchestrationError: error.code == .fenced
+        case let error as DatabaseError: [.SQLITE_CORRUPT, .SQLITE_NOTADB].contains(error.resultCode)
+        default: false
+        }
+    }
+
     /// Whether an error of any kind says that the disk is full.
     static func isDiskFull(_ error: any Error) -> Bool {
         switch error {

@@ -114,8 +114,10 @@ struct SettingsParser {
 
     private mutating func parseDefaults(_ node: SourceNode) {
         if node.isNull { return }
+        let own = ["version", "name", "run.idempotency_key", "run.hold", "run.at", "run.after"]
         var parser = ManifestParser(
-            excluding: ["version", "name", "run.idempotency_key", "run.hold", "run.at", "run.after"])
+            excluding: Dictionary(
+                uniqueKeysWithValues: own.map { ($0, "it has no default; each manifest writes its own") }))
         parser.parse(node)
         values.findings += parser.findings
         defaults = parser.layer

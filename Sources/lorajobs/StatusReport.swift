@@ -64,6 +64,12 @@ struct StatusReport: Sendable {
             "rejected_since_yesterday": .integer(workspace.rejectedSinceYesterday),
             "paused_queues": .array(workspace.pausedQueues.map { .string($0) }),
             "disk_low": .optional(workspace.diskLow),
+            "next_schedule": workspace.nextSchedule.map {
+                .object([
+                    "name": .string($0.schedule), "occurrence": .string($0.occurrence.description),
+                    "at": .optional($0.occurrence.date),
+                ])
+            } ?? .null,
             "counts": .object(
                 Dictionary(uniqueKeysWithValues: workspace.jobCounts.map { ($0.rawValue, .integer($1)) })),
             "production": .array(
@@ -122,6 +128,10 @@ struct StatusReport: Sendable {
         if workspace.rejectedSinceYesterday > 0 {
             let count = terminal.paint("\(workspace.rejectedSinceYesterday) since yesterday", .red)
             lines.append(("rejected", "\(count); why: lorajobs inbox errors"))
+        }
+        if let next = workspace.nextSchedule {
+            let wait = Durations.text(max(0, next.occurrence.date.timeIntervalSince(now)))
+            lines.append(("schedule", "next \(next.schedule) at \(next.occurrence.localTime), in \(wait)"))
         }
         for entry in production.sorted(by: { $0.created > $1.created }).prefix(5) {
             lines.append(

@@ -46,7 +46,7 @@ final class Guardian: @unchecked Sendable {
           done
           sleep 0.05
         done
-        umount "$0/workspace"
+        grep -o " $0/[^ ]*" /proc/mounts | sort -r | while read -r place; do umount "$place"; done
         rm -rf -- "$0"
         """
 

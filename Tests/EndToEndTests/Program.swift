@@ -73,6 +73,7 @@ final class Running: @unchecked Sendable {
     private let process = Process()
     private let scratch: URL
     var pid: Int32 { process.processIdentifier }
+    var isRunning: Bool { process.isRunning }
 
     init(_ executable: URL, _ arguments: [String], in folder: URL, environment: [String: String], input: String) throws
     {

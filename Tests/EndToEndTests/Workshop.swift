@@ -110,12 +110,16 @@ final class Workshop {
 
     /// Starts the daemon and waits until it says that it runs.
     ///
-    /// - Parameter executable: Another program than the built one.
-    func startDaemon(_ environment: [String: String] = [:], executable: URL? = nil) async throws {
+    /// - Parameters:
+    ///   - flags: Further arguments of the verb.
+    ///   - executable: Another program than the built one.
+    func startDaemon(
+        _ environment: [String: String] = [:], flags: [String] = [], executable: URL? = nil
+    ) async throws {
         // In front of what the test sets: a failure is tried again at once.
         let all = ["LORAJOBS_RETRY_SECONDS": "0.1"].merging(environment) { $1 }
         let started = try Running(
-            executable ?? program.executable, ["daemon", "--verbose"], in: root, environment: all, input: "")
+            executable ?? program.executable, ["daemon", "--verbose"] + flags, in: root, environment: all, input: "")
         daemon = started
         try await until("the daemon runs") {
             let status = try await self.program.run("status", "--json").json()["daemon"]

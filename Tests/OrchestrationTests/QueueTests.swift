@@ -383,14 +383,15 @@ final class TestQueue: Sendable {
         // The local time, with its day when that is another one than today, and the failure.
         let reason = try #require(try test.status(id).reason)
         #expect(
-            reason.wholeMatch(of: /RetryAt\(2001-09-\d\d \d\d:\d\d:\d\d crashed: it crashed\)/) != nil, "\(reason)")
+            reason.wholeMatch(of: /RetryAt\(2001-09-\d\d \d\d:\d\d:\d\d crashed: it crashed \[user\]\)/) != nil,
+            "\(reason)")
         #expect(try test.startAll() == [])
         test.advance(seconds: 13)
         try test.queue.promote()
         #expect(try test.startAll() == [id])
         try attempt(.failedForNow(.crashed, crash, nil))
         #expect(try test.status(id).state == .failed)
-        #expect(try test.status(id).reason == "only: crashed: it crashed; see the log")
+        #expect(try test.status(id).reason == "only: crashed: it crashed [user]; see the log")
         #expect(try test.queue.integrityProblems() == [])
 
         let again = try test.queue.retry(id)
@@ -398,5 +399,43 @@ final class TestQueue: Sendable {
         #expect(try test.status(again).state == .queued)
         #expect(throws: OrchestrationError.self) { try test.queue.retry(again) }
         #expect(throws: OrchestrationError.self) { try test.queue.cancel(id) }
+    }
+}
+
+/// Times are wall-clock times, and the wall clock may be set: nothing is lost by it, and nothing comes twice.
+@Suite struct ClockJumpTests {
+    @Test(arguments: [3_600_000, -3_600_000, 165_000_000_000_000] as [Int64])
+    func whatWaitsForATimeComesThroughAJump(_ jump: Int64) throws {
+        let test = try TestWorkspace()
+        let clock = Mutex(JobQueue.wallClock())
+        let queue = try JobQueue.open(test.workspace.database, now: { clock.withLock { $0 } })
+        let begin = Double(clock.withLock { $0 }) / 1000 + 60
+        let file = { (text: String) in
+            ClaimedFile(
+                claimID: ULID().description, tenant: "default", originalName: "a.yaml", bytes: Data(text.utf8),
+                digest: Digest.sha256(Data(text.utf8)), size: Int64(text.utf8.count), ownerID: 0)
+        }
+        let later = file("name: later\nat: \(begin)\n")
+        _ = try queue.accept(later, test.resolve(later.bytes, "default").get())
+        let again = file("name: again\n")
+        _ = try queue.accept(again, test.resolve(again.bytes, "default").get())
+        #expect(try queue.startNext(cores: 2, isDiskLow: false) == again.claimID)
+        try queue.putBack(again.claimID, why: "test", seconds: 30)
+
+        clock.withLock { $0 += jump }
+        let due = try queue.promote()
+        let states = try queue.list().map(\.state)
+        if jump > 0 {
+            #expect(due == nil && states == [.queued, .queued])
+        } else {
+            // Later by the jump, and on its time by the clock.
+            #expect(due != nil && Set(states) == [.waiting, .retryWait])
+            clock.withLock { $0 -= jump }
+            clock.withLock { $0 += 61_000 }
+            #expect(try queue.promote() == nil)
+            #expect(try queue.list().map(\.state) == [.queued, .queued])
+        }
+        #expect(try queue.startNext(cores: 1, isDiskLow: false) != nil)
+        #expect(try queue.integrityProblems() == [])
     }
 }

@@ -17,6 +17,11 @@ package struct OrchestrationConfiguration: Sendable {
     package var resolve: @Sendable (_ bytes: Data, _ tenant: String) -> Result<Submission, InvalidFile>
     /// Where inputs must lie.
     package var roots: PathRoots
+    /// Judges the bytes of a file in `Jobs/schedules`.
+    package var readSchedule: @Sendable (_ bytes: Data) -> ScheduleFile = { _ in
+        let finding = Finding(.unsupported, "this daemon reads no schedules")
+        return ScheduleFile(definition: nil, manifest: .failure(InvalidFile([finding])))
+    }
     package var logger: Logger
     /// How many jobs of each queue run at once at most, from the workspace's settings.
     package var queues: [String: WorkspaceSettings.Queue] = [:]
@@ -32,7 +37,7 @@ package struct OrchestrationConfiguration: Sendable {
     /// At most so many files are taken before the daemon looks at its other work.
     package var intakeBatch = 256
     /// How long a file that cannot be read or moved is left alone, in seconds.
-    package var setback = 10.0
+    package var setback = 2.0
     /// After so many seconds a file that is not taken is spoken of in the log.
     package var warnAfter = 3600.0
     /// Users who may drop into a tenant's folder beside those whom its owner and mode allow.
@@ -51,10 +56,15 @@ package struct OrchestrationConfiguration: Sendable {
     /// `lorajobs-inotify`; `nil` or missing means that the inbox is polled.
     package var watcher: URL?
 
-    // For tests.
+    /// Every launcher there is: a daemon finds what an earlier one started, with whichever it did.
+    var launchers: [any Launcher] = []
+    /// The one that starts new attempts.
+    var launcher: any Launcher
+
+    /// What is free where a folder lies, in bytes; tests make it up.
     var freeBytes: @Sendable (URL) -> Int64 = { DiskSpace.free(at: $0) }
+    /// What a folder lies on; tests make it up.
     var fileSystem: @Sendable (URL) -> FileSystem = { FileSystem(of: $0) }
-    var intakeStep: @Sendable (IntakeStep) throws -> Void = { _ in }
 
     package init(
         workspace: Workspace, stageCommand: [String], descriptors: [StageDescriptor], numericsVersion: Int,
@@ -68,6 +78,8 @@ package struct OrchestrationConfiguration: Sendable {
         self.resolve = resolve
         self.roots = roots
         self.logger = logger
+        launcher = LocalLauncher(command: stageCommand)
+        launchers = LauncherRegistry.launchers(stageCommand)
         watcher = stageCommand.first.map {
             URL(filePath: $0).resolvingSymlinksInPath().deletingLastPathComponent().appending(path: "lorajobs-inotify")
         }
@@ -98,5 +110,6 @@ extension OrchestrationConfiguration {
         requiresEndMarker = resolver.settings.inbox.requireEndMarker
         maximumManifestBytes = resolver.settings.inbox.maxBytes
         queues = resolver.settings.queues
+        readSchedule = { resolver.readSchedule($0) }
     }
 }

@@ -5,16 +5,6 @@ import Glibc
 import Logging
 import PipelineSpec
 
-/// The steps of taking a file, in order.
-///
-/// Tests stop the program after each; nothing else uses this.
-enum IntakeStep: CaseIterable, Sendable {
-    case claimed, read, judged, recorded, reported, moved, filed
-}
-
-/// Thrown where a test has stopped the intake as a crash would.
-struct IntakeStopped: Error {}
-
 /// Takes manifests out of the inbox: claim, record, file, each step repeatable after a crash.
 ///
 /// The folder listing is the truth; events only say which files were renamed in, and are therefore whole. What is
@@ -56,6 +46,8 @@ struct Inbox {
     private var ready: [Candidate] = []
     private var listedAt = 0.0
     private var movedIn: Set<String> = []
+    /// Folders whose names are known to be durable.
+    private var madeFolders: Set<String> = []
     /// Why nothing is taken at the moment.
     private(set) var pausedReason: String?
 
@@ -104,11 +96,28 @@ struct Inbox {
     ///
     /// - Throws: The error itself, when it concerns all files.
     mutating func setBack(_ key: String, _ path: String, _ error: any Error) throws {
-        if error is IntakeStopped || OrchestrationError.isDiskFull(error) { throw error }
+        if OrchestrationError.isDiskFull(error) || OrchestrationError.endsDaemon(error) { throw error }
         let code = (error as? OrchestrationError)?.code
-        if code == .fenced { throw error }
         if code != .changed { complain(key, "cannot take a file", path, "\(error)") }
         setbacks[key] = clinux_boottime() + (code == .changed ? configuration.settle : configuration.setback)
+    }
+
+    /// Postpones all files of a step that they share.
+    mutating func setBack(_ files: [(key: String, path: String)], _ error: any Error) throws {
+        for file in files { try setBack(file.key, file.path, error) }
+    }
+
+    /// Makes a folder inside another where there is none, and makes that durable.
+    mutating func make(_ folder: String, in parent: String, mode: mode_t) throws {
+        if mkdir(folder, mode) == 0 {
+            madeFolders.remove(folder)
+        } else if errno != EEXIST {
+            throw OrchestrationError(system: "make the folder", folder, errno)
+        }
+        // One that is there already may have been made by a process that died before it could sync it.
+        if madeFolders.contains(folder) { return }
+        try AtomicFile.syncFolder(parent)
+        madeFolders.insert(folder)
     }
 
     /// Says something of a file, once.

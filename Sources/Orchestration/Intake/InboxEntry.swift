@@ -140,9 +140,11 @@ package struct InboxEntry: Sendable, Equatable {
                     .invalidInput, "\"\(tenant)\" cannot be a tenant: use up to 64 letters, digits, '_' and '-'")
             }
             folder.append(path: tenant, directoryHint: .isDirectory)
-            if mkdir(folder.path, 0o755) != 0 && errno != EEXIST {
+            guard mkdir(folder.path, 0o755) == 0 || errno == EEXIST else {
                 throw OrchestrationError(system: "make the folder", folder.path, errno)
             }
+            // Whoever made it may not have synced it.
+            try AtomicFile.syncFolder(path(workspace.inbox))
         }
         let id = ULID().description
         try AtomicFile.write(manifest, to: folder.appending(path: "\(id)__\(InboxName.accepted(from: name))"))

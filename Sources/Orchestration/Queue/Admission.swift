@@ -10,6 +10,8 @@ package enum WaitingReason: Sendable, Equatable, CustomStringConvertible {
     /// A job it comes after has not ended.
     case dependency
     case held
+    /// Held by `pause`, until `resume`.
+    case paused
     /// Its time has not come.
     case beginTime(Date)
     /// A job with the same concurrency key runs.
@@ -27,6 +29,7 @@ package enum WaitingReason: Sendable, Equatable, CustomStringConvertible {
         case .resources: "Resources"
         case .dependency: "Dependency"
         case .held: "Held"
+        case .paused: "Paused"
         case .beginTime(let date): "BeginTime(\(date.formatted(.iso8601)))"
         case .concurrency(let key): "Concurrency(\(key))"
         case .retryAt(let date, let why): "RetryAt(\(Moment.near(date))\(why.map { " " + Self.short($0) } ?? ""))"
@@ -37,6 +40,7 @@ package enum WaitingReason: Sendable, Equatable, CustomStringConvertible {
 
     /// A failure without the place to read more, which `logs` knows.
     private static func short(_ failure: String) -> String {
+        // The class of the failure stands before the place.
         PrintableText.line(String(failure.split(separator: "; see ", maxSplits: 1).first ?? ""), limit: 120)
     }
 }

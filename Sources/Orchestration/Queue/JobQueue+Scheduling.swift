@@ -144,7 +144,7 @@ extension JobQueue {
                             "UPDATE stage_run SET state = 'cancelled' WHERE job_id = ? AND state IN ('blocked','ready')",
                         arguments: [id])
                     try setState(db, id, .skipped, reason: unmet)
-                    try note(db, "skipped", job: id, ["reason": unmet])
+                    try note(db, "skipped", job: id, ["reason": unmet, "was": JobState.waiting.rawValue])
                     hasChanged = true
                 } else if !isOpen && notBefore <= now() {
                     try setState(db, id, .queued)

@@ -85,6 +85,36 @@ extension JobQueue {
         }
     }
 
+    /// The newest entry of the history.
+    func lastEvent() throws -> Int64 { try read { try Int64.fetchOne($0, sql: "SELECT max(id) FROM event") ?? 0 } }
+
+    /// A job that has ended while no driver was with it.
+    struct Ending: Sendable, Equatable {
+        var job: String
+        var state: JobState
+        /// Its state before.
+        var was: String
+        var reason: String?
+    }
+
+    /// Jobs that have ended while they waited, between two entries of the history, without the first and with the last.
+    func endings(after first: Int64, upTo last: Int64) throws -> [Ending] {
+        try read { db in
+            try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT job_id, kind, json_extract(data, '$.was') AS was, json_extract(data, '$.reason') AS reason
+                    FROM event WHERE id > ? AND id <= ? AND kind IN ('cancelled','skipped') AND job_id IS NOT NULL
+                      AND json_extract(data, '$.was') IS NOT NULL ORDER BY id
+                    """, arguments: [first, last]
+            ).compactMap { row in
+                JobState(rawValue: row["kind"]).map {
+                    Ending(job: row["job_id"], state: $0, was: row["was"], reason: row["reason"])
+                }
+            }
+        }
+    }
+
     /// What became of a dropped file: the verdict, once the daemon has recorded it.
     ///
     /// `submit --wait` asks this until there is an answer.
@@ -114,7 +144,7 @@ extension JobQueue {
         let others = try Row.fetchAll(
             db,
             sql: """
-                SELECT id, state, reason, not_before_ms, EXISTS (
+                SELECT id, state, reason, pause_requested_ms IS NOT NULL AS paused, not_before_ms, EXISTS (
                   SELECT 1 FROM job_dep AS d JOIN job AS n ON n.id = d.needs
                   WHERE d.job_id = job.id AND n.finished_ms IS NULL) AS depends
                 FROM job WHERE state IN ('held','waiting','retry_wait')
@@ -122,7 +152,7 @@ extension JobQueue {
         for row in others {
             let due = Self.date(row["not_before_ms"])
             switch JobState(rawValue: row["state"]) {
-            case .held: reasons[row["id"]] = .held
+            case .held: reasons[row["id"]] = row["paused"] ? .paused : .held
             case .retryWait: reasons[row["id"]] = .retryAt(due, why: row["reason"])
             default: reasons[row["id"]] = row["depends"] ? .dependency : .beginTime(due)
             }
@@ -176,6 +206,7 @@ extension JobQueue {
             directory: RunDirectory(URL(filePath: row["workdir"] as String, directoryHint: .isDirectory)),
             pid: row["pid"], exitCode: row["exit_code"], signal: row["term_signal"],
             failure: try decode("error_json", as: StageFailure.self),
+            failureClass: (row["failure_class"] as String?).flatMap(FailureClass.init(rawValue:)),
             metrics: try decode("metrics_json", as: [String: Double].self) ?? [:], resumedFrom: row["resume_from"],
             peakRSSBytes: row["peak_rss"], cpuSeconds: milliseconds.map { Double($0) / 1000 },
             startedAt: date(row["started_ms"]), endedAt: ended.map(date))
@@ -198,6 +229,7 @@ extension WorkspaceStatus {
         diskLow =
             note?.intakePaused
             ?? (free < diskFloor ? "disk full: \(free >> 20) MiB free, \(diskFloor >> 20) MiB needed" : nil)
+        nextSchedule = try NextFire.first(in: workspace, queue: queue)
         guard let queue else { return }
         (rejectedSinceYesterday, pausedQueues, jobCounts) = try queue.read { db in
             let counts = try Row.fetchAll(db, sql: "SELECT state, count(*) AS n FROM job GROUP BY state").compactMap {

@@ -141,14 +141,27 @@ package struct JobQueue: Sendable {
     /// Releases the file.
     package func close() throws { try database.close() }
 
+    /// Whether this daemon's queue is still its own.
+    ///
+    /// - Throws: `fenced` when another daemon has taken over.
+    func checkFence() throws {
+        if let epoch, try read({ try Int64.fetchOne($0, sql: "SELECT epoch FROM daemon") }) != epoch {
+            throw OrchestrationError(.fenced, "another daemon has taken over this workspace; this one stops")
+        }
+    }
+
     /// One transaction, refused when another daemon has taken over.
     func write<T>(_ body: (Database) throws -> T) throws -> T {
-        try database.write { db in
+        let value = try database.write { db in
             if let epoch, try Int64.fetchOne(db, sql: "SELECT epoch FROM daemon") != epoch {
                 throw OrchestrationError(.fenced, "another daemon has taken over this workspace; this one stops")
             }
-            return try body(db)
+            let value = try body(db)
+            try Failpoint.queueCommitting.hit()
+            return value
         }
+        try Failpoint.queueCommitted.hit()
+        return value
     }
 
     func read<T>(_ body: (Database) throws -> T) throws -> T { try database.read(body) }

@@ -60,6 +60,8 @@ package struct JobDetail: Sendable {
         package var exitCode: Int32?
         package var signal: Int32?
         package var failure: StageFailure?
+        /// Whose matter it was; `nil` when it did not fail.
+        package var failureClass: FailureClass?
         package var metrics: [String: Double]
         /// The checkpoint it went on from.
         package var resumedFrom: String?
@@ -100,6 +102,8 @@ package struct WorkspaceStatus: Sendable {
     package var jobCounts: [JobState: Int] = [:]
     /// Why nothing is taken or started, such as a full disk.
     package var diskLow: String?
+    /// What recurs first; `nil` when nothing does.
+    package var nextSchedule: NextFire?
 }
 
 /// Which jobs to list.

@@ -34,6 +34,8 @@ struct NewJob: Sendable {
     var pins: Data?
     /// Whether the checkpoints of the job that is done again may be used.
     var resume = true
+    /// The stage from which on everything is done anew.
+    var rerunFrom: String?
 
     init(
         id: String, origin: Origin, tenant: String, ownerID: UInt32, manifestDigest: String, _ submission: Submission
@@ -125,14 +127,14 @@ extension JobQueue {
             sql: """
                 INSERT INTO job (id, seq, claim_id, schedule_id, retry_of, owner_uid, name, tenant, queue, priority,
                   threads, spec, spec_sha256, manifest_sha256, origins, idempotency_key, unique_key, on_conflict, pins,
-                  resume, state, not_before_ms, created_ms)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                  resume, rerun_from, state, not_before_ms, created_ms)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """,
             arguments: [
                 job.id, sequence, claim, schedule, retryOf, job.ownerID, job.submission.manifest.name, job.tenant,
                 run.queue, run.priority, max(1, run.threads), job.specification, job.digest, job.manifestDigest,
                 job.submission.origins, job.idempotencyKey, job.concurrencyKey, job.onConflict.rawValue, job.pins,
-                job.resume, state.rawValue, notBefore, now(),
+                job.resume, job.rerunFrom, state.rawValue, notBefore, now(),
             ])
         for (order, stage) in job.submission.stages.enumerated() {
             try db.execute(

@@ -246,6 +246,9 @@ enum QueueSchema {
           'retry_wait>queued','retry_wait>cancelled','retry_wait>failed','retry_wait>held')
         BEGIN SELECT RAISE(ABORT, 'illegal job transition'); END;
 
+        -- Whether a worker is killed without being asked to stop first.
+        ALTER TABLE job ADD COLUMN cancel_now INTEGER NOT NULL DEFAULT 0 CHECK (cancel_now IN (0,1));
+
         -- How often the stage's micro-batch was halved because memory ran out.
         ALTER TABLE stage_run ADD COLUMN memory_halvings INTEGER NOT NULL DEFAULT 0;
         ALTER TABLE attempt ADD COLUMN failure_class TEXT
