@@ -18,6 +18,8 @@ package struct OrchestrationError: Error, CustomStringConvertible, Sendable {
         package static let wrongState = Code(rawValue: "wrong_state")
         /// The database belongs to another program, or to a newer version of this one.
         package static let wrongDatabase = Code(rawValue: "wrong_database")
+        /// The workspace lies where it cannot work.
+        package static let badConfiguration = Code(rawValue: "bad_configuration")
         /// Another daemon has taken over since; nothing was written.
         package static let fenced = Code(rawValue: "fenced")
         /// A system call failed.

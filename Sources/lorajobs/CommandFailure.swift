@@ -71,7 +71,7 @@ struct CommandFailure: Error, CustomStringConvertible {
         case .notFound: .notFound
         case .ambiguous, .wrongState: .usage
         case .busy, .fenced, .changed: .busy
-        case .wrongDatabase: .badConfiguration
+        case .wrongDatabase, .badConfiguration: .badConfiguration
         case .diskFull: .cannotWrite
         case .invalidInput: .invalidInput
         default: .ioError

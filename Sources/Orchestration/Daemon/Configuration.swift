@@ -32,6 +32,16 @@ package struct OrchestrationConfiguration: Sendable {
     package var settle = 2.0
     /// Whether a YAML file that was not renamed in must end in a line `...` before it is taken.
     package var requiresEndMarker = false
+    /// How long a copied file that ends in the middle of something must be unchanged before it is rejected, in seconds.
+    package var truncationPatience = 60.0
+    /// At most so many files are taken before the daemon looks at its other work.
+    package var intakeBatch = 256
+    /// How long a file that cannot be read or moved is left alone, in seconds.
+    package var setback = 2.0
+    /// After so many seconds a file that is not taken is spoken of in the log.
+    package var warnAfter = 3600.0
+    /// Users who may drop into a tenant's folder beside those whom its owner and mode allow.
+    package var tenantOwners: [String: [UInt32]] = [:]
     /// Between two looks at the whole inbox while events arrive, in seconds.
     package var scanInterval = 30.0
     /// Between two looks while none can, in seconds; also how soon a change of the database is noticed at the latest.
@@ -53,6 +63,8 @@ package struct OrchestrationConfiguration: Sendable {
 
     /// What is free where a folder lies, in bytes; tests make it up.
     var freeBytes: @Sendable (URL) -> Int64 = { DiskSpace.free(at: $0) }
+    /// What a folder lies on; tests make it up.
+    var fileSystem: @Sendable (URL) -> FileSystem = { FileSystem(of: $0) }
 
     package init(
         workspace: Workspace, stageCommand: [String], descriptors: [StageDescriptor], numericsVersion: Int,

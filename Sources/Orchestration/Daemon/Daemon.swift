@@ -66,10 +66,10 @@ package actor Daemon {
     package func run() async throws {
         let workspace = configuration.workspace
         try workspace.create()
+        try configuration.checkFileSystems()
         let lock = try DaemonLock(workspace)
         let startedAt = Date()
         try lock.write(DaemonLock.Note(pid: getpid(), startedAt: startedAt, isWatching: false))
-        try Inbox.check(workspace)
         let plain = try JobQueue.open(workspace.database)
         let queue = try plain.taken(by: getpid(), cores: configuration.cores)
         let swept = try ArtifactStore(workspace.artifacts).sweepTemporary()
@@ -89,7 +89,7 @@ package actor Daemon {
         var nextScan = 0.0
         while !shutdown.isSet {
             if isSignalled { for wakeup in driverWakeups.values { wakeup.signal() } }
-            var isWatching = watcher?.isReady ?? false
+            var isWatching = configuration.hasReliableEvents && watcher?.isReady ?? false
             var wait = isWatching ? configuration.pollInterval * 2 : configuration.pollInterval
             do {
                 if let fatal { throw fatal }
@@ -198,6 +198,6 @@ package actor Daemon {
     private func watch(_ watcher: InboxWatcher?) throws -> Bool {
         guard let watcher else { return false }
         watcher.watch(try InboxEntry.folders(configuration.workspace).map(\.path))
-        return watcher.isReady
+        return watcher.isReady && configuration.hasReliableEvents
     }
 }

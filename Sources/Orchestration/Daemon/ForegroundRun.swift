@@ -35,6 +35,7 @@ package struct ForegroundRun: Sendable {
         let submission = try configuration.resolve(manifest, tenant).get()
         let workspace = configuration.workspace
         try workspace.create()
+        try configuration.checkFileSystems()
         let lock = try DaemonLock(workspace)
         try lock.write(DaemonLock.Note(pid: getpid(), startedAt: Date(), isWatching: false))
         defer { withExtendedLifetime(lock) {} }

@@ -237,8 +237,11 @@ extension WorkspaceStatus {
             }
             return (
                 try Int.fetchOne(
-                    db, sql: "SELECT count(*) FROM intake WHERE verdict = 'rejected' AND received_ms > ?",
-                    arguments: [queue.now() - 86_400_000]) ?? 0,
+                    db,
+                    sql: """
+                        SELECT (SELECT count(*) FROM intake WHERE verdict = 'rejected' AND received_ms > :since)
+                          + (SELECT count(*) FROM schedule_fire WHERE outcome = 'rejected' AND fired_ms > :since)
+                        """, arguments: ["since": queue.now() - 86_400_000]) ?? 0,
                 try String.fetchAll(db, sql: "SELECT name FROM queue WHERE paused = 1 ORDER BY name"),
                 Dictionary(counts, uniquingKeysWith: { $1 })
             )

@@ -74,24 +74,27 @@ extension JobQueue {
         {
             return .duplicate(job: first)
         }
-        let unfinished = try Row.fetchAll(
-            db,
-            sql: """
-                SELECT id, started_ms IS NULL AS pending, spec_sha256, on_conflict FROM job
-                WHERE tenant = ? AND unique_key = ? AND finished_ms IS NULL ORDER BY seq
-                """, arguments: [job.tenant, job.concurrencyKey])
-        let pending = unfinished.filter { $0["pending"] }
+        // Each question is asked as its index is written: thousands of jobs may wait.
+        let ofItsKey = "FROM job WHERE tenant = ? AND unique_key = ? AND finished_ms IS NULL"
         switch job.onConflict {
         case .coalesce:
-            let equal = pending.first { $0["spec_sha256"] == job.digest && $0["on_conflict"] == "coalesce" }
-            return equal.map { .coalesced(job: $0["id"]) }
+            let equal = try String.fetchOne(
+                db,
+                sql: "SELECT id \(ofItsKey) AND started_ms IS NULL AND on_conflict = 'coalesce' AND spec_sha256 = ?",
+                arguments: [job.tenant, job.concurrencyKey, job.digest])
+            return equal.map { .coalesced(job: $0) }
         case .queue: return nil
         case .replace:
-            for other in pending { try cancelPending(db, other["id"], reason: "replaced by \(job.id)") }
+            let pending = try String.fetchAll(
+                db, sql: "SELECT id \(ofItsKey) AND started_ms IS NULL ORDER BY seq",
+                arguments: [job.tenant, job.concurrencyKey])
+            for other in pending { try cancelPending(db, other, reason: "replaced by \(job.id)") }
             return nil
         case .reject:
-            guard let other = unfinished.first else { return nil }
-            let id: String = other["id"]
+            guard
+                let id = try String.fetchOne(
+                    db, sql: "SELECT id \(ofItsKey) ORDER BY seq LIMIT 1", arguments: [job.tenant, job.concurrencyKey])
+            else { return nil }
             throw RefusedSubmission(
                 code: "concurrency_conflict", pointer: "/run/concurrency",
                 description:

@@ -228,6 +228,7 @@ enum QueueSchema {
           (SELECT owner_uid FROM intake ORDER BY received_ms LIMIT 1), 0);
 
         CREATE INDEX job_state ON job (state);
+        CREATE INDEX job_unfinished_key ON job (tenant, unique_key) WHERE finished_ms IS NULL;
         CREATE INDEX job_finished ON job (finished_ms) WHERE finished_ms IS NOT NULL;
 
         CREATE TRIGGER job_one_origin BEFORE INSERT ON job

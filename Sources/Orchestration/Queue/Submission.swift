@@ -85,6 +85,17 @@ package struct ClaimedFile: Sendable {
     }
 }
 
+/// A claimed file and what its bytes are: a job, or what is wrong with them.
+package struct JudgedFile: Sendable {
+    package var file: ClaimedFile
+    package var judgement: Result<Submission, InvalidFile>
+
+    package init(_ file: ClaimedFile, _ judgement: Result<Submission, InvalidFile>) {
+        self.file = file
+        self.judgement = judgement
+    }
+}
+
 /// What became of a claimed file.
 package enum IntakeVerdict: Sendable, Equatable {
     /// A new job.
