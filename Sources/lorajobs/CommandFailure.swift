@@ -71,8 +71,8 @@ struct CommandFailure: Error, CustomStringConvertible {
         case .notFound: .notFound
         case .ambiguous, .wrongState: .usage
         case .busy, .fenced, .changed: .busy
-        case .wrongDatabase: .badConfiguration
-        case .diskFull: .cannotWrite
+        case .wrongDatabase, .badConfiguration: .badConfiguration
+        case .diskFull, .permission: .cannotWrite
         case .invalidInput: .invalidInput
         default: .ioError
         }
