@@ -18,10 +18,10 @@ package struct OrchestrationError: Error, CustomStringConvertible, Sendable {
         package static let wrongState = Code(rawValue: "wrong_state")
         /// The database belongs to another program, or to a newer version of this one.
         package static let wrongDatabase = Code(rawValue: "wrong_database")
-        /// The database is damaged; what it says is worth nothing.
-        package static let damagedDatabase = Code(rawValue: "damaged_database")
         /// The workspace lies where it cannot work.
         package static let badConfiguration = Code(rawValue: "bad_configuration")
+        /// The database is damaged; what it says is worth nothing.
+        package static let damagedDatabase = Code(rawValue: "damaged_database")
         /// Another daemon has taken over since; nothing was written.
         package static let fenced = Code(rawValue: "fenced")
         /// The user who asks may not do this.

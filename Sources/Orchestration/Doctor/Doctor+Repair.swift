@@ -32,10 +32,10 @@ extension Doctor {
         let claimed = try claimedFiles()
         if hasQueue || !claimed.isEmpty {
             let queue = try JobQueue.open(workspace.database).taken(by: getpid(), cores: configuration.cores)
-            let inbox = Inbox(configuration, queue)
+            var inbox = Inbox(configuration, queue)
             let unfiled = try queue.unfiledIntake()
             if !claimed.isEmpty || !unfiled.isEmpty {
-                try make("finish \(max(claimed.count, unfiled.count)) claimed files") { try inbox.finishClaims() }
+                try make("finish \(max(claimed.count, unfiled.count)) claimed files") { try inbox.finishBegun() }
             }
             let lost = try Invariants(workspace, readsContent: false).violations()
                 .filter { $0.invariant == .files && $0.isRepairable }.map(\.subject)
@@ -89,7 +89,7 @@ extension Doctor {
 
 extension Inbox {
     /// Files a recorded manifest anew, from where it lies or from the bytes the queue has kept.
-    fileprivate func refile(_ record: JobQueue.IntakeRecord) throws {
+    fileprivate mutating func refile(_ record: JobQueue.IntakeRecord) throws {
         let name = "\(record.claimID)__\(record.originalName)"
         let claimed = claimedFolder(record.tenant)
         guard mkdir(claimed, 0o700) == 0 || errno == EEXIST else {
@@ -101,7 +101,7 @@ extension Inbox {
             }
             try AtomicFile.syncFolder(claimed)
         }
-        try file(record)
+        try file([record])
     }
 
     private func filedPlaces(of name: String) throws -> [String] {
