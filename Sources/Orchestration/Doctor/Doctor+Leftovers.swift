@@ -101,10 +101,10 @@ extension Doctor {
         }
     }
 
-    /// `.name.<ULID>.tmp`.
+    /// `.name.<ULID>.tmp`, or `.<ULID>.receipt.json.tmp`.
     private static func isOurs(_ name: String) -> Bool {
         guard name.hasPrefix("."), name.hasSuffix(".tmp") else { return false }
-        return name.dropLast(4).split(separator: ".").last.flatMap { ULID($0) } != nil
+        return name.split(separator: ".").contains { ULID($0) != nil }
     }
 
     /// Seconds since a file was changed last; `nil` when it is gone.
