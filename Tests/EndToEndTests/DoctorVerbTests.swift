@@ -27,7 +27,7 @@ import Testing
         var inside = program
         inside.folder = temporary.url.appending(path: "ws")
         let sound = try await inside.run("doctor", "--quick", "--json")
-        #expect(sound.status == 0 && (try codes(sound, "problem")) == [], "\(sound)")
+        #expect(try sound.status == 0 && codes(sound, "problem") == [], "\(sound)")
         let text = try await inside.run("doctor")
         #expect(text.status == 0 && text.output.contains("cpu  ") && text.output.contains("kernels"), "\(text)")
 
@@ -36,7 +36,7 @@ import Testing
         let before = try? Data(contentsOf: settings)
         try Data("rots: []\n".utf8).write(to: settings)
         let wrong = try await inside.run("doctor", "--json")
-        #expect(wrong.status == 78 && (try codes(wrong, "problem")) == ["settings"], "\(wrong)")
+        #expect(try wrong.status == 78 && codes(wrong, "problem") == ["settings"], "\(wrong)")
         if let before { try before.write(to: settings) } else { unlink(settings.path) }
 
         // One manifest is rejected by a daemon, which makes the queue.
@@ -64,7 +64,7 @@ import Testing
         let database = inside.folder.appending(path: "Jobs/lorajobs.sqlite")
         try Data(repeating: 0x5A, count: 8192).write(to: database)
         let damaged = try await inside.run("doctor", "--quick", "--json")
-        #expect(damaged.status == 74 && (try codes(damaged, "problem")).contains("database.integrity"), "\(damaged)")
+        #expect(try damaged.status == 74 && codes(damaged, "problem").contains("database.integrity"), "\(damaged)")
         let start = try await inside.run("daemon")
         #expect(start.status == 74 && start.talk.contains("lorajobs doctor --rebuild"), "\(start)")
         for arguments in [["doctor", "--rebuild", "--json"], ["doctor", "--rebuild", "--from-backup", "--json"]] {

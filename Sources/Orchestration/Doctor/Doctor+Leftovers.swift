@@ -14,6 +14,7 @@ extension Doctor {
             guard let age = age(of: path) else { continue }
             let name = PrintableText.line(entry.path, limit: 200)
             switch entry.status {
+            case .claimed: break
             case .waiting:
                 waiting += 1
                 if age > 600 {
@@ -24,7 +25,7 @@ extension Doctor {
             case .refused(let reason):
                 if age > 3600 { report.warning("\(name) is never taken: \(reason)", advice: "rename it, or remove it") }
             case .ignored:
-                if age > Self.day, !Self.isOurs(name) {
+                if age > Self.day, !Self.isOurs((path as NSString).lastPathComponent) {
                     report.warning(
                         "\(name) is a temporary file more than a day old",
                         advice: "a program that copies was interrupted: copy it again, and remove this")
