@@ -24,6 +24,7 @@ extension Doctor {
                 }
             case .refused(let reason):
                 if age > 3600 { report.warning("\(name) is never taken: \(reason)", advice: "rename it, or remove it") }
+            case .claimed: break
             case .ignored:
                 if age > Self.day, !Self.isOurs((path as NSString).lastPathComponent) {
                     report.warning(
