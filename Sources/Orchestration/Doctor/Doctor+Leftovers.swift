@@ -14,7 +14,6 @@ extension Doctor {
             guard let age = age(of: path) else { continue }
             let name = PrintableText.line(entry.path, limit: 200)
             switch entry.status {
-            case .claimed: break
             case .waiting:
                 waiting += 1
                 if age > 600 {
