@@ -22,6 +22,8 @@ package struct OrchestrationError: Error, CustomStringConvertible, Sendable {
         package static let badConfiguration = Code(rawValue: "bad_configuration")
         /// Another daemon has taken over since; nothing was written.
         package static let fenced = Code(rawValue: "fenced")
+        /// The user who asks may not do this.
+        package static let permission = Code(rawValue: "permission")
         /// A system call failed.
         package static let io = Code(rawValue: "io")
         /// The file system is full.

@@ -72,7 +72,7 @@ struct CommandFailure: Error, CustomStringConvertible {
         case .ambiguous, .wrongState: .usage
         case .busy, .fenced, .changed: .busy
         case .wrongDatabase, .badConfiguration: .badConfiguration
-        case .diskFull: .cannotWrite
+        case .diskFull, .permission: .cannotWrite
         case .invalidInput: .invalidInput
         default: .ioError
         }

@@ -23,6 +23,8 @@ struct WorkspaceSetup: Sendable {
     let workspace: Workspace
     let settings: WorkspaceSettings
     let resolver: ManifestResolver
+    /// What jobs may use here.
+    let capacity: Capacity
 
     /// - Throws: ``CommandFailure`` with the findings when `lorajobs.yaml` is wrong.
     init(_ workspace: Workspace) throws {
@@ -37,7 +39,11 @@ struct WorkspaceSetup: Sendable {
         let store = ArtifactStore(workspace.artifacts)
         resolver.store = { try store.resolve(ArtifactReference($0), in: .models).url }
         self.resolver = resolver
+        capacity = Capacity(settings)
     }
+
+    /// The most memory that a job's stages will use, in bytes, as far as anybody can say.
+    static let estimateMemory: @Sendable (JobManifest) -> Int64? = { _ in nil }
 
     /// What a daemon, or a run in the foreground, needs.
     ///
@@ -45,7 +51,8 @@ struct WorkspaceSetup: Sendable {
     /// the time between checkpoints.
     func orchestration(logger: Logger) throws -> OrchestrationConfiguration {
         var configuration = OrchestrationConfiguration(
-            resolver, stageCommand: [try Self.executable(), "stage"], numericsVersion: Numerics.version, logger: logger)
+            resolver, stageCommand: [try Self.executable(), "stage"], numericsVersion: Numerics.version,
+            estimateMemory: Self.estimateMemory, logger: logger)
         let pause = ProcessInfo.processInfo.environment["LORAJOBS_RETRY_SECONDS"].flatMap(Double.init)
         if let pause, (0...86_400).contains(pause) { configuration.retry.firstPause = pause }
         return configuration

@@ -35,7 +35,7 @@ private let stoppable =
             #expect(throws: OrchestrationError.self) { try queue.resume(other) }
             // Its cores are free, its key is not.
             _ = try await test.runningPID(other, stage: "train")
-            #expect(try test.status(sameKey).reason == "Concurrency(default/tone)")
+            #expect(try test.status(sameKey).reason == "Concurrency(default/tone by \(id))")
             try queue.resume(id)
             try go(test)
             #expect(try await test.end(of: id).state == .succeeded)

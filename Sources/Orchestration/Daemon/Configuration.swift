@@ -25,9 +25,15 @@ package struct OrchestrationConfiguration: Sendable {
     package var logger: Logger
     /// How many jobs of each queue run at once at most, from the workspace's settings.
     package var queues: [String: WorkspaceSettings.Queue] = [:]
+    /// Weights of tenants and who may drop for them, from the workspace's settings.
+    package var tenants: [String: WorkspaceSettings.Tenant] = [:]
 
     /// Threads that may be busy at once.
     package var cores = ProcessInfo.processInfo.activeProcessorCount
+    /// Memory that jobs may use in all, in bytes; `nil` is without a limit.
+    package var memoryBytes: Int64?
+    /// The most memory that a job's stages will use, in bytes, as far as anybody can say.
+    package var estimateMemory: @Sendable (JobManifest) -> Int64? = { _ in nil }
     /// How long a file that was not renamed in must be unchanged, in seconds.
     package var settle = 2.0
     /// Whether a YAML file that was not renamed in must end in a line `...` before it is taken.
@@ -90,16 +96,24 @@ package struct OrchestrationConfiguration: Sendable {
 
 extension OrchestrationConfiguration {
     /// The usual configuration: manifests are judged by a resolver, whose workspace, roots and settings hold.
+    ///
+    /// - Parameter estimateMemory: As ``estimateMemory``.
     package init(
         _ resolver: ManifestResolver, stageCommand: [String], numericsVersion: Int,
+        estimateMemory: @escaping @Sendable (JobManifest) -> Int64? = { _ in nil },
         logger: Logger = Logger(label: "lorajobs")
     ) {
+        let capacity = Capacity(resolver.settings)
         self.init(
             workspace: resolver.workspace, stageCommand: stageCommand, descriptors: Array(resolver.kinds.values),
             numericsVersion: numericsVersion,
             resolve: { bytes, _ in
                 do {
-                    return .success(try Submission(resolver.resolve(bytes)))
+                    let resolved = try resolver.resolve(bytes)
+                    let memory = estimateMemory(resolved.manifest)
+                    let misfits = capacity.findings(for: resolved.manifest, memoryBytes: memory)
+                    guard misfits.isEmpty else { return .failure(InvalidFile(resolved.warnings + misfits)) }
+                    return .success(try Submission(resolved, memoryBytes: memory))
                 } catch let error as InvalidFile {
                     return .failure(error)
                 } catch {
@@ -110,6 +124,18 @@ extension OrchestrationConfiguration {
         requiresEndMarker = resolver.settings.inbox.requireEndMarker
         maximumManifestBytes = resolver.settings.inbox.maxBytes
         queues = resolver.settings.queues
-        readSchedule = { resolver.readSchedule($0) }
+        tenants = resolver.settings.tenants
+        cores = capacity.threads
+        memoryBytes = capacity.memoryBytes
+        self.estimateMemory = estimateMemory
+        readSchedule = { bytes in
+            let file = resolver.readSchedule(bytes)
+            guard case .success(let resolved) = file.manifest else { return file }
+            let misfits = capacity.findings(
+                for: resolved.manifest, memoryBytes: estimateMemory(resolved.manifest))
+            if misfits.isEmpty { return file }
+            return ScheduleFile(
+                definition: file.definition, manifest: .failure(InvalidFile(resolved.warnings + misfits)))
+        }
     }
 }

@@ -71,12 +71,13 @@ package actor Daemon {
         let startedAt = Date()
         try lock.write(DaemonLock.Note(pid: getpid(), startedAt: startedAt, isWatching: false))
         let plain = try JobQueue.open(workspace.database)
-        let queue = try plain.taken(by: getpid(), cores: configuration.cores)
+        let queue = try plain.taken(
+            by: getpid(), cores: configuration.cores, memoryBytes: configuration.memoryBytes)
         let swept = try ArtifactStore(workspace.artifacts).sweepTemporary()
         if !swept.isEmpty {
             configuration.logger.info("removed what interrupted writers left", metadata: ["count": "\(swept.count)"])
         }
-        for (name, settings) in configuration.queues { try queue.setMaximumJobs(settings.maxJobs, queue: name) }
+        try queue.configure(queues: configuration.queues, tenants: configuration.tenants)
         for job in try queue.runningJobs() { drive(job, queue) }
         var endings = try EndingLog(queue, configuration.logger)
 
@@ -117,7 +118,10 @@ package actor Daemon {
                     for job in try queue.runningJobs() where setback[job] == nil { drive(job, queue) }
                     isUnsure = false
                 }
-                while let job = try queue.startNext(cores: configuration.cores, isDiskLow: configuration.isDiskLow) {
+                while let job = try queue.startNext(
+                    cores: configuration.cores, memoryBytes: configuration.memoryBytes,
+                    isDiskLow: configuration.isDiskLow)
+                {
                     drive(job, queue, isNew: true)
                 }
             } catch  where OrchestrationError.endsDaemon(error) {

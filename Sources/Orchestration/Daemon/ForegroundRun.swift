@@ -39,7 +39,8 @@ package struct ForegroundRun: Sendable {
         let lock = try DaemonLock(workspace)
         try lock.write(DaemonLock.Note(pid: getpid(), startedAt: Date(), isWatching: false))
         defer { withExtendedLifetime(lock) {} }
-        let queue = try JobQueue.open(workspace.database).taken(by: getpid(), cores: configuration.cores)
+        let queue = try JobQueue.open(workspace.database).taken(
+            by: getpid(), cores: configuration.cores, memoryBytes: configuration.memoryBytes)
         let verdict = try Inbox.record(manifest, name: name, tenant: tenant, submission, configuration, queue)
         guard let job = verdict.job else {
             throw OrchestrationError(.invalidInput, "the manifest was not accepted")

@@ -175,8 +175,11 @@ struct Scheduler {
         // The manifest is read against the files as they are now: a base may have gone, or come.
         var entry = one.entry
         if !plan.due.isEmpty { entry = try judged(entry) }
-        let due = try plan.due.map { occurrence in
-            (occurrence, entry.findings.isEmpty ? try NewJob(schedule: entry, entry.submission(at: occurrence)) : nil)
+        let due = try plan.due.map { occurrence -> (Occurrence, NewJob?) in
+            guard entry.findings.isEmpty else { return (occurrence, nil) }
+            var submission = try entry.submission(at: occurrence)
+            submission.memoryBytes = configuration.estimateMemory(submission.manifest)
+            return (occurrence, try NewJob(schedule: entry, submission))
         }
         guard
             let (fires, refusal) = try queue.settleSchedule(
