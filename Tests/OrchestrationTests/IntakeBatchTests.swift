@@ -17,7 +17,8 @@ import Testing
         try #require(descriptor >= 0)
         defer { close(descriptor) }
         let bytes = Array(text.utf8)
-        try #require(write(descriptor, bytes, bytes.count) == bytes.count && fsync(descriptor) == 0)
+        try #require(Glibc.write(descriptor, bytes, bytes.count) == bytes.count)
+        try #require(fsync(descriptor) == 0)
         try #require(rename(draft, test.workspace.inbox.appending(path: name).path) == 0)
         try AtomicFile.syncFolder(InboxEntry.path(test.workspace.inbox))
     }

@@ -46,8 +46,6 @@ package struct OrchestrationConfiguration: Sendable {
     package var setback = 2.0
     /// After so many seconds a file that is not taken is spoken of in the log.
     package var warnAfter = 3600.0
-    /// Users who may drop into a tenant's folder beside those whom its owner and mode allow.
-    package var tenantOwners: [String: [UInt32]] = [:]
     /// Between two looks at the whole inbox while events arrive, in seconds.
     package var scanInterval = 30.0
     /// Between two looks while none can, in seconds; also how soon a change of the database is noticed at the latest.

@@ -40,7 +40,9 @@ struct DropRights {
 
     /// Why a tenant's file is refused for its owner; `nil` when the owner may drop it.
     mutating func refusal(of user: UInt32, tenant: String) -> Finding? {
-        if user == 0 || user == geteuid() || configuration.tenantOwners[tenant]?.contains(user) == true { return nil }
+        if user == 0 || user == geteuid() { return nil }
+        // The settings name users beside those whom owner and mode admit; by themselves they say nothing.
+        if let settings = configuration.tenants[tenant], !settings.owners.isEmpty, settings.admits(user) { return nil }
         let path = tenant == InboxEntry.defaultTenant ? "inbox" : "inbox/\(tenant)"
         let folder: Folder?
         if let known = folders[tenant] {
