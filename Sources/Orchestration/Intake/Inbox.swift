@@ -241,11 +241,15 @@ struct Inbox {
 
     /// Says once that a file has been lying there for an hour and why.
     private mutating func warn(_ path: String, _ now: Double, _ reason: String?) {
-        guard let reason, let sighting = sightings[path], now - sighting.since >= configuration.warnAfter else { return }
+        guard let reason, let sighting = sightings[path], now - sighting.since >= configuration.warnAfter else {
+            return
+        }
         complain(path, "a file in the inbox is not taken", path, reason)
     }
 
-    /// The first of each tenant, then the second of each, and so on: one tenant's thousands do not keep another waiting.
+    /// The first of each tenant, then the second of each, and so on.
+    ///
+    /// One tenant's thousands do not keep another waiting.
     private static func inTurns(_ candidates: [Candidate]) -> [Candidate] {
         var turn: [String: Int] = [:]
         let ranked = candidates.enumerated().map { index, candidate in
