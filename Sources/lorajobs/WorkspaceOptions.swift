@@ -28,13 +28,18 @@ struct WorkspaceSetup: Sendable {
 
     /// - Throws: ``CommandFailure`` with the findings when `lorajobs.yaml` is wrong.
     init(_ workspace: Workspace) throws {
-        self.workspace = workspace
         do {
-            settings = try WorkspaceSettings(of: workspace)
+            self.init(workspace, settings: try WorkspaceSettings(of: workspace))
         } catch let error as InvalidFile {
             let path = workspace.settings.path(percentEncoded: false)
             throw CommandFailure(.badConfiguration, "\(path) is wrong:\n\(error.description)")
         }
+    }
+
+    /// The workspace as if it had these settings.
+    init(_ workspace: Workspace, settings: WorkspaceSettings) {
+        self.workspace = workspace
+        self.settings = settings
         var resolver = ManifestResolver(workspace: workspace, settings: settings, kinds: StageRegistry.descriptors)
         let store = ArtifactStore(workspace.artifacts)
         resolver.store = { try store.resolve(ArtifactReference($0), in: .models).url }

@@ -41,8 +41,8 @@ struct DropRights {
     /// Why a tenant's file is refused for its owner; `nil` when the owner may drop it.
     mutating func refusal(of user: UInt32, tenant: String) -> Finding? {
         if user == 0 || user == geteuid() { return nil }
-        // The settings name users beside those whom owner and mode admit; by themselves they say nothing.
-        if let settings = configuration.tenants[tenant], !settings.owners.isEmpty, settings.admits(user) { return nil }
+        // Users named in the settings may drop beside those whom the folder lets in.
+        if let named = configuration.tenants[tenant], !named.owners.isEmpty, named.admits(user) { return nil }
         let path = tenant == InboxEntry.defaultTenant ? "inbox" : "inbox/\(tenant)"
         let folder: Folder?
         if let known = folders[tenant] {
@@ -88,8 +88,7 @@ enum UserDirectory {
         var buffer = [CChar](repeating: 0, count: 16_384)
         var entry = passwd()
         var found: UnsafeMutablePointer<passwd>?
-        guard getpwuid_r(user, &entry, &buffer, buffer.count, &found) == 0, found != nil, let name = entry.pw_name
-        else {
+        guard getpwuid_r(user, &entry, &buffer, buffer.count, &found) == 0, found != nil, let name = entry.pw_name else {
             return nil
         }
         return (String(cString: name), entry.pw_gid)

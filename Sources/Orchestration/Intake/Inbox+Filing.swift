@@ -15,6 +15,20 @@ extension Inbox {
         var papers: [(temporary: String, final: String)]
     }
 
+    /// Records and files everything in `claimed/` that can be, and nothing from the inbox.
+    mutating func finishBegun() throws {
+        let limit = configuration.intakeBatch
+        while case let begun = try begunClaims(), !begun.isEmpty {
+            try record(begun.prefix(limit))
+            try fileRecorded()
+            // What is left has been set back, and is not listed any more.
+            if begun.count <= limit { break }
+        }
+        while try !queue.unfiledIntake(excluding: Set(setbacks.keys), limit: 1, byteLimit: Self.batchBytes).isEmpty {
+            try fileRecorded()
+        }
+    }
+
     /// Files what has been recorded, whoever recorded it.
     mutating func fileRecorded() throws {
         let records = try queue.unfiledIntake(
@@ -143,15 +157,17 @@ extension Inbox {
     }
 }
 
-/// The content of `.receipt.json`.
-private struct Receipt: Encodable {
-    struct Job: Encodable { var id: String }
-    var schema = 1
-    var verdict: String
-    var jobs: [Job]
-    var file: String
-    var tenant: String
-    var received: String
+extension Inbox {
+    /// The content of `.receipt.json`.
+    struct Receipt: Codable {
+        struct Job: Codable { var id: String }
+        var schema = 1
+        var verdict: String
+        var jobs: [Job]
+        var file: String
+        var tenant: String
+        var received: String
+    }
 }
 
 /// Who may read a receipt or a report: whoever may read the manifest, as far as this process can arrange it.

@@ -28,8 +28,8 @@ struct NewJob: Sendable {
     let digest: String
     let concurrencyKey: String
     /// As the manifest says; a retry goes behind whatever holds its key.
-    let onConflict: JobManifest.OnConflict
-    let idempotencyKey: String?
+    var onConflict: JobManifest.OnConflict
+    var idempotencyKey: String?
     /// The inputs of the job that is done again.
     var pins: Data?
     /// Whether the checkpoints of the job that is done again may be used.
