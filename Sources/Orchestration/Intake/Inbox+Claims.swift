@@ -61,7 +61,9 @@ extension Inbox {
         return tenant == InboxEntry.defaultTenant ? claimed : "\(claimed)/\(tenant)"
     }
 
-    /// What lies in `claimed/`, but for what was set back. Files named otherwise are not the intake's.
+    /// What lies in `claimed/`, but for what was set back.
+    ///
+    /// Files named otherwise are not the intake's.
     func begunClaims() throws -> [Claim] {
         let claimed = InboxEntry.path(workspace.claimed)
         let tenants = try InboxEntry.names(in: claimed).filter {
@@ -70,7 +72,9 @@ extension Inbox {
         return try ([InboxEntry.defaultTenant] + tenants).flatMap { tenant in
             let folder = claimedFolder(tenant)
             return try InboxEntry.names(in: folder).compactMap { fileName -> Claim? in
-                guard let (id, name) = InboxName.claim(in: fileName), setbacks[id.description] == nil else { return nil }
+                guard let (id, name) = InboxName.claim(in: fileName), setbacks[id.description] == nil else {
+                    return nil
+                }
                 return Claim(id: id.description, name: name, tenant: tenant, path: "\(folder)/\(fileName)")
             }
         }
