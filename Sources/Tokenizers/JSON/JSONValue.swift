@@ -10,6 +10,15 @@ enum JSONValue: Sendable {
     case array([JSONValue])
     case object([(key: String, value: JSONValue)])
 
+    /// The value of a number, whole or not.
+    var number: Double? {
+        switch self {
+        case .integer(let number): Double(number)
+        case .number(let number): number
+        default: nil
+        }
+    }
+
     /// What the value is, for messages.
     var kind: String {
         switch self {

@@ -58,6 +58,18 @@ struct AlignedText {
         origins = rewriter.origins
     }
 
+    /// Replaces every scalar by some others, which stand for its place.
+    mutating func rewriteScalars(_ map: (Unicode.Scalar) -> [Unicode.Scalar]) {
+        rewrite { utf8, output in
+            var index = 0
+            while index < utf8.count {
+                let (scalar, length) = UTF8Reading.unicodeScalar(at: index, in: utf8)
+                for mapped in map(scalar) { output.append(mapped, originOf: index) }
+                index += length
+            }
+        }
+    }
+
     /// Puts `prefix` before the text; it stands for the first scalar's origin.
     ///
     /// An empty text stays empty.
@@ -69,6 +81,8 @@ struct AlignedText {
     }
 
     /// Collects the new text of ``AlignedText/rewrite(_:)``.
+    ///
+    /// A scalar that is written stands for the place of an old one.
     struct Rewriter {
         fileprivate var bytes: [UInt8] = []
         fileprivate var origins: [Origin] = []
@@ -81,6 +95,9 @@ struct AlignedText {
             self.tracks = tracks
             self.base = base
         }
+
+        /// Whether places are kept.
+        var isTracking: Bool { tracks }
 
         /// How many bytes are written so far.
         var count: Int { bytes.count }
@@ -96,8 +113,20 @@ struct AlignedText {
             appendBytes(UTF8.encode(scalar)!, origin: tracks ? source[index] : nil)
         }
 
+        /// Writes one ASCII byte with the origin of the old byte at `index`.
+        @inline(__always)
+        mutating func append(ascii byte: UInt8, originOf index: Int) {
+            bytes.append(byte)
+            if tracks { origins.append(source[index]) }
+        }
+
+        /// Writes UTF-8 bytes with the origin of the old byte at `index`.
+        mutating func append(utf8 text: UnsafeBufferPointer<UInt8>, originOf index: Int) {
+            appendBytes(text, origin: tracks ? source[index] : nil)
+        }
+
         /// Writes `text` as inserted after the old byte `index`; before the first byte it has an empty origin.
-        mutating func insert(_ text: String.UTF8View, after index: Int) {
+        mutating func insert(_ text: some Sequence<UInt8>, after index: Int) {
             let none = Origin(start: base, end: base)
             appendBytes(text, origin: tracks ? (index < 0 ? none : source[index]) : nil)
         }
