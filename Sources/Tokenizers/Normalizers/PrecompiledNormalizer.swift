@@ -3,8 +3,8 @@ import Foundation
 /// `Precompiled`: the character map that SentencePiece compiled into a model, such as nmt_nfkc.
 ///
 /// Hugging Face applies it to each grapheme cluster shorter than six bytes, else to each scalar of the cluster. Its
-/// bookkeeping of places is kept, too: a replacement longer than what it replaces counts as inserted and one that is
-/// empty as nothing at all, so places after it are those of earlier characters.
+/// bookkeeping of places is kept, too: what is dropped before any other character counts as not dropped, so the places
+/// after it are those of earlier characters.
 struct PrecompiledNormalizer: Normalizer {
     private let map: CharacterMap
     /// Whether each ASCII byte stays as it is.
@@ -40,6 +40,7 @@ struct PrecompiledNormalizer: Normalizer {
     func normalize(_ text: inout AlignedText) {
         text.rewrite { utf8, output in
             var replacer = Replacer(isTracking: output.isTracking)
+            defer { replacer.finish(utf8, &output) }
             var index = 0
             while index < utf8.count {
                 // Two ASCII characters are never one cluster, except CR LF.
@@ -120,11 +121,10 @@ struct PrecompiledNormalizer: Normalizer {
         }
     }
 
-    /// Writes replacements and counts, as Hugging Face does, how much of the old text they used up.
+    /// Writes replacements; with places, only at the end, since what is dropped changes the step before it.
     private struct Replacer {
-        let isTracking: Bool
-        /// The old byte that the next kept scalar stands for.
-        private var place = 0
+        private let isTracking: Bool
+        private var changes: [AlignedText.Change] = []
 
         init(isTracking: Bool) { self.isTracking = isTracking }
 
@@ -132,39 +132,26 @@ struct PrecompiledNormalizer: Normalizer {
             _ range: Range<Int>, _ utf8: UnsafeBufferPointer<UInt8>, _ output: inout AlignedText.Rewriter
         ) {
             guard isTracking else { return output.copy(range, of: utf8) }
-            output.append(utf8: UnsafeBufferPointer(rebasing: utf8[range]), originOf: place)
-            skip(1, utf8)
+            changes.append(.init(scalar: UTF8Reading.unicodeScalar(at: range.lowerBound, in: utf8).0, added: 0))
         }
 
         mutating func replace(
-            _ range: Range<Int>, by new: some RandomAccessCollection<UInt8>, _ utf8: UnsafeBufferPointer<UInt8>,
+            _ range: Range<Int>, by new: some Collection<UInt8>, _ utf8: UnsafeBufferPointer<UInt8>,
             _ output: inout AlignedText.Rewriter
         ) {
             guard isTracking else { return output.insert(new, after: -1) }
-            let oldCount = Self.scalarCount(utf8[range])
-            let newCount = Self.scalarCount(new)
-            var written = 0
-            var rest = new[...]
-            while let first = rest.first {
-                let length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4
-                let scalar = rest.prefix(length)
-                if written == 0, newCount <= oldCount {
-                    Array(scalar).withUnsafeBufferPointer { output.append(utf8: $0, originOf: place) }
-                    skip(1 + oldCount - newCount, utf8)
-                } else {
-                    output.insert(scalar, after: place - 1)
-                }
-                written += 1
-                rest = rest.dropFirst(length)
+            var oldCount = 0
+            for byte in utf8[range] where !UTF8Reading.isContinuation(byte) { oldCount += 1 }
+            var newCount = 0
+            for scalar in String(decoding: new, as: UTF8.self).unicodeScalars {
+                changes.append(.init(scalar: scalar, added: newCount < oldCount ? 0 : 1))
+                newCount += 1
             }
+            if newCount < oldCount, !changes.isEmpty { changes[changes.count - 1].added -= oldCount - newCount }
         }
 
-        private mutating func skip(_ count: Int, _ utf8: UnsafeBufferPointer<UInt8>) {
-            for _ in 0..<count where place < utf8.count { place += UTF8Reading.scalar(at: place, in: utf8).length }
-        }
-
-        private static func scalarCount(_ bytes: some Sequence<UInt8>) -> Int {
-            bytes.reduce(0) { $0 + (UTF8Reading.isContinuation($1) ? 0 : 1) }
+        func finish(_ utf8: UnsafeBufferPointer<UInt8>, _ output: inout AlignedText.Rewriter) {
+            if isTracking { output.apply(changes, to: utf8) }
         }
     }
 }

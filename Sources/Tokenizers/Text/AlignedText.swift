@@ -80,6 +80,12 @@ struct AlignedText {
         bytes.insert(contentsOf: added, at: 0)
     }
 
+    /// A scalar of a new text: 1 if it was added, 0 if it replaces an old one, -n if n more old ones after that are gone.
+    struct Change {
+        var scalar: Unicode.Scalar
+        var added: Int
+    }
+
     /// Collects the new text of ``AlignedText/rewrite(_:)``.
     ///
     /// A scalar that is written stands for the place of an old one.
@@ -129,6 +135,25 @@ struct AlignedText {
         mutating func insert(_ text: some Sequence<UInt8>, after index: Int) {
             let none = Origin(start: base, end: base)
             appendBytes(text, origin: tracks ? (index < 0 ? none : source[index]) : nil)
+        }
+
+        /// Writes the scalars of a whole text that were made from the old ones in order.
+        mutating func apply(_ changes: [Change], to utf8: UnsafeBufferPointer<UInt8>) {
+            var place = 0
+            func skip(_ count: Int) {
+                for _ in 0..<count where place < utf8.count {
+                    place += UTF8Reading.scalar(at: place, in: utf8).length
+                }
+            }
+            for change in changes {
+                let bytes = UTF8.encode(change.scalar)!
+                if change.added > 0 || place >= utf8.count {
+                    insert(bytes, after: place - 1)
+                } else {
+                    appendBytes(bytes, origin: tracks ? source[place] : nil)
+                    skip(1 - change.added)
+                }
+            }
         }
 
         private mutating func appendBytes(_ utf8: some Sequence<UInt8>, origin: Origin?) {

@@ -21,7 +21,7 @@ final class ScalarMapping: @unchecked Sendable {
             if mapped.count == 1, mapped[0] == scalar { continue }
             let start = flat.count
             for part in mapped { flat.append(contentsOf: UTF8.encode(part)!) }
-            entries.append((UInt64(value), UInt64(start << 8 | flat.count - start)))
+            entries.append((UInt64(value), UInt64(start << 8 | (flat.count - start))))
         }
         table = PackedTable(entries)
         bytes = .allocate(capacity: max(1, flat.count))
