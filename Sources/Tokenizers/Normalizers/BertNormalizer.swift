@@ -54,7 +54,7 @@ struct BertNormalizer: Normalizer {
     private static let space: UInt8 = 2
     private static let chinese: UInt8 = 4
     private static let mark: UInt8 = 8
-    /// A scalar that decomposition may move past others and that is no mark to drop.
+    /// A scalar that decomposition may move past others, or make of it, and that is no mark to drop.
     private static let reordered: UInt8 = 16
     private static let hangul: UInt8 = 32
 
@@ -65,6 +65,8 @@ struct BertNormalizer: Normalizer {
         case 0xE000...0xF8FF, 0xF0000...0xFFFFD, 0x100000...0x10FFFD: return removed
         case 0x2A700...0x2B81F, 0x2B920...0x2CEAF, 0xF900...0xFAFF, 0x2F800...0x2FA1F: return chinese
         case 0x2FA20..<0xE0000: return 0
+        // Notes that decompose into a head and a stem, which is such a scalar.
+        case 0x1D15E...0x1D164, 0x1D1BB...0x1D1C0: return reordered
         default: break
         }
         guard let scalar = Unicode.Scalar(value) else { return 0 }
