@@ -1,6 +1,7 @@
 # make demo    install what is missing (when that is allowed), build, and adapt the small base that ships here
 # make test    every test, one command
 # make build   the two programs, under $(BUILD)/release
+# make soak    the long tests; they print a seed, and LORAJOBS_SEED=N repeats a run
 # make help    the rest
 
 SWIFT  ?= swift
@@ -12,7 +13,7 @@ CHECK  := --explicit-target-dependency-import-check error
 # What a fresh Debian 12 needs beside a Swift toolchain and git. dict-jargon is the text of the demo.
 PACKAGES := libopenblas-dev libinotifytools0-dev libsqlite3-dev libpcre2-dev pkg-config dict-jargon
 
-.PHONY: help deps build demo demo-base test peft-environment test-peft bench clean
+.PHONY: help deps build demo demo-base test soak peft-environment test-peft bench clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -46,6 +47,9 @@ demo-base: build
 test: deps
 	$(SWIFT) test -c release $(CHECK) --scratch-path $(TESTS)
 
+soak: deps
+	LORAJOBS_SOAK=1 $(SWIFT) test -c release $(CHECK) --scratch-path $(TESTS) --filter "Soak|Storm|PowerLoss|Failpoint|Burst|Growth"
+
 # A Python environment of its own, unless LORAJOBS_PYTHON names one that has what requirements.txt lists. On Linux the
 # usual index serves torch with GPU libraries of some gigabytes; pip's own settings can name one that has it without.
 PEFT_ENV := .build-peft
@@ -62,6 +66,7 @@ $(PEFT_ENV)/complete: Tests/Reference/requirements.txt
 	touch $@
 
 test-peft: build peft-environment
+	$(PYTHON) Tests/Reference/chat_templates.py
 	$(PYTHON) Tests/Reference/peft_exchange.py --program $(BUILD)/release/lorajobs $(PEFT_FLAGS)
 
 bench: build peft-environment

@@ -16,6 +16,8 @@ let package = Package(
     products: [
         .executable(name: "lorajobs", targets: ["lorajobs"]),
         .executable(name: "lorajobs-inotify", targets: ["lorajobs-inotify"]),
+        // For tests only: preloaded into the programs, never linked.
+        .library(name: "PowerLossRecorder", type: .dynamic, targets: ["PowerLossRecorder"]),
     ],
     dependencies: [
         .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
@@ -103,7 +105,23 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["lorajobs", "lorajobs-inotify", "Artifacts", "PipelineSpec", "TestSupport"],
+            dependencies: [
+                "lorajobs", "lorajobs-inotify", "Orchestration", "Artifacts", "PipelineSpec", "TestSupport",
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ],
+            swiftSettings: strict),
+        .target(name: "PowerLossRecorder", path: "Tests/PowerLossRecorder", linkerSettings: [.linkedLibrary("dl")]),
+        .executableTarget(
+            name: "power-loss-subject", dependencies: ["Artifacts"], path: "Tests/PowerLossSubject",
+            swiftSettings: strict),
+        .testTarget(
+            name: "PowerLossTests",
+            dependencies: [
+                "lorajobs", "power-loss-subject", "Stages", "Training", "Orchestration", "Artifacts", "PipelineSpec",
+                "TestSupport",
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
             swiftSettings: strict),
         .testTarget(name: "FloorTests", dependencies: ["TestSupport"], swiftSettings: strict),
         .testTarget(name: "TokenizersTests", dependencies: ["Tokenizers", "TestSupport"], swiftSettings: strict),

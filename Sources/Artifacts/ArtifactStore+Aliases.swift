@@ -1,4 +1,5 @@
 package import Foundation
+import PipelineSpec
 
 extension ArtifactStore {
     /// Points an alias at a version, and logs the move with its reason.
@@ -26,7 +27,7 @@ extension ArtifactStore {
         guard symlink("\(version.number)", made.path) == 0 else {
             throw ArtifactError.system("make the link", made.path, errno)
         }
-        try fault(.aliasMade)
+        try Failpoint.aliasMade.hit()
         return try exclusively {
             // It may have been removed while it was read.
             guard try numbers(of: version.name, in: collection).contains(version.number) else {
@@ -45,8 +46,9 @@ extension ArtifactStore {
                     try logUnloggedMoves(of: version.name, in: collection, except: nil, now: now)
                 }
                 try FileTree.rename(made, to: home.appending(path: alias))
+                try OpenFile.syncFolder(scratch.url)
                 try OpenFile.syncFolder(home)
-                try fault(.aliasRenamed)
+                try Failpoint.aliasRenamed.hit()
             } else if logged == current {
                 return current
             }
@@ -56,7 +58,7 @@ extension ArtifactStore {
                 LogEntry(
                     event: .aliasMoved, time: Timestamp.text(now), version: version.number, alias: alias,
                     previous: previous, reason: reason))
-            try fault(.aliasLogged)
+            try Failpoint.aliasLogged.hit()
             return previous
         }
     }
@@ -88,7 +90,7 @@ extension ArtifactStore {
     }
 
     /// Brings the log up to the symlinks, which are the truth, where a writer died before it logged its move.
-    private func logUnloggedMoves(
+    func logUnloggedMoves(
         of name: String, in collection: ArtifactCollection, except: String?, now: Date
     ) throws {
         let log = versionLog(of: name, in: collection)

@@ -17,9 +17,13 @@ extension ArtifactStore {
                 .invalidFolder, "the folder to publish, \"\(publication.folder)\", must be below out/",
                 path: publication.folder)
         }
+        let folder = out.appending(path: publication.folder)
+        guard try FileTree.isFolder(at: folder) else {
+            throw ArtifactError(
+                .invalidFolder, "the folder to publish, \(folder.path), is not there", path: folder.path)
+        }
         return try publish(
-            folder: out.appending(path: publication.folder), in: collection, name: publication.name,
-            attemptID: attemptID, now: now)
+            folder: folder, in: collection, name: publication.name, attemptID: attemptID, now: now)
     }
 
     /// Makes a folder the next version of a name.
@@ -51,8 +55,6 @@ extension ArtifactStore {
                 try Digest.copy(folder.appending(path: path), to: copy, mode: 0o444)
             }
         }
-        try OpenFile.syncFolder(blobs)
-        try fault(.blobsFlushed)
 
         return try exclusively {
             if let existing = try published(attemptID, name: name, in: collection) { return existing }
@@ -64,7 +66,7 @@ extension ArtifactStore {
                 digest: identity(of: files, in: collection), created: now, files: files)
             let assembled = scratch.url.appending(path: "version", directoryHint: .isDirectory)
             try assemble(record, at: assembled, scratch: scratch.url)
-            try fault(.versionFlushed)
+            try Failpoint.versionFlushed.hit()
 
             let url = versionFolder(number, of: name, in: collection)
             guard try FileTree.renameWithoutReplacing(assembled, to: url) else {
@@ -72,8 +74,9 @@ extension ArtifactStore {
                     .io, "\(url.path) came into being while it was published; another program writes into the store",
                     path: url.path)
             }
-            try OpenFile.syncFolder(home)
-            try fault(.versionRenamed)
+            // A rename changes two folders; the other one is synced before the version is logged.
+            try OpenFile.syncFolder(scratch.url)
+            try Failpoint.versionRenamed.hit()
             try complete(number, of: name, in: collection, entries: versionLog(of: name, in: collection).entries())
             return try version(number, of: name, in: collection)
         }
@@ -129,20 +132,20 @@ extension ArtifactStore {
         let url = versionFolder(number, of: name, in: collection)
         try FileTree.seal(url)
         try OpenFile.syncFolder(home)
-        try fault(.versionSealed)
+        try Failpoint.versionSealed.hit()
         let record = try self.record(at: url)
         try versionLog(of: name, in: collection).append(
             LogEntry(
                 event: .published, time: Timestamp.text(record.created), version: number, digest: record.digest,
                 attempt: record.attempt, record: Digest.sha256(of: url.appending(path: Version.recordFile))))
-        try fault(.versionLogged)
+        try Failpoint.versionLogged.hit()
     }
 
     /// Builds a version's folder under `tmp/`: links to blobs, and the record.
     ///
     /// All of it is flushed.
     private func assemble(_ record: StoredRecord, at folder: URL, scratch: URL) throws {
-        try FileTree.makeFolder(folder)
+        try FileTree.makeFolder(folder, isDurable: false)
         var contents = record.files
         let data = record.encoded()
         contents[Version.recordFile] = try addBlob(scratch: scratch) { copy in
@@ -150,14 +153,15 @@ extension ArtifactStore {
             return FileRecord(size: Int64(data.count), digest: Digest.sha256(data))
         }
         try OpenFile.syncFolder(blobs)
+        try Failpoint.blobsFlushed.hit()
         for (path, file) in contents.sorted(by: { FileTree.precedes($0.key, $1.key) }) {
             let target = folder.appending(path: path)
-            try FileTree.makeFolder(target.deletingLastPathComponent())
+            try FileTree.makeFolder(target.deletingLastPathComponent(), isDurable: false)
             guard try FileTree.link(blob(file.digest), to: target) else {
                 throw ArtifactError(.io, "\(target.path) exists already", path: target.path)
             }
         }
-        try fault(.versionAssembled)
+        try Failpoint.versionAssembled.hit()
         try FileTree.syncFolders(folder)
     }
 
@@ -173,7 +177,7 @@ extension ArtifactStore {
         let copy = scratch.appending(path: "blob")
         try FileTree.remove(copy)
         let written = try write(copy)
-        try fault(.blobWritten)
+        try Failpoint.blobWritten.hit()
         // What reached the file, not what was meant to.
         guard try Digest.sha256(of: copy) == written.digest else {
             throw ArtifactError(
@@ -187,7 +191,7 @@ extension ArtifactStore {
             try FileTree.rename(copy, to: blob)
         }
         try FileTree.remove(copy)
-        try fault(.blobLinked)
+        try Failpoint.blobLinked.hit()
         return written
     }
 

@@ -8,16 +8,8 @@ import PipelineSpec
 package struct ArtifactStore: Sendable {
     /// The folder itself, as an absolute URL.
     package let root: URL
-    let fault: FaultInjection
 
-    package init(_ root: URL) {
-        self.init(root, fault: { _ in })
-    }
-
-    init(_ root: URL, fault: @escaping FaultInjection) {
-        self.root = root.absoluteURL
-        self.fault = fault
-    }
+    package init(_ root: URL) { self.root = root.absoluteURL }
 
     var temporary: URL { root.appending(path: "tmp", directoryHint: .isDirectory) }
     var blobs: URL { root.appending(path: "blobs/sha256", directoryHint: .isDirectory) }

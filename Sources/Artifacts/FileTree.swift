@@ -86,16 +86,19 @@ enum FileTree {
     }
 
     /// Makes a folder and those above it; what is new survives a power failure.
-    static func makeFolder(_ url: URL) throws {
+    ///
+    /// - Parameter isDurable: Without, the folder itself may be lost: for folders that nobody needs afterwards, or whose
+    ///   parents are flushed when all is in place.
+    static func makeFolder(_ url: URL, isDurable: Bool = true) throws {
         if mkdir(url.path, 0o755) == 0 {
-            try OpenFile.syncFolder(url.deletingLastPathComponent())
+            if isDurable { try OpenFile.syncFolder(url.deletingLastPathComponent()) }
             return
         }
         switch errno {
         case EEXIST: return
         case ENOENT:
-            try makeFolder(url.deletingLastPathComponent())
-            try makeFolder(url)
+            try makeFolder(url.deletingLastPathComponent(), isDurable: isDurable)
+            try makeFolder(url, isDurable: isDurable)
         default: throw ArtifactError.system("make the folder", url.path, errno)
         }
     }

@@ -9,7 +9,7 @@ struct ScratchFolder: ~Copyable {
     private let lock: OpenFile
 
     init(in temporary: URL) throws {
-        try FileTree.makeFolder(temporary)
+        try FileTree.makeFolder(temporary, isDurable: false)
         while true {
             let url = temporary.appending(path: UUID().uuidString.lowercased())
             guard mkdir(url.path, 0o700) == 0 else { throw ArtifactError.system("make the folder", url.path, errno) }

@@ -1,4 +1,5 @@
 package import Foundation
+import PipelineSpec
 
 /// Outputs of stages by cache key, under `Artifacts/cache/`: what was computed once is not computed again.
 package struct StageCache: Sendable {
@@ -90,7 +91,8 @@ package struct StageCache: Sendable {
     ///
     /// - Parameters:
     ///   - key: a digest, as ``Digest`` writes it.
-    ///   - folder: the run's `out/`, which nobody writes to any more.
+    ///   - folder: the run's `out/`, which nobody writes to any more, and whose files are on the disk: their writer has
+    ///     flushed them before it said that it was done.
     /// - Throws: `invalidFolder` for a symlink in the folder; `noSpace`.
     @discardableResult
     package func store(key: String, folder: URL, metadata: Metadata) throws -> CachedOutput {
@@ -99,26 +101,25 @@ package struct StageCache: Sendable {
         let scratch = try ScratchFolder(in: store.temporary)
         let assembled = scratch.url.appending(path: "entry", directoryHint: .isDirectory)
         let output = Self.output(assembled)
-        try FileTree.makeFolder(output)
+        try FileTree.makeFolder(output, isDurable: false)
         var files: [String: FileRecord] = [:]
         for path in paths {
             let target = output.appending(path: path)
-            try FileTree.makeFolder(target.deletingLastPathComponent())
+            try FileTree.makeFolder(target.deletingLastPathComponent(), isDurable: false)
             try FileTree.linkOrCopy(folder.appending(path: path), to: target)
             try FileTree.setMode(0o444, target)
             let file = try OpenFile(target.path, O_RDONLY)
-            try file.sync()
             let digest = try Digest.sha256(of: file)
             files[path] = FileRecord(size: Int64(try file.status().st_size), digest: digest)
         }
-        try store.fault(.entryAssembled)
+        try Failpoint.entryAssembled.hit()
         var description = Description(
             key: key, digest: Digest.listing(files.map { ($0.key, $0.value.digest) }), metadata: metadata, files: files)
         description.metadata.created = Timestamp.rounded(metadata.created)
         try FileTree.write(Self.encoder.encode(description), to: Self.descriptionFile(assembled), mode: 0o444)
         try FileTree.syncFolders(assembled)
         try FileTree.seal(output)
-        try store.fault(.entryFlushed)
+        try Failpoint.entryFlushed.hit()
 
         let entry = try entry(key)
         try FileTree.makeFolder(cache)
@@ -134,8 +135,9 @@ package struct StageCache: Sendable {
                 continue
             }
         }
+        try OpenFile.syncFolder(scratch.url)
         try OpenFile.syncFolder(cache)
-        try store.fault(.entryRenamed)
+        try Failpoint.entryRenamed.hit()
         return CachedOutput(
             key: key, folder: Self.output(entry), digest: description.digest, metadata: description.metadata)
     }
@@ -159,6 +161,22 @@ package struct StageCache: Sendable {
                 below: Self.output(entry), from: description.files, subject: key, digests: &digests)
         }
         return found
+    }
+
+    /// Moves an entry to `trash/`; the stage runs again when its output is wanted.
+    ///
+    /// - Returns: where it lies now; `nil` when there was none.
+    @discardableResult
+    package func discard(_ key: String) throws -> URL? {
+        let entry = try entry(key)
+        guard try FileTree.isFolder(at: entry) else { return nil }
+        let trash = store.root.appending(path: "trash", directoryHint: .isDirectory)
+        try FileTree.makeFolder(trash)
+        let target = trash.appending(path: "cache-\(entry.lastPathComponent)-\(ULID())")
+        try FileTree.rename(entry, to: target)
+        try OpenFile.syncFolder(trash)
+        try OpenFile.syncFolder(cache)
+        return target
     }
 
     // MARK: An entry on disk

@@ -1,4 +1,5 @@
 import Foundation
+import PipelineSpec
 
 /// One line of an artifact's `log.jsonl`: a version that came to be, or a move of an alias.
 package struct LogEntry: Codable, Sendable, Equatable {
@@ -79,6 +80,7 @@ struct VersionLog {
         if complete < existing.count { try file.truncate(to: Int64(complete)) }
         do {
             try file.write(line)
+            try Failpoint.logWritten.hit()
             try file.sync()
         } catch {
             // Half a line must not stay, or the next would be joined to it; if this fails too, the next append

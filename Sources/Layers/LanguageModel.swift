@@ -15,6 +15,8 @@ package protocol LanguageModel: AnyObject {
     var parameters: [Parameter] { get }
     /// The matrix of the output head `[V, C]`; the embedding itself when the two are tied.
     var outputHead: Parameter { get }
+    /// `c` of a model whose logits are `c · tanh(logits / c)`.
+    var logitCap: Float? { get }
     /// What PEFT adapts in this architecture when nothing else is said.
     var defaultTargets: [String] { get }
 
@@ -23,13 +25,19 @@ package protocol LanguageModel: AnyObject {
 }
 
 extension LanguageModel {
+    /// Most models have none.
+    package var logitCap: Float? { nil }
+
     /// The logits of every row of `hidden [N, C]`: `[N, V]`.
-    package func logits(_ hidden: Tensor) -> Tensor { hidden.linear(outputHead.tensor) }
+    package func logits(_ hidden: Tensor) -> Tensor {
+        let logits = hidden.linear(outputHead.tensor)
+        return logitCap.map { logits.softCapped($0) } ?? logits
+    }
 
     /// The loss of a batch, `scale` times the sum over its targets, and each target's negative log-likelihood.
     package func score(_ batch: TokenBatch, scale: Float, context: ForwardContext) -> ScoredTokens {
         hiddenStates(of: batch, context: context)
-            .crossEntropy(head: outputHead.tensor, targets: batch.targets, scale: scale)
+            .crossEntropy(head: outputHead.tensor, targets: batch.targets, scale: scale, cap: logitCap)
     }
 
     /// An empty cache for a sequence of at most `capacity` tokens.

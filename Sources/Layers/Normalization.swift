@@ -24,14 +24,19 @@ package final class LayerNorm {
 package final class RMSNorm {
     package let weight: Parameter
     private let eps: Float
+    private let offset: Float
 
-    package init(weight: Parameter, eps: Float) {
+    /// - Parameter offset: added to the weight; 1 for Gemma's, which store how far it is from one.
+    package init(weight: Parameter, eps: Float, offset: Float = 0) {
         self.weight = weight
         self.eps = eps
+        self.offset = offset
     }
 
     package var parameters: [Parameter] { [weight] }
 
     /// Normalises every row of `x [N, C]`.
-    package func callAsFunction(_ x: Tensor) -> Tensor { x.rmsNorm(weight: weight.tensor, eps: eps) }
+    package func callAsFunction(_ x: Tensor) -> Tensor {
+        x.rmsNorm(weight: weight.tensor, eps: eps, offset: offset)
+    }
 }

@@ -1,18 +1,18 @@
 import Foundation
-package import Layers
-package import TensorCore
+import Layers
+import TensorCore
 
 /// GPT-2 (Radford et al. 2019), checked against transformers' `GPT2LMHeadModel`.
 ///
 /// Shapes in this file: `N` tokens of a batch, `C` = `n_embd`, `V` vocabulary. Learned positions, layer norm before each block,
 /// weights of linear maps stored `[in, out]` (Conv1D), the head usually tied to the embedding. Deliberately unsupported:
 /// `reorder_and_upcast_attn`, cross attention. The configuration's own dropout rates are for pretraining and are not applied.
-package final class GPT2: ModelArchitecture {
-    package let modelType = "gpt2"
-    package let vocabularySize: Int
-    package let contextLength: Int
-    package let defaultTargets = ["c_attn"]
-    package let outputHead: Parameter
+final class GPT2: LanguageModel, ModelArchitecture {
+    let modelType = "gpt2"
+    let vocabularySize: Int
+    let contextLength: Int
+    let defaultTargets = ["c_attn"]
+    let outputHead: Parameter
 
     private let tokenEmbedding: Parameter
     private let positionEmbedding: Parameter
@@ -26,7 +26,11 @@ package final class GPT2: ModelArchitecture {
             contextLength: try configuration.size("n_positions", default: 1024))
     }
 
-    init(_ configuration: ModelConfiguration, _ weights: WeightReader) throws {
+    static func model(_ configuration: ModelConfiguration, _ weights: WeightReader) throws -> any LanguageModel {
+        try GPT2(configuration, weights)
+    }
+
+    private init(_ configuration: ModelConfiguration, _ weights: WeightReader) throws {
         try configuration.require("activation_function", in: ["gelu_new", "gelu_pytorch_tanh"])
         try configuration.require("reorder_and_upcast_attn", false)
         try configuration.require("add_cross_attention", false)
@@ -65,16 +69,16 @@ package final class GPT2: ModelArchitecture {
             : weights.take("lm_head.weight", [vocabularySize, width], .normal(spread))
     }
 
-    package var keyValueShape: (layers: Int, columns: Int) { (blocks.count, tokenEmbedding.tensor.columns) }
+    var keyValueShape: (layers: Int, columns: Int) { (blocks.count, tokenEmbedding.tensor.columns) }
 
-    package var projections: [Projection] { blocks.flatMap(\.projections) }
+    var projections: [Projection] { blocks.flatMap(\.projections) }
 
-    package var parameters: [Parameter] {
+    var parameters: [Parameter] {
         [tokenEmbedding, positionEmbedding] + blocks.flatMap(\.parameters) + finalNorm.parameters
             + (outputHead === tokenEmbedding ? [] : [outputHead])
     }
 
-    package func hiddenStates(of batch: TokenBatch, context: ForwardContext) -> Tensor {
+    func hiddenStates(of batch: TokenBatch, context: ForwardContext) -> Tensor {
         let layout = attentionLayout(batch, context)
         var x = Tensor.sum(
             tokenEmbedding.tensor.gatheringRows(batch.ids), positionEmbedding.tensor.gatheringRows(batch.positions))

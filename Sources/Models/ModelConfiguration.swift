@@ -30,6 +30,21 @@ package struct ModelConfiguration {
         return value
     }
 
+    /// Whether the key has a value other than `null`.
+    func has(_ key: String) -> Bool { present(key) != nil }
+
+    /// Whether the key is there and says `null`.
+    func isNull(_ key: String) -> Bool { values[key] is NSNull }
+
+    /// A list of words; `nil` when there is none.
+    func words(_ key: String) throws -> [String]? {
+        guard let value = present(key) else { return nil }
+        guard let words = value as? [String] else {
+            throw ModelError(.configuration, "\(file.path): \(key) must be a list of strings, not \(value)")
+        }
+        return words
+    }
+
     /// A positive whole number.
     func size(_ key: String, default fallback: Int? = nil) throws -> Int {
         guard let value = present(key) else {

@@ -11,20 +11,27 @@ package struct ModelLimits: Sendable {
 }
 
 /// An architecture: a model that can be made from a configuration and weights.
-protocol ModelArchitecture: LanguageModel, SendableMetatype {
+protocol ModelArchitecture: SendableMetatype {
     /// Reads the limits of a configuration.
     static func limits(_ configuration: ModelConfiguration) throws -> ModelLimits
 
     /// Takes every weight from `weights`, by the names the reference implementation has in memory.
-    init(_ configuration: ModelConfiguration, _ weights: WeightReader) throws
+    static func model(_ configuration: ModelConfiguration, _ weights: WeightReader) throws -> any LanguageModel
 }
 
 /// The architectures this engine knows, by `model_type` of their `config.json`.
 package enum ModelRegistry {
     /// One line an architecture.
     static let architectures: [String: any ModelArchitecture.Type] = [
+        "gemma": Gemma.self,
+        "gemma2": Gemma2.self,
+        "gemma3_text": Gemma3.self,
         "gpt2": GPT2.self,
         "llama": Llama.self,
+        "mistral": Mistral.self,
+        "phi3": Phi3.self,
+        "qwen2": Qwen2.self,
+        "qwen3": Qwen3.self,
     ]
 
     /// Loads a Hugging Face checkpoint folder as it is.
@@ -60,7 +67,7 @@ package enum ModelRegistry {
     ) throws -> any LanguageModel {
         let architecture = try architecture(configuration)
         let weights = try weights()
-        let model = try architecture.init(configuration, weights)
+        let model = try architecture.model(configuration, weights)
         try weights.finish()
         return model
     }

@@ -91,8 +91,11 @@ final class WeightReader {
     }
 
     /// A root-mean-square norm over rows of `size` elements.
-    func rmsNorm(_ path: String, _ size: Int, eps: Float) throws -> RMSNorm {
-        RMSNorm(weight: try take("\(path).weight", [size], .ones), eps: eps)
+    ///
+    /// - Parameter offset: what the model adds to the stored weight.
+    func rmsNorm(_ path: String, _ size: Int, eps: Float, offset: Float = 0) throws -> RMSNorm {
+        RMSNorm(
+            weight: try take("\(path).weight", [size], offset == 0 ? .ones : .zeros), eps: eps, offset: offset)
     }
 
     /// Checks that the checkpoint held nothing that was not taken.

@@ -5,8 +5,10 @@ package enum AtomicFile {
     /// Writes `data` under a temporary name in the same folder, syncs it, renames it to `url`, and syncs the
     /// folder. Whatever stood there is replaced.
     ///
+    /// - Parameter isDurable: Whether it stays after a power cut. Without, nothing is synced: for what only a process
+    ///   reads that a power cut would end too.
     /// - Throws: ``SpecError`` with the system's error number; nothing is left behind.
-    package static func write(_ data: Data, to url: URL, permissions: mode_t = 0o644) throws {
+    package static func write(_ data: Data, to url: URL, permissions: mode_t = 0o644, isDurable: Bool = true) throws {
         let folder = url.deletingLastPathComponent().path(percentEncoded: false)
         let target = url.path(percentEncoded: false)
         let temporary = folder + (folder.hasSuffix("/") ? "" : "/") + ".\(url.lastPathComponent).\(ULID()).tmp"
@@ -15,7 +17,9 @@ package enum AtomicFile {
         do {
             defer { close(descriptor) }
             try write(data, to: descriptor, path: temporary)
-            guard fsync(descriptor) == 0 else { throw failure("cannot sync", temporary) }
+            try Failpoint.fileWritten.hit()
+            guard !isDurable || fsync(descriptor) == 0 else { throw failure("cannot sync", temporary) }
+            try Failpoint.fileFlushed.hit()
         } catch {
             unlink(temporary)
             throw error
@@ -25,7 +29,8 @@ package enum AtomicFile {
             unlink(temporary)
             throw error
         }
-        try syncFolder(folder)
+        try Failpoint.fileRenamed.hit()
+        if isDurable { try syncFolder(folder) }
     }
 
     /// Makes the renames, creations and removals in a folder durable.
@@ -34,6 +39,31 @@ package enum AtomicFile {
         guard descriptor >= 0 else { throw failure("cannot open the folder", path) }
         defer { close(descriptor) }
         guard fsync(descriptor) == 0 else { throw failure("cannot sync the folder", path) }
+    }
+
+    /// Makes everything in a folder durable: the bytes of its files, and the names in it and below.
+    package static func syncTree(_ path: String) throws {
+        let names: [String]
+        do {
+            names = try FileManager.default.contentsOfDirectory(atPath: path)
+        } catch {
+            throw SpecError(.io, "cannot list \(path): \(error.localizedDescription)")
+        }
+        for name in names {
+            let entry = "\(path)/\(name)"
+            var status = stat()
+            guard lstat(entry, &status) == 0 else { throw failure("cannot examine", entry) }
+            switch status.st_mode & S_IFMT {
+            case S_IFDIR: try syncTree(entry)
+            case S_IFREG:
+                let descriptor = open(entry, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+                guard descriptor >= 0 else { throw failure("cannot open", entry) }
+                defer { close(descriptor) }
+                guard fsync(descriptor) == 0 else { throw failure("cannot sync", entry) }
+            default: break
+            }
+        }
+        try syncFolder(path)
     }
 
     /// Appends `data` with one write call, creating the file if need be. Not synced.

@@ -21,13 +21,15 @@ struct ManifestParser {
     private(set) var values: ValueParser
     /// Top-level keys that somebody else reads.
     private let foreignKeys: Set<String>
-    private let excludedKeys: Set<String>
+    private let excludedKeys: [String: String]
 
     /// - Parameters:
     ///   - passing: top-level keys to leave alone, such as `schedule`.
-    ///   - excluding: fields that have no place in this file.
-    init(timeZone: TimeZone = .current, passing foreignKeys: Set<String> = [], excluding excludedKeys: Set<String> = [])
-    {
+    ///   - excluding: fields that have no place in this file, and why.
+    init(
+        timeZone: TimeZone = .current, passing foreignKeys: Set<String> = [],
+        excluding excludedKeys: [String: String] = [:]
+    ) {
         values = ValueParser(timeZone: timeZone)
         self.foreignKeys = foreignKeys
         self.excludedKeys = excludedKeys
@@ -50,8 +52,8 @@ struct ManifestParser {
 
     private mutating func parse(_ entry: SourceNode.Entry, in section: String) {
         let path = section.isEmpty ? entry.key : "\(section).\(entry.key)"
-        if excludedKeys.contains(path) {
-            note(.invalidValue, entry, "\(path) has no default: each manifest writes its own")
+        if let why = excludedKeys[path] {
+            note(.invalidValue, entry, "\(path): \(why)", hint: "leave it out")
         } else if let field = ManifestSchema.field(path), !entry.key.contains(".") {
             parse(entry.value, as: field)
         } else if ManifestSchema.isSection(path), !entry.key.contains(".") {

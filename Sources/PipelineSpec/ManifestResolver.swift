@@ -59,11 +59,25 @@ package struct ManifestResolver: Sendable {
     package func resolve(_ data: Data) throws -> ResolvedManifest {
         var reader = DocumentReader()
         reader.maxBytes = settings.inbox.maxBytes
-        let root = try reader.read(data)
-        var parser = ManifestParser(timeZone: timeZone, passing: foreignKeys)
+        return try resolve(try reader.read(data))
+    }
+
+    /// Completes and checks a manifest that has been read.
+    ///
+    /// - Parameters:
+    ///   - excluding: fields that have no place in this file, and why.
+    ///   - findings: what is known to be wrong with it.
+    ///   - allowingTemplates: whether `{{ … }}` in the idempotency key is somebody's who replaces it.
+    func resolve(
+        _ root: SourceNode, excluding excluded: [String: String] = [:], noting findings: [Finding] = [],
+        allowingTemplates: Bool = false
+    ) throws -> ResolvedManifest {
+        var parser = ManifestParser(timeZone: timeZone, passing: foreignKeys, excluding: excluded)
         parser.parse(root)
         guard root.entries != nil else { throw InvalidFile(parser.findings) }
-        var resolution = Resolution(resolver: self, layer: parser.layer, root: root, findings: parser.findings)
+        var resolution = Resolution(
+            resolver: self, layer: parser.layer, root: root, findings: findings + parser.findings)
+        if !allowingTemplates { resolution.refuseTemplates() }
         return try resolution.run()
     }
 }
@@ -262,6 +276,16 @@ private struct Resolution {
                 hint: "save_pretrained of a fast tokenizer writes it")
         }
         return findings.count == before
+    }
+
+    /// A key that never changes would make the same file a duplicate for ever.
+    mutating func refuseTemplates() {
+        guard let entry = layer.entries["run.idempotency_key"], case .string(let text) = entry.value,
+            text.contains("{{")
+        else { return }
+        note(
+            .unsupported, entry.node, "run.idempotency_key: templates are replaced in files of Jobs/schedules only",
+            hint: "write the key out")
     }
 
     private mutating func checkQueue() {

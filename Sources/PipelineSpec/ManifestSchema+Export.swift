@@ -4,6 +4,10 @@ extension ManifestSchema {
     /// The manifest as JSON Schema (draft 2020-12), for editors and other tools: what `lorajobs schema` prints.
     package static var jsonSchema: JSONValue {
         var root = section("")
+        if case .object(var properties)? = root["properties"] {
+            properties["schedule"] = ScheduleDefinition.jsonSchema
+            root["properties"] = .object(properties)
+        }
         root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
         root["title"] = "lorajobs manifest"
         root["description"] = "One job: the adapter or model to make, from which base and data, and how."

@@ -2,13 +2,48 @@ package import Foundation
 
 extension RunDirectory {
     /// Writes `request.json`, whole or not at all.
+    ///
+    /// Not synced: it is for one process, and a power cut that takes the file takes the process.
     package func write(_ request: StageRequest) throws {
-        try AtomicFile.write(try ProtocolJSON.encode(request), to: self.request)
+        try AtomicFile.write(try ProtocolJSON.encode(request), to: self.request, isDurable: false)
     }
 
     /// Writes `result.json`, whole or not at all: the last act of a stage process.
+    ///
+    /// Whoever finds a good result after a power cut publishes what is under `out/`, so that is on the disk first.
     package func write(_ result: StageResult) throws {
+        if result.exitCode == WorkerExit.done.rawValue, FileManager.default.fileExists(atPath: path(out)) {
+            try AtomicFile.syncTree(path(out))
+        }
         try AtomicFile.write(try ProtocolJSON.encode(result), to: self.result)
+    }
+
+    /// Makes the folder and its `out/` for a new attempt; what is in it later can be found again after a power cut.
+    package func make() throws {
+        do {
+            try FileManager.default.createDirectory(at: out, withIntermediateDirectories: true)
+        } catch {
+            throw SpecError(.io, "cannot make the folder \(path(out)): \(error.localizedDescription)")
+        }
+        // `out` itself is synced with the result.
+        let job = url.deletingLastPathComponent()
+        try AtomicFile.syncFolder(path(job))
+        try AtomicFile.syncFolder(path(job.deletingLastPathComponent()))
+    }
+
+    /// Makes the folder of checkpoints, which stays after a power cut, as each checkpoint in it will.
+    package func makeCheckpointFolder() throws {
+        do {
+            try FileManager.default.createDirectory(at: checkpoint, withIntermediateDirectories: true)
+        } catch {
+            throw SpecError(.io, "cannot make the folder \(path(checkpoint)): \(error.localizedDescription)")
+        }
+        try AtomicFile.syncFolder(path(url))
+    }
+
+    private func path(_ url: URL) -> String {
+        let path = url.path(percentEncoded: false)
+        return path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
     }
 
     /// What the process is to do.

@@ -47,6 +47,8 @@ package struct StageRequest: Codable, Sendable, Equatable {
     package var resumeFrom: String?
     /// How many threads the process may keep busy.
     package var threads: Int
+    /// How often the micro-batch is halved, after memory ran out; absent means never. The steps stay what they are.
+    package var memoryHalvings: Int?
 
     package init(
         job: String, name: String, stage: String, uses: String, attempt: Int, attemptID: String, workspace: String,

@@ -39,6 +39,10 @@ package indirect enum ValueConstraint: Sendable, Equatable {
     case targets
     case columns
     case moment
+    /// Five fields, or a shortcut.
+    case cron
+    /// `local`, or a name such as `Europe/Berlin`.
+    case timeZone
     case jobReferences
     /// A word, or what another constraint accepts.
     case orWord(String, ValueConstraint)
@@ -82,6 +86,8 @@ package indirect enum ValueConstraint: Sendable, Equatable {
         case .targets: "all-linear, default, a list of name endings, or a regular expression"
         case .columns: "a mapping such as {prompt: question, completion: answer}"
         case .moment: "a date and time such as 2027-01-31T02:30"
+        case .cron: "a cron expression such as 30 2 * * *"
+        case .timeZone: "a time zone such as Europe/Berlin, UTC, or local"
         case .jobReferences: "job ids, each with :ok, :any or :notok"
         case .orWord(let word, let inner): "\(word) or \(inner.expectation)"
         case .orNull(let inner): "null or \(inner.expectation)"
@@ -131,7 +137,8 @@ package indirect enum ValueConstraint: Sendable, Equatable {
                 "type": "object", "additionalProperties": ["type": "string"],
                 "propertyNames": ["enum": .array(Self.columnNames.map { .string($0) })],
             ]
-        case .moment: ["type": "string"]
+        case .moment, .timeZone: ["type": "string"]
+        case .cron: ["type": "string", "pattern": #"^\s*(@[a-z]+|\S+(\s+\S+){4})\s*$"#]
         case .jobReferences: Self.oneOrMore(["type": "string", "pattern": "^[0-9A-Za-z]{26}(:(ok|any|notok))?$"])
         case .orWord(let word, let inner): Self.any([["const": .string(word)], inner.jsonSchema])
         case .orNull(let inner): Self.any([["type": "null"], inner.jsonSchema])

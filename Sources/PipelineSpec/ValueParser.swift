@@ -52,6 +52,14 @@ struct ValueParser {
                 return refuse(node, .invalidValue, key, constraint)
             }
             return .string(Moment.text(moment))
+        case .cron: return cron(node, constraint, key)
+        case .timeZone:
+            guard let text = text(node, constraint, key) else { return nil }
+            guard text == "local" || TimeZoneName.zone(text) != nil else {
+                return refuse(
+                    node, .invalidValue, key, constraint, hint: TimeZoneName.near(text).map { "did you mean \($0)?" })
+            }
+            return .string(text)
         case .jobReferences: return jobReferences(node, constraint, key)
         case .orWord(let word, let inner):
             if node.scalar?.text == word { return .string(word) }
@@ -187,6 +195,24 @@ struct ValueParser {
             return nil
         }
         return .string(Quantity.duration(seconds))
+    }
+
+    private mutating func cron(_ node: SourceNode, _ constraint: ValueConstraint, _ key: String) -> JSONValue? {
+        guard let text = text(node, constraint, key) else { return nil }
+        do {
+            return .string(try CronExpression(text).description)
+        } catch let problem as CronExpression.Problem {
+            var mark = node.mark
+            // Behind the quotation mark, where there is one.
+            mark.column += problem.column - 1 + (node.scalar?.isQuoted == true ? 1 : 0)
+            findings.append(
+                Finding(
+                    .invalidValue, at: mark, pointer: node.pointer,
+                    "\(key): \(problem.field.map { "\($0): " } ?? "")\(problem.message)", hint: problem.hint))
+            return nil
+        } catch {
+            return refuse(node, .invalidValue, key, constraint)
+        }
     }
 
     private mutating func share(_ node: SourceNode, _ constraint: ValueConstraint, _ key: String) -> JSONValue? {

@@ -90,7 +90,7 @@ package struct Workspace: Sendable, Hashable {
             && isFolder.boolValue
     }
 
-    /// Lays down the folders and the example pipelines. What exists is left as it is.
+    /// Lays down the folders and the example pipelines, durably. What exists is left as it is.
     ///
     /// - Returns: the paths that were made, relative to the workspace.
     @discardableResult
@@ -108,6 +108,10 @@ package struct Workspace: Sendable, Hashable {
                 throw SpecError(.io, "cannot make the folder \(folder.path(percentEncoded: false)): \(error)")
             }
             made.append(relativePath(folder) + "/")
+        }
+        // Also when they were there: who made them may have been interrupted before this point.
+        for folder in [jobs, root, root.deletingLastPathComponent()] {
+            try AtomicFile.syncFolder(folder.path(percentEncoded: false))
         }
         for (name, text) in ExamplePipelines.all {
             let url = pipeline(name)

@@ -79,7 +79,7 @@ enum EvaluateStage: Stage {
     private static func evaluate(
         _ model: any LanguageModel, _ test: TokenDataset, _ run: StageRun, _ low: Double, _ high: Double
     ) throws -> Evaluation {
-        try Evaluation(of: model, on: test, batchTokens: batchTokens) { tokens in
+        try Evaluation(of: model, on: test, batchTokens: run.halved(batchTokens)) { tokens in
             if run.isStopRequested { throw StageError.stopped }
             let share = Double(tokens) / Double(max(test.targetCount, 1))
             run.report(ProgressEvent(time: Date().timeIntervalSince1970, fraction: low + (high - low) * share))

@@ -22,16 +22,24 @@ package enum StageProcess {
         defer { close(lock) }
         let request: StageRequest
         do {
+            try Failpoint.workerLocked.hit()
             request = try directory.readRequest()
         } catch {
             complain("\(error)")
-            return WorkerExit.invalidInput.rawValue
+            // What is not a request stays none; what cannot be read now may be read later.
+            return ((error as? SpecError)?.code == .format ? WorkerExit.invalidInput : .tryAgain).rawValue
         }
-        StageRun.catchStopSignals()
+        let lastWord = LastWord(request, directory)
+        StopSignals.shared.install { lastWord.end(StageError.stopped) }
+        MemoryExhaustion.whenExhausted { lastWord.end(StageError(refused: $0)) }
         Parallel.threadCount = request.threads
         let result = result(of: request, in: directory)
+        // Done is done, and a failure stays one: whoever asks to stop now is too late.
+        StopSignals.shared.finish()
         do {
-            try directory.write(result)
+            try Failpoint.workerDone.hit()
+            try lastWord.write(result)
+            try Failpoint.workerReported.hit()
         } catch {
             complain("\(directory.result.path) cannot be written: \(error)")
             return WorkerExit.tryAgain.rawValue
@@ -44,6 +52,7 @@ package enum StageProcess {
         do {
             let run = try StageRun(request: request, directory: directory)
             defer { result.metrics = run.metrics }
+            try Failpoint.workerReady.hit()
             try StageRegistry.stage(request.uses).run(run)
             try run.write(InputRecord(request), to: InputRecord.fileName)
             result.publications = run.publications
@@ -69,7 +78,7 @@ package enum StageProcess {
         return descriptor
     }
 
-    private static func complain(_ message: String) {
+    static func complain(_ message: String) {
         FileHandle.standardError.write(Data("error: \(message)\n".utf8))
     }
 }
@@ -82,6 +91,8 @@ extension StageError {
     init(classifying error: any Error) {
         switch error {
         case let error as StageError: self = error
+        case _ where "\(error)".contains(String(cString: strerror(ENOMEM))):
+            self.init(StageError.outOfMemory, "\(error)", exit: .tryAgain)
         case let error as ModelError: self.init("base_\(error.code.rawValue)", error.description)
         case let error as AdapterError:
             // What does not read back as it was written is the disk's doing, not the user's.
@@ -109,6 +120,16 @@ extension StageError {
             self.init("stage_error", "\(error)", exit: .tryAgain)
         }
     }
+
+    /// The code for a failure that less memory at once may prevent.
+    static let outOfMemory = "out_of_memory"
+
+    /// - Parameter byteCount: what was asked for, and not given.
+    init(refused byteCount: Int) {
+        self.init(
+            Self.outOfMemory, "the system refused \(byteCount >> 10) KiB for a tensor", exit: .tryAgain)
+    }
+
     /// - Parameter what: what could not be written, and the system's words.
     private init(diskFull what: String) {
         self.init("no_space", "the disk is full: \(what). Free some space; the stage is tried again", exit: .tryAgain)

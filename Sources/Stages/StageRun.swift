@@ -1,7 +1,5 @@
 package import Foundation
-import Glibc
 package import PipelineSpec
-import Synchronization
 
 /// What a running stage sees of its attempt: the request, its folders, and ways to report.
 package final class StageRun {
@@ -14,14 +12,13 @@ package final class StageRun {
 
     private let progress: FileHandle
     private let encoder: JSONEncoder
-    private static let stopRequested = Atomic<Bool>(false)
 
     init(request: StageRequest, directory: RunDirectory) throws {
         self.request = request
         self.directory = directory
         let fileManager = FileManager.default
         try fileManager.createDirectory(at: directory.out, withIntermediateDirectories: true)
-        try fileManager.createDirectory(at: directory.checkpoint, withIntermediateDirectories: true)
+        try directory.makeCheckpointFolder()
         if !fileManager.fileExists(atPath: directory.progress.path) {
             _ = fileManager.createFile(atPath: directory.progress.path, contents: nil)
         }
@@ -40,16 +37,19 @@ package final class StageRun {
     /// The folder of the base: weights, configuration and tokenizer.
     package var base: URL { URL(filePath: manifest.base.path, directoryHint: .isDirectory) }
 
-    /// Whether someone asked this process to stop. A stage that can continue later checks it between steps.
-    package var isStopRequested: Bool { Self.stopRequested.load(ordering: .relaxed) }
+    /// Whether someone asked this process to stop. A stage that can continue later checks it between steps, within
+    /// ``keepingCheckpoints(_:)``.
+    package var isStopRequested: Bool { StopSignals.shared.isRequested }
 
-    /// Lets SIGTERM and SIGINT set ``isStopRequested`` instead of ending the process.
-    static func catchStopSignals() {
-        _ = stopRequested.load(ordering: .relaxed)  // made here, not inside the handler
-        for number in [SIGTERM, SIGINT] {
-            signal(number) { _ in StageRun.stopRequested.store(true, ordering: .relaxed) }
-        }
+    /// Runs what ends by itself when ``isStopRequested``, with a checkpoint. Outside, a stage that is asked to stop is
+    /// ended wherever it is: what it has done so far it does again.
+    func keepingCheckpoints<T>(_ body: () throws -> T) throws -> T {
+        if isStopRequested { throw StageError.stopped }
+        return try StopSignals.shared.watched(body)
     }
+
+    /// A number of tokens that are computed at once, as it is after memory ran out.
+    func halved(_ tokens: Int) -> Int { max(1, tokens >> (request.memoryHalvings ?? 0)) }
 
     /// The output folder of the stage of kind `kind` that this one builds on.
     func input(_ kind: String) throws -> URL {

@@ -45,17 +45,22 @@ enum TrainStage: Stage {
         let model = try loadBase(run)
         let product = try Product(model, run)
         var options = TrainingOptions(run.manifest.train)
-        let microBatchTokens = run.manifest.train.microBatch.map { $0 * training.longest } ?? automaticMicroBatchTokens
+        let wanted = run.manifest.train.microBatch.map { $0 * training.longest } ?? automaticMicroBatchTokens
+        let microBatchTokens = run.halved(wanted)
         options.microBatchSize = .tokens(microBatchTokens)
+        // What was trained before memory ran out counts.
+        options.earlierMicroBatchSizes = (0..<(run.request.memoryHalvings ?? 0)).map { .tokens(max(1, wanted >> $0)) }
 
         let trainer = try Trainer(
             model: model, parameters: product.parameters, options: options, training: training,
             validation: validation.targetCount > 0 ? validation : nil, identity: identity(run))
         var monitor = Monitor(run)
-        let outcome = try trainer.run(
-            checkpoints: run.directory.checkpoint, interval: checkpointInterval(run),
-            resumingFrom: run.request.resumeFrom.map { URL(filePath: $0, directoryHint: .isDirectory) },
-            shouldStop: { run.isStopRequested }, onEvent: { monitor.take($0) })
+        let outcome = try run.keepingCheckpoints {
+            try trainer.run(
+                checkpoints: run.directory.checkpoint, interval: checkpointInterval(run),
+                resumingFrom: run.request.resumeFrom.map { URL(filePath: $0, directoryHint: .isDirectory) },
+                shouldStop: { run.isStopRequested }, onEvent: { try monitor.take($0) })
+        }
         guard outcome.ending != .stopped else { throw StageError.stopped }
 
         try product.write(run)
@@ -158,17 +163,22 @@ private struct Monitor {
 
     init(_ run: StageRun) { self.run = run }
 
-    mutating func take(_ event: TrainingEvent) {
+    mutating func take(_ event: TrainingEvent) throws {
         switch event {
         case .started(let step, let steps):
             run.log(step > 0 ? "continuing after step \(step) of \(steps)" : "training \(steps) steps")
         case .ignoredCheckpoint(let reason): run.log("checkpoint passed over: \(reason)")
-        case .stepped(let report): step(report)
+        case .stepped(let report):
+            step(report)
+            try Failpoint.workerStepped.hit()
         case .validated(let report):
             run.log(
                 "step \(report.step): validation loss \(String(format: "%.4f", report.loss))\(report.isBest ? ", best so far" : "")"
             )
-        case .checkpointed(let step): run.log("checkpoint after step \(step)")
+        case .checkpointAssembled: try Failpoint.checkpointAssembled.hit()
+        case .checkpointed(let step):
+            run.log("checkpoint after step \(step)")
+            try Failpoint.checkpointRenamed.hit()
         }
     }
 

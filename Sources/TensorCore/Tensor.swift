@@ -85,6 +85,16 @@ package struct Tensor {
         return Tensor(shape: [rows, columns], storage: storage, offset: offset)
     }
 
+    /// A copy of the elements in a range of columns, `[N, range]`, without a node.
+    package func copiedColumns(_ range: Range<Int>) -> Tensor {
+        let copy = Tensor(uninitialized: [rows, range.count])
+        for row in 0..<rows {
+            (copy.pointer + row * range.count).update(
+                from: pointer + row * columns + range.lowerBound, count: range.count)
+        }
+        return withExtendedLifetime(self) { copy }
+    }
+
     /// The same elements without the node: backward stops here.
     package func detached() -> Tensor { Tensor(shape: shape, storage: storage, offset: offset) }
 

@@ -20,6 +20,16 @@ package struct TokenizerError: Error, CustomStringConvertible, Sendable {
         package static let unknownToken = Code(rawValue: "unknown_token")
         /// A regular expression does not compile.
         package static let invalidPattern = Code(rawValue: "invalid_pattern")
+        /// A chat template is not well-formed.
+        package static let templateSyntax = Code(rawValue: "template_syntax")
+        /// A chat template refuses a conversation with `raise_exception`.
+        package static let templateRaised = Code(rawValue: "template_raised")
+        /// A chat template fails on a conversation.
+        package static let templateFailed = Code(rawValue: "template_failed")
+        /// A chat template, or what it renders, goes beyond the bounds of time, size or depth.
+        package static let templateLimit = Code(rawValue: "template_limit")
+        /// It cannot be told for sure which part of a rendered conversation belongs to a message.
+        package static let uncertainSpans = Code(rawValue: "uncertain_spans")
         /// The trainer was asked for something impossible.
         package static let impossibleTraining = Code(rawValue: "impossible_training")
     }

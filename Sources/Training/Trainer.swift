@@ -100,7 +100,7 @@ package final class Trainer {
         var savedTime = begin.time
         func save() throws {
             guard let folder, savedStep != state.step else { return }
-            try write(to: folder)
+            try write(to: folder) { try onEvent(.checkpointAssembled(step: state.step)) }
             (savedTime, savedStep) = (clock(), state.step)
             try onEvent(.checkpointed(step: state.step))
         }
@@ -249,7 +249,7 @@ package final class Trainer {
         }
     }
 
-    private func write(to folder: CheckpointFolder) throws {
+    private func write(to folder: CheckpointFolder, assembled: () throws -> Void) throws {
         func source(_ name: String, _ tensor: Tensor) -> WeightSource {
             WeightSource(
                 name: name, shape: tensor.shape, floats: UnsafeBufferPointer(start: tensor.pointer, count: tensor.count)
@@ -266,7 +266,8 @@ package final class Trainer {
                         source(CheckpointFolder.secondMoment + name, value.second),
                     ]
                 },
-                best: state.best == nil ? nil : bestWeights.map { source($0.key, $0.value) })
+                best: state.best == nil ? nil : bestWeights.map { source($0.key, $0.value) },
+                assembled: assembled)
         }
     }
 
@@ -282,13 +283,15 @@ package final class Trainer {
         let (mine, theirs) = (try latest(own), try latest(other))
         let isMine = (mine?.state.step ?? -1) >= (theirs?.state.step ?? -1)
         guard let latest = isMine ? mine : theirs else { return nil }
-        try latest.state.check(fingerprint, path: latest.url.path(percentEncoded: false))
+        let earlier = [TrainingFingerprint.microBatch: options.earlierMicroBatchSizes.map { "\($0)" }]
+        try latest.state.check(fingerprint, earlier: earlier, path: latest.url.path(percentEncoded: false))
         func tensor(_ name: String, _ parameter: Parameter, in file: SafetensorsFile) throws -> Tensor {
             let tensor = Tensor(uninitialized: parameter.tensor.shape)
             try file.readFloats(name, into: UnsafeMutableBufferPointer(start: tensor.pointer, count: tensor.count))
             return tensor
         }
         state = latest.state
+        state.fingerprint = fingerprint
         optimizer = AdamW(options.optimizer)
         bestWeights = [:]
         for parameter in parameters {

@@ -6,6 +6,8 @@ package enum TrainingEvent: Sendable, Equatable {
     case ignoredCheckpoint(String)
     case stepped(StepReport)
     case validated(ValidationReport)
+    /// A checkpoint is written, and is about to get its name.
+    case checkpointAssembled(step: Int)
     /// A checkpoint of the state after `step` steps is on the disk.
     case checkpointed(step: Int)
 }

@@ -11,6 +11,9 @@ package struct TrainingOptions: Codable, Sendable, Equatable {
     package var stepSize: BatchPlan.StepSize = .tokens(4096)
     /// What is computed at once, in training and in validation.
     package var microBatchSize: BatchPlan.MicroBatchSize = .tokens(4096)
+    /// What was computed at once in an earlier part of this run: its checkpoints count, although what follows differs
+    /// in rounding from what would have followed.
+    package var earlierMicroBatchSizes: [BatchPlan.MicroBatchSize] = []
     /// The peak of the schedule.
     package var learningRate = 2e-4
     package var schedule: LearningRateSchedule.Shape = .cosine

@@ -67,6 +67,7 @@ struct JobReport {
             "failure": attempt.failure.map {
                 .object(["code": .string($0.code), "message": .string($0.message)])
             } ?? .null,
+            "failure_class": .optional(attempt.failureClass?.rawValue),
             "metrics": .object(attempt.metrics.mapValues { .number($0) }),
             "resumed_from": .optional(attempt.resumedFrom),
             "peak_rss_bytes": .optional(attempt.peakRSSBytes.map { Int($0) }),
@@ -131,7 +132,7 @@ struct JobReport {
     }
 
     private func attempts(_ terminal: Terminal) -> String {
-        var table = Table("ATTEMPT STATE STARTED >TOOK >CPU >MEMORY EXIT ~FAILURE")
+        var table = Table("ATTEMPT STATE STARTED >TOOK >CPU >MEMORY EXIT CLASS ~FAILURE")
         for stage in detail.stages {
             for attempt in stage.attempts {
                 let exit = attempt.signal.map { "signal \($0)" } ?? attempt.exitCode.map { "\($0)" }
@@ -142,6 +143,7 @@ struct JobReport {
                     Table.Cell(attempt.endedAt.map { Durations.text($0.timeIntervalSince(attempt.startedAt)) } ?? ""),
                     Table.Cell(attempt.cpuSeconds.map(Durations.text) ?? ""),
                     Table.Cell(attempt.peakRSSBytes.map(Amounts.bytes) ?? ""), Table.Cell(exit ?? ""),
+                    Table.Cell(attempt.failureClass?.rawValue ?? ""),
                     Table.Cell(attempt.failure.map { "\($0.code): \($0.message)" } ?? ""),
                 ])
             }

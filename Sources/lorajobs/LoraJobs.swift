@@ -16,7 +16,7 @@ struct LoraJobs: AsyncParsableCommand {
         subcommands: [StageCommand.self],
         groupedSubcommands: [
             CommandGroup(
-                name: "Set up", subcommands: [Init.self, New.self, Config.self, Schema.self]),
+                name: "Set up", subcommands: [Init.self, New.self, Config.self, Schema.self, DoctorCommand.self, Backup.self]),
             CommandGroup(
                 name: "Run jobs", subcommands: [DaemonCommand.self, Submit.self, Run.self, Validate.self]),
             CommandGroup(
@@ -25,7 +25,8 @@ struct LoraJobs: AsyncParsableCommand {
             CommandGroup(
                 name: "Intervene",
                 subcommands: [
-                    Cancel.self, Retry.self, Hold.self, Release.self, Prioritize.self, QueueCommand.self,
+                    Cancel.self, Pause.self, Resume.self, Retry.self, Hold.self, Release.self, Prioritize.self,
+                    QueueCommand.self, ScheduleCommand.self,
                 ]),
             CommandGroup(name: "The store", subcommands: [Adapters.self]),
             CommandGroup(name: "The engine by hand", subcommands: engineVerbs),
@@ -38,6 +39,9 @@ struct LoraJobs: AsyncParsableCommand {
         // Writing to a pipe that nobody reads is an error to handle, not a death.
         signal(SIGPIPE, SIG_IGN)
         do {
+            do { try Failpoint.arm(ProcessInfo.processInfo.environment) } catch let error as SpecError {
+                throw CommandFailure(.badConfiguration, error.description)
+            }
             var command = try parseAsRoot(arguments(CommandLine.arguments.dropFirst()))
             if var command = command as? any AsyncParsableCommand {
                 try await command.run()

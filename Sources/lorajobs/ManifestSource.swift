@@ -1,4 +1,5 @@
 import Foundation
+import Orchestration
 import PipelineSpec
 
 /// The bytes of a manifest as a person names it on the command line.
@@ -49,11 +50,26 @@ struct ManifestSource: Sendable {
         return ManifestSource(path: plain, data: try ManifestOverrides.apply(assignments, to: data))
     }
 
+    /// What is right or wrong with a file that may be a schedule's, and when that is due.
+    func judgeAsEither(_ setup: WorkspaceSetup) -> (judgement: Judgement, schedule: ScheduleDefinition?) {
+        guard ScheduleFile.isSchedule(data) else { return (judge(setup), nil) }
+        let file = setup.resolver.readSchedule(data)
+        switch file.manifest {
+        case .success(let resolved):
+            return (Judgement(source: self, findings: resolved.warnings, resolved: resolved), file.definition)
+        case .failure(let invalid):
+            return (Judgement(source: self, findings: invalid.findings, resolved: nil), file.definition)
+        }
+    }
+
     /// What is right or wrong with the manifest.
     func judge(_ setup: WorkspaceSetup) -> Judgement {
         do {
             let resolved = try setup.resolver.resolve(data)
-            return Judgement(source: self, findings: resolved.warnings, resolved: resolved)
+            let misfits = setup.capacity.findings(
+                for: resolved.manifest, memoryBytes: WorkspaceSetup.estimateMemory(resolved.manifest))
+            return Judgement(
+                source: self, findings: resolved.warnings + misfits, resolved: misfits.isEmpty ? resolved : nil)
         } catch let error as InvalidFile {
             return Judgement(source: self, findings: error.findings, resolved: nil)
         } catch {

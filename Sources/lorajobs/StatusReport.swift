@@ -18,8 +18,10 @@ struct StatusReport: Sendable {
     private var jobs: [JobStatus] = []
 
     /// Looks at a workspace, whether a daemon runs or not, and whether it has a queue yet or not.
-    init(_ workspace: Workspace, _ filter: JobFilter) throws {
-        let queue = try QueueAccess.reading(workspace)
+    ///
+    /// - Parameter opened: The queue, when the caller has it open already.
+    init(_ workspace: Workspace, _ filter: JobFilter, queue opened: JobQueue? = nil) throws {
+        let queue = try opened ?? QueueAccess.reading(workspace)
         self.workspace = try WorkspaceStatus(of: workspace, queue: queue)
         inboxRefused = try InboxEntry.list(workspace).count { if case .refused = $0.status { true } else { false } }
         production = try Self.production(workspace)
@@ -31,7 +33,8 @@ struct StatusReport: Sendable {
         }
         var filter = filter
         filter.ids = try filter.ids.map { try JobLookup.id($0, in: queue) }
-        jobs = try queue.list(filter, isDiskLow: self.workspace.diskLow != nil)
+        jobs = try queue.list(
+            filter, isDiskLow: self.workspace.diskLow != nil, isDaemonDown: self.workspace.daemon == nil)
     }
 
     private static func production(_ workspace: Workspace) throws -> [Production] {
@@ -49,6 +52,9 @@ struct StatusReport: Sendable {
         }
     }
 
+    /// The progress files of what runs: they change without the queue's doing.
+    var progressFiles: [URL] { jobs.compactMap(\.progressFile) }
+
     // MARK: For programs
 
     /// The object of `--json`, without its schema.
@@ -64,6 +70,12 @@ struct StatusReport: Sendable {
             "rejected_since_yesterday": .integer(workspace.rejectedSinceYesterday),
             "paused_queues": .array(workspace.pausedQueues.map { .string($0) }),
             "disk_low": .optional(workspace.diskLow),
+            "next_schedule": workspace.nextSchedule.map {
+                .object([
+                    "name": .string($0.schedule), "occurrence": .string($0.occurrence.description),
+                    "at": .optional($0.occurrence.date),
+                ])
+            } ?? .null,
             "counts": .object(
                 Dictionary(uniqueKeysWithValues: workspace.jobCounts.map { ($0.rawValue, .integer($1)) })),
             "production": .array(
@@ -85,6 +97,8 @@ struct StatusReport: Sendable {
             "eta_seconds": .optional(job.eta), "reason": .optional(job.reason), "adapter": .optional(job.adapter),
             "created": .optional(job.createdAt), "started": .optional(job.startedAt),
             "finished": .optional(job.finishedAt), "retry_of": .optional(job.retryOf),
+            "owner": .string(JobQueue.name(of: job.ownerID)),
+            "memory_bytes": .optional(job.memoryBytes.map { Int($0) }),
         ]
     }
 
@@ -122,6 +136,10 @@ struct StatusReport: Sendable {
         if workspace.rejectedSinceYesterday > 0 {
             let count = terminal.paint("\(workspace.rejectedSinceYesterday) since yesterday", .red)
             lines.append(("rejected", "\(count); why: lorajobs inbox errors"))
+        }
+        if let next = workspace.nextSchedule {
+            let wait = Durations.text(max(0, next.occurrence.date.timeIntervalSince(now)))
+            lines.append(("schedule", "next \(next.schedule) at \(next.occurrence.localTime), in \(wait)"))
         }
         for entry in production.sorted(by: { $0.created > $1.created }).prefix(5) {
             lines.append(

@@ -49,8 +49,12 @@ import Testing
         try compare(Fixtures.folder("golden/peft-adapters/\(name)"))
     }
 
-    @Test(arguments: ["llama_patterns", "llama_layers"])
-    func computesWhatPEFTComputesWithPatternsAndLayers(name: String) throws {
+    @Test(arguments: [
+        "llama_patterns", "llama_layers", "llama_rope_linear", "llama_rope_dynamic", "llama_rope_yarn",
+        "llama_rope_llama3", "mistral_sliding_window", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3",
+        "phi3_rope_longrope",
+    ])
+    func computesWhatPEFTComputesElsewhere(name: String) throws {
         guard let folder = try TestData.folder("golden/peft-adapters/\(name)") else { return }
         try compare(folder)
     }

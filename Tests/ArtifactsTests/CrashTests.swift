@@ -1,4 +1,5 @@
 import Foundation
+import PipelineSpec
 import TestSupport
 import Testing
 
@@ -8,34 +9,49 @@ import Testing
 @Suite struct CrashTests {
     struct Injected: Error {}
 
-    /// Kills this very process at the step, as `kill -9` would.
-    static func killing(at step: String) -> FaultInjection {
-        { if $0.rawValue == step { kill(getpid(), SIGKILL) } }
+    private static let publishing: [Failpoint] = [
+        .blobWritten, .blobLinked, .blobsFlushed, .versionAssembled, .versionFlushed, .versionRenamed, .versionSealed,
+        .logWritten, .versionLogged,
+    ]
+    private static let aliasing: [Failpoint] = [.aliasMade, .aliasRenamed, .logWritten, .aliasLogged]
+    private static let caching: [Failpoint] = [.entryAssembled, .entryFlushed, .entryRenamed]
+
+    /// Runs `body`, in which this very process is killed at the step, as by `kill -9`.
+    static func killing<Result>(at step: String, _ body: () throws -> Result) rethrows -> Result {
+        try Failpoint.withHandler({ if $0.rawValue == step { kill(getpid(), SIGKILL) } }, body)
     }
 
-    @Test(arguments: FaultPoint.publishing)
-    func publishFails(after step: FaultPoint) throws {
+    /// Runs `body`, in which the step fails.
+    private static func failing<Result>(at step: Failpoint, _ body: () throws -> Result) rethrows -> Result {
+        try Failpoint.withHandler({ if $0 == step { throw Injected() } }, body)
+    }
+
+    @Test(arguments: publishing)
+    func publishFails(after step: Failpoint) throws {
         let fixture = try StoreFixture()
         try fixture.publish("tone", "before", attempt: "zero")
         let folder = try fixture.adapter("weights")
-        let failing = ArtifactStore(fixture.store.root) { if $0 == step { throw Injected() } }
         #expect(throws: Injected.self) {
-            try failing.publish(folder: folder, in: .adapters, name: "tone", attemptID: "one")
+            try Self.failing(at: step) {
+                try fixture.store.publish(folder: folder, in: .adapters, name: "tone", attemptID: "one")
+            }
         }
         #expect(try FileTree.names(in: fixture.store.temporary).isEmpty)
         try checkAndRetry(fixture, folder)
     }
 
-    @Test(arguments: FaultPoint.publishing)
-    func publisherIsKilled(after step: FaultPoint) async throws {
+    @Test(arguments: publishing)
+    func publisherIsKilled(after step: Failpoint) async throws {
         let fixture = try StoreFixture()
         try fixture.publish("tone", "before", attempt: "zero")
         let folder = try fixture.adapter("weights")
         let (root, path, name) = (fixture.store.root.path, folder.path, step.rawValue)
         await #expect(processExitsWith: .signal(SIGKILL)) {
             [root = root as String, path = path as String, name = name as String] in
-            let store = ArtifactStore(URL(filePath: root), fault: CrashTests.killing(at: name))
-            _ = try store.publish(folder: URL(filePath: path), in: .adapters, name: "tone", attemptID: "one")
+            let store = ArtifactStore(URL(filePath: root))
+            _ = try CrashTests.killing(at: name) {
+                try store.publish(folder: URL(filePath: path), in: .adapters, name: "tone", attemptID: "one")
+            }
         }
         #expect(try fixture.store.sweepTemporary().count == 1)
         try checkAndRetry(fixture, folder)
@@ -59,9 +75,11 @@ import Testing
 
     @Test func aVersionWithoutItsLogLineIsLoggedByTheNextPublisher() throws {
         let fixture = try StoreFixture()
-        let failing = ArtifactStore(fixture.store.root) { if $0 == .versionRenamed { throw Injected() } }
         #expect(throws: Injected.self) {
-            try failing.publish(folder: fixture.adapter("a"), in: .adapters, name: "tone", attemptID: "one")
+            try Self.failing(at: .versionRenamed) {
+                try fixture.store.publish(
+                    folder: fixture.adapter("a"), in: .adapters, name: "tone", attemptID: "one")
+            }
         }
         #expect(try fixture.store.log(of: "tone").isEmpty)
         #expect(try fixture.publish("tone", "b", attempt: "two").number == 2)
@@ -69,16 +87,18 @@ import Testing
         #expect(log.map(\.version) == [1, 2] && log.map(\.attempt) == ["one", "two"])
     }
 
-    @Test(arguments: FaultPoint.aliasing)
-    func aliasMoverIsKilled(after step: FaultPoint) async throws {
+    @Test(arguments: aliasing)
+    func aliasMoverIsKilled(after step: Failpoint) async throws {
         let fixture = try StoreFixture()
         let store = fixture.store
         for weights in ["a", "b"] { try fixture.publish("tone", weights) }
         try store.setAlias("production", to: ArtifactReference("tone:1"), reason: "first")
         let (root, name) = (store.root.path, step.rawValue)
         await #expect(processExitsWith: .signal(SIGKILL)) { [root = root as String, name = name as String] in
-            let store = ArtifactStore(URL(filePath: root), fault: CrashTests.killing(at: name))
-            try store.setAlias("production", to: ArtifactReference("tone:2"), reason: "better")
+            let store = ArtifactStore(URL(filePath: root))
+            _ = try CrashTests.killing(at: name) {
+                try store.setAlias("production", to: ArtifactReference("tone:2"), reason: "better")
+            }
         }
         #expect(try [1, 2].contains(store.resolve(ArtifactReference("tone@production")).number))
         #expect(try store.sweepTemporary().count == 1)
@@ -90,8 +110,8 @@ import Testing
         #expect(moves.map(\.reason) == ["first", "better"])
     }
 
-    @Test(arguments: FaultPoint.caching)
-    func cacheWriterIsKilled(after step: FaultPoint) async throws {
+    @Test(arguments: caching)
+    func cacheWriterIsKilled(after step: Failpoint) async throws {
         let fixture = try StoreFixture()
         let cache = StageCache(fixture.store)
         let out = try fixture.adapter("weights")
@@ -99,10 +119,12 @@ import Testing
         let (root, path, name) = (fixture.store.root.path, out.path, step.rawValue)
         await #expect(processExitsWith: .signal(SIGKILL)) {
             [root = root as String, path = path as String, name = name as String, key = key as String] in
-            let store = ArtifactStore(URL(filePath: root), fault: CrashTests.killing(at: name))
-            try StageCache(store).store(
-                key: key, folder: URL(filePath: path),
-                metadata: .init(kind: "train", created: Date(), attemptID: "a"))
+            let cache = StageCache(ArtifactStore(URL(filePath: root)))
+            _ = try CrashTests.killing(at: name) {
+                try cache.store(
+                    key: key, folder: URL(filePath: path),
+                    metadata: .init(kind: "train", created: Date(), attemptID: "a"))
+            }
         }
         #expect(try fixture.store.sweepTemporary().count == 1)
         #expect(try (cache.lookup(key) != nil) == (step == .entryRenamed))

@@ -73,6 +73,7 @@ final class Running: @unchecked Sendable {
     private let process = Process()
     private let scratch: URL
     var pid: Int32 { process.processIdentifier }
+    var isRunning: Bool { process.isRunning }
 
     init(_ executable: URL, _ arguments: [String], in folder: URL, environment: [String: String], input: String) throws
     {
@@ -90,7 +91,15 @@ final class Running: @unchecked Sendable {
         // Files, not pipes: nothing has to be drained while the program runs.
         process.standardOutput = try FileHandle(forWritingTo: scratch.appending(path: "out"))
         process.standardError = try FileHandle(forWritingTo: scratch.appending(path: "err"))
-        try process.run()
+        for attempt in 1... {
+            do {
+                try process.run()
+                return
+            } catch let error as NSError where attempt < 100 && "\(error)".contains("Text file busy") {
+                // Another test has started a process while this file was still being copied.
+                usleep(50_000)
+            }
+        }
     }
 
     deinit {

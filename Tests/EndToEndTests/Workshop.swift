@@ -110,12 +110,16 @@ final class Workshop {
 
     /// Starts the daemon and waits until it says that it runs.
     ///
-    /// - Parameter executable: Another program than the built one.
-    func startDaemon(_ environment: [String: String] = [:], executable: URL? = nil) async throws {
+    /// - Parameters:
+    ///   - flags: Further arguments of the verb.
+    ///   - executable: Another program than the built one.
+    func startDaemon(
+        _ environment: [String: String] = [:], flags: [String] = [], executable: URL? = nil
+    ) async throws {
         // In front of what the test sets: a failure is tried again at once.
         let all = ["LORAJOBS_RETRY_SECONDS": "0.1"].merging(environment) { $1 }
         let started = try Running(
-            executable ?? program.executable, ["daemon", "--verbose"], in: root, environment: all, input: "")
+            executable ?? program.executable, ["daemon", "--verbose"] + flags, in: root, environment: all, input: "")
         daemon = started
         try await until("the daemon runs") {
             let status = try await self.program.run("status", "--json").json()["daemon"]
@@ -195,6 +199,27 @@ final class Workshop {
             return isThere ? try self.text("\(folder)/log.txt").contains("checkpoint after step") : false
         }
         return try #require(Processes.working(in: url(folder)).first, "the training has ended already")
+    }
+
+    /// Lets the training of the next job stop itself after its first checkpoint, as SIGSTOP does, until someone sends
+    /// SIGCONT: so that a test has all the time it needs.
+    var stoppingAtCheckpoint: [String: String] {
+        [
+            "LORAJOBS_CHECKPOINT_SECONDS": "0.05", "LORAJOBS_FAILPOINTS": "checkpoint.renamed=stop@1",
+            "LORAJOBS_FAILPOINT_LOG": outside.appending(path: "hits").path,
+        ]
+    }
+
+    /// Waits until the training of a job has stopped itself; its process.
+    func trainingStoppedAtCheckpoint(_ job: String, at location: SourceLocation = #_sourceLocation) async throws
+        -> Int32
+    {
+        var stopped: Int32?
+        try await until("the training has stopped", at: location) {
+            stopped = Processes.working(in: self.url("Jobs/runs/\(job)/train.1")).first { Processes.state($0) == "T" }
+            return stopped != nil
+        }
+        return try #require(stopped)
     }
 
     /// The numbers of the versions of an adapter.

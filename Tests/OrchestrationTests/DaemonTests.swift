@@ -88,7 +88,7 @@ private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
         #expect(try test.versions == [1])
     }
 
-    @Test(arguments: [("exit 66", "crashed"), ("fail 75 busy come_back", "busy"), ("code=0; exit 0", "crashed")])
+    @Test(arguments: [("exit 66", "poison"), ("fail 75 busy come_back", "busy"), ("code=0; exit 0", "poison")])
     func retriesEnd(_ behaviour: String, _ code: String) async throws {
         let test = try TestWorkspace()
         try test.behave("train", behaviour)
@@ -108,7 +108,7 @@ private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
         let id = try test.submit("name: tone\n")
         let gone = try test.submit("name: other\nseed: 1\nafter: \(id)\n", name: "other.yaml")
         try await withDaemon(test.configuration()) { _ async throws -> Void in
-            #expect(try await test.end(of: id).reason == "train: non_finite_loss: loss_is_nan")
+            #expect(try await test.end(of: id).reason == "train: non_finite_loss: loss_is_nan [permanent]")
             #expect(try await test.end(of: gone).state == .skipped)
         }
         let attempts = try test.queue().show(id).stages[1].attempts
@@ -186,7 +186,7 @@ private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
             let pid = try await test.runningPID(id, stage: "train")
             #expect(try test.status(id).stage == "train")
             try await eventually("the next one waits") {
-                (try? test.status(next).reason) == "Concurrency(default/tone)"
+                (try? test.status(next).reason) == "Concurrency(default/tone by \(id))"
             }
             #expect(try test.queue().cancel(id) == false)
             DaemonLock.poke(test.workspace)

@@ -20,8 +20,8 @@ final class TestWorkspace: Sendable {
         workspace = Workspace(root: URL(filePath: path, directoryHint: .isDirectory))
     }
 
-    init() throws {
-        let folder = try TemporaryFolder()
+    init(in place: URL = FileManager.default.temporaryDirectory) throws {
+        let folder = try TemporaryFolder(in: place)
         self.folder = folder
         workspace = Workspace(root: folder.url)
         try workspace.create()

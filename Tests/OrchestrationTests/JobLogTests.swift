@@ -41,7 +41,7 @@ private struct Recorder: LogHandler {
         let id = try test.submit("name: tone\nretries: 1\n")
         _ = try await withDaemon(configuration) { _ in try await test.end(of: id) }
         let log = try #require(try test.queue().show(id).stages[1].attempts.first).directory.log.path
-        let crash = "ended by signal 9; see \(log)"
+        let crash = "ended from outside by signal 9"
         let story = recorder.story.map { $0.hasPrefix("retry at ") ? "retry at" + $0.dropFirst(28) : $0 }
         #expect(
             story == [
@@ -49,8 +49,8 @@ private struct Recorder: LogHandler {
                 "stage started attempt=1 stage=tokenize",
                 "stage finished attempt=1 stage=tokenize state=succeeded",
                 "stage started attempt=1 stage=train",
-                "stage crashed attempt=1 code=crashed message=\(crash) signal=9 stage=train state=crashed",
-                "retry at reason=crashed: \(crash) state=retry_wait",
+                "stage crashed attempt=1 code=killed message=\(crash); see \(log) signal=9 stage=train state=crashed",
+                "retry at reason=killed: \(crash) [infrastructure]; see \(log) state=retry_wait",
                 "job started name=tone",
                 "stage started attempt=2 stage=train",
                 "stage finished attempt=2 stage=train state=succeeded",
@@ -78,7 +78,7 @@ private struct Recorder: LogHandler {
                 "stage finished stage=tokenize state=cached",
                 "stage started attempt=1 stage=train",
                 "stage finished attempt=1 code=\(failure) stage=train state=failed",
-                "job ended reason=train: non_finite_loss: loss_is_nan state=failed",
+                "job ended reason=train: non_finite_loss: loss_is_nan [permanent] state=failed",
             ])
     }
 }

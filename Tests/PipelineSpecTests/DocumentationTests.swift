@@ -18,7 +18,8 @@ import Testing
 
     @Test func everyKeyOfTheManifestIsDescribed() throws {
         let entries = try entries()
-        #expect(Set(entries.keys) == Set(ManifestSchema.fields.map(\.path)))
+        let schedule = ScheduleDefinition.members.map { "schedule.\($0.key)" }
+        #expect(Set(entries.keys) == Set(ManifestSchema.fields.map(\.path) + schedule))
         for field in ManifestSchema.fields {
             // One of the sentences begins with its default.
             let entry = (entries[field.path] ?? "").replacing("Default `", with: "default `")
@@ -28,6 +29,16 @@ import Testing
                 #expect(entry.contains(field.isRequired ? "required" : "no default"), "\(field.path): \(entry)")
             }
             #expect(entry.contains("*Not built yet.*") == (field.availability != .built), "\(field.path): \(entry)")
+        }
+    }
+
+    @Test func everyKeyOfAScheduleIsDescribed() throws {
+        let entries = try entries()
+        for member in ScheduleDefinition.members {
+            let entry = (entries["schedule.\(member.key)"] ?? "").replacing("Default `", with: "default `")
+            #expect(entry.hasPrefix(member.documentation), "\(member.key): \(entry)")
+            let value = member.key == "cron" ? "required" : "default `\(member.defaultValue.text())`"
+            #expect(entry.contains(value), "\(member.key): \(entry)")
         }
     }
 }

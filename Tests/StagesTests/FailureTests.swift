@@ -1,6 +1,7 @@
 import Adapters
 import Artifacts
 import Foundation
+import Glibc
 import PipelineSpec
 import TensorCore
 import TestSupport
@@ -67,6 +68,49 @@ import Training
         let evaluated = try line.run("evaluate").result
         #expect(evaluated.failure?.code == "non_finite_loss")
         #expect(evaluated.exitCode == WorkerExit.invalidInput.rawValue)
+    }
+
+    /// In a process of its own, with a limit that holds the model and not what a step computes.
+    @Test func memoryThatIsRefusedIsAResultAndNotATrap() async throws {
+        guard let tokenizer = try TestData.folder("models/gpt2-shakespeare-trained-here"),
+            let text = try TestData.folder("datasets/tinyshakespeare")
+        else { return }
+        let folder = try TemporaryFolder()
+        for name in ["tokenizer.json", "tokenizer_config.json"] {
+            try FileManager.default.copyItem(at: tokenizer.appending(path: name), to: folder.url.appending(path: name))
+        }
+        try Data(
+            #"{"model_type":"gpt2","n_embd":256,"n_layer":8,"n_head":4,"n_positions":1024,"vocab_size":512}"#.utf8
+        ).write(to: folder.url.appending(path: "config.json"))
+        let (base, data) = (folder.url.path, text.appending(path: "valid.txt").path)
+        await #expect(processExitsWith: .exitCode(75)) { [base = base as String, data = data as String] in
+            var manifest = JobManifest(name: "large", base: .random(config: base))
+            manifest.adapter.method = .full
+            manifest.data.train = [data]
+            manifest.data.maxLength = 1024
+            manifest.train.duration = .steps(3)
+            let line = try StageLine(manifest)
+            try line.run("tokenize")
+            try Data(line.folder.url.path.utf8).write(to: URL(filePath: "\(base)/place"))
+            let pages =
+                try String(contentsOfFile: "/proc/self/statm", encoding: .utf8)
+                .split(separator: " ").first.flatMap { UInt($0) } ?? 0
+            let bytes = pages * 4096 + (256 << 20)
+            var limit = rlimit(rlim_cur: bytes, rlim_max: bytes)
+            setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit)
+            try line.run("train")
+        }
+        let place = try String(contentsOf: folder.url.appending(path: "place"), encoding: .utf8)
+        defer { try? FileManager.default.removeItem(atPath: place) }
+        let result = try #require(try RunDirectory(URL(filePath: "\(place)/train.1")).readResult())
+        #expect(result.failure?.code == "out_of_memory" && result.exitCode == 75, "\(result)")
+        #expect(result.peakRSSBytes > 0 && result.failure?.message.contains("refused") == true)
+    }
+
+    @Test func refusedMemoryIsRecognisedInErrorsOfTheSystem() {
+        let error = WeightFileError(.system, file: "a", "cannot be mapped: \(String(cString: strerror(ENOMEM)))")
+        let failure = StageError(classifying: error)
+        #expect(failure.code == "out_of_memory" && failure.exit == .tryAgain)
     }
 
     @Test func aMergeThatCannotBeProvedIsNotBegun() throws {

@@ -163,6 +163,29 @@ final class Guarded {
                 let g = Double(x[i]), s = sigmoid(g)
                 return Double(d[i]) * Double(u[i]) * s * (1 + g * (1 - s))
             })
+
+        k.geglu(n, buffer(x).pointer, buffer(u).pointer, gated.pointer)
+        expect(gated.values, zip(x, u).map { Double($0) / 2 * (1 + tanh(inner(Double($0)))) * Double($1) })
+        k.geglu_backward(n, buffer(x).pointer, buffer(u).pointer, buffer(d).pointer, dgate.pointer, dup.pointer)
+        expect(dup.values, zip(x, d).map { Double($1) * Double($0) / 2 * (1 + tanh(inner(Double($0)))) })
+        expect(
+            dgate.values,
+            (0..<n).map { i in
+                let v = Double(x[i]), t = tanh(inner(v))
+                let slope = (2 / Double.pi).squareRoot() * (1 + 3 * 0.044715 * v * v)
+                return Double(d[i]) * Double(u[i]) * (0.5 * (1 + t) + 0.5 * v * (1 - t * t) * slope)
+            }, within: 4e-6)
+
+        let capped = buffer(x), dcapped = buffer(d)
+        k.soft_cap(n, 0.7, 5, capped.pointer)
+        expect(capped.values, x.map { 5 * tanh(0.7 * Double($0) / 5) })
+        k.soft_cap_backward(n, 5, capped.pointer, dcapped.pointer)
+        expect(
+            dcapped.values,
+            zip(x, d).map { x, d in
+                let t = tanh(0.7 * Double(x) / 5)
+                return Double(d) * (1 - t * t)
+            }, within: 4e-6)
     }
 
     @Test(arguments: KernelVariant.all, KernelVariant.sizes.filter { $0 > 0 })

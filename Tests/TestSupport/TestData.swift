@@ -52,8 +52,9 @@ package enum Fixtures {
 package final class TemporaryFolder: Sendable {
     package let url: URL
 
-    package init() throws {
-        url = FileManager.default.temporaryDirectory.appending(path: "lorajobs-test-\(UUID().uuidString)")
+    /// - Parameter place: where it is made; in the usual place for temporary files unless given.
+    package init(in place: URL = FileManager.default.temporaryDirectory) throws {
+        url = place.appending(path: "lorajobs-test-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
     }
 

@@ -425,6 +425,29 @@ private func trainer(
         #expect(started == 0)
     }
 
+    @Test func aRunGoesOnWithSmallerMicroBatchesWhenItSaysSo() throws {
+        let expected = try uninterrupted()
+        try runAndKill(at: 5, every: 4)
+        var smaller = settings
+        smaller.microBatchSize = .tokens(12)
+        let error = try #require(throws: TrainingError.self) {
+            try trainer(model(), training, validation, smaller).finish(checkpoints: checkpoints)
+        }
+        #expect(error.code == .checkpointMismatch && error.description.contains("micro_batch"))
+        smaller.earlierMicroBatchSizes = [settings.microBatchSize]
+        var started: Int?
+        let outcome = try trainer(model(), training, validation, smaller).run(checkpoints: checkpoints) {
+            if case .started(let step, _) = $0 { started = step }
+        }
+        #expect(started == 4 && outcome.step == expected.outcome.step)
+        // The same steps over the same tokens, in smaller parts.
+        let (loss, other) = (try #require(outcome.lastLoss), try #require(expected.outcome.lastLoss))
+        #expect(outcome.tokens == expected.outcome.tokens && abs(loss - other) < 0.5 * other, "\(loss) \(other)")
+        // What is written from now on is of the smaller one.
+        smaller.earlierMicroBatchSizes = []
+        try trainer(model(), training, validation, smaller).finish(checkpoints: checkpoints)
+    }
+
     @Test func aCheckpointOfAnotherRunIsRefusedWithWhatDiffers() throws {
         try runAndKill(at: 5, every: 2)
         func message(_ run: Trainer) throws -> String {

@@ -43,6 +43,15 @@ typedef struct ck_table {
     // dgate and dup from dy
     void (*swiglu_backward)(size_t n, const float *gate, const float *up, const float *dy, float *dgate, float *dup);
 
+    // y = gelu_tanh(gate) · up
+    void (*geglu)(size_t n, const float *gate, const float *up, float *y);
+    // dgate and dup from dy
+    void (*geglu_backward)(size_t n, const float *gate, const float *up, const float *dy, float *dgate, float *dup);
+    // x = cap · tanh(scale · x / cap), in place
+    void (*soft_cap)(size_t n, float scale, float cap, float *x);
+    // dy = dy · (1 − (y/cap)²) with y from soft_cap; without the factor scale
+    void (*soft_cap_backward)(size_t n, float cap, const float *y, float *dy);
+
     // y = (x − mean) · rstd · weight + bias, row by row; mean and rstd are kept, one a row
     void (*layer_norm)(size_t rows, size_t cols, float eps, const float *x, const float *weight, const float *bias,
                        float *y, float *mean, float *rstd);

@@ -11,7 +11,23 @@ long clinux_filesystem_type(const char *path);
 // Bytes that an unprivileged process may still write to the file system that holds `path`, or -1 with errno.
 long long clinux_free_bytes(const char *path);
 
+// syncfs(2) for the file system that holds the folder `path`: everything written to it so far outlasts a power cut.
+// Returns 0, or -1 with errno.
+int clinux_sync_filesystem(const char *path);
+
 // Seconds on CLOCK_BOOTTIME: goes on during suspend, never steps.
 double clinux_boottime(void);
+
+// Starts a program in a new session, in `directory`, with standard input empty, standard output and error going to
+// `output`, every signal handled as usual and no other descriptor open. Returns its process id, or -errno.
+int clinux_spawn_session(char *const argv[], char *const envp[], const char *directory, int output);
+
+// Waits until a child has ended and leaves its exit status to be fetched, so that /proc still tells of it.
+// Returns 0, or -1 with errno.
+int clinux_await_end(int pid);
+
+// Fetches the exit status of a child that has ended: `*code` is its exit code or -1, `*signal` the signal that ended it
+// or 0. Returns 0, or -1 with errno.
+int clinux_reap(int pid, int *code, int *signal, long long *peak_rss_bytes, double *cpu_seconds);
 
 #endif

@@ -16,14 +16,26 @@ package actor Daemon {
     private var driverWakeups: [String: Wakeup] = [:]
     /// Jobs whose driver failed, and when it may be tried again on `CLOCK_BOOTTIME`.
     private var setback: [String: Double] = [:]
+    /// How often the driver of a job has failed without a success in between.
+    private var failures: [String: Int] = [:]
+    /// What a driver met that ends the daemon.
+    private var fatal: (any Error)?
+    /// Whether a job may be running that nobody drives: an error can come after a commit, a start before its last driver
+    /// has left.
+    private var isUnsure = false
+    /// The error of the last turn, so that one that stays is not said twice a second.
+    private var lastComplaint = (text: "", until: 0.0)
 
     package init(_ configuration: OrchestrationConfiguration) { self.configuration = configuration }
 
     /// Asks ``run()`` to return.
     ///
     /// May be called from anywhere, such as the handler of a signal.
-    package nonisolated func stop() {
-        shutdown.set()
+    ///
+    /// - Parameter draining: Whether the workers stop too, at a checkpoint and within the grace time, and their jobs are
+    ///   queued again. Otherwise they go on, and the next daemon finds them.
+    package nonisolated func stop(draining: Bool = false) {
+        shutdown.set(draining: draining)
         wakeup.signal()
     }
 
@@ -54,20 +66,23 @@ package actor Daemon {
     package func run() async throws {
         let workspace = configuration.workspace
         try workspace.create()
+        try configuration.checkFileSystems()
         let lock = try DaemonLock(workspace)
         let startedAt = Date()
         try lock.write(DaemonLock.Note(pid: getpid(), startedAt: startedAt, isWatching: false))
-        try Inbox.check(workspace)
         let plain = try JobQueue.open(workspace.database)
-        let queue = try plain.taken(by: getpid(), cores: configuration.cores)
+        let queue = try plain.taken(
+            by: getpid(), cores: configuration.cores, memoryBytes: configuration.memoryBytes)
         let swept = try ArtifactStore(workspace.artifacts).sweepTemporary()
         if !swept.isEmpty {
             configuration.logger.info("removed what interrupted writers left", metadata: ["count": "\(swept.count)"])
         }
-        for (name, settings) in configuration.queues { try queue.setMaximumJobs(settings.maxJobs, queue: name) }
+        try queue.configure(queues: configuration.queues, tenants: configuration.tenants)
         for job in try queue.runningJobs() { drive(job, queue) }
+        var endings = try EndingLog(queue, configuration.logger)
 
         var inbox = Inbox(configuration, queue)
+        var scheduler = Scheduler(configuration, queue)
         let watcher = makeWatcher()
         defer { watcher?.stop() }
         var lastNote: DaemonLock.Note?
@@ -75,11 +90,15 @@ package actor Daemon {
         var nextScan = 0.0
         while !shutdown.isSet {
             if isSignalled { for wakeup in driverWakeups.values { wakeup.signal() } }
-            var isWatching = watcher?.isReady ?? false
+            var isWatching = configuration.hasReliableEvents && watcher?.isReady ?? false
             var wait = isWatching ? configuration.pollInterval * 2 : configuration.pollInterval
             do {
+                if let fatal { throw fatal }
+                // Before files are moved, which no transaction can refuse.
+                try queue.checkFence()
                 let now = ProcessInfo.processInfo.systemUptime
-                if isSignalled || !isWatching || now >= nextScan {
+                let isScan = isSignalled || !isWatching || now >= nextScan
+                if isScan {
                     // First the watcher, then the scan: what comes between the two is seen by one of them.
                     isWatching = try watch(watcher)
                     let settled = try inbox.scan(movedIn: watcher?.takeMovedIn() ?? [])
@@ -91,21 +110,32 @@ package actor Daemon {
                     pid: getpid(), startedAt: startedAt, intakePaused: inbox.pausedReason, isWatching: isWatching)
                 if note != lastNote { try lock.write(note) }
                 lastNote = note
+                if let due = try scheduler.run(rescan: isScan) { wait = min(wait, max(0.01, due)) }
                 if let due = try queue.promote() { wait = min(wait, max(0.01, due.timeIntervalSinceNow)) }
+                try endings.tell()
                 resumeSetBack(queue)
-                while let job = try queue.startNext(cores: configuration.cores, isDiskLow: configuration.isDiskLow) {
+                if isUnsure {
+                    for job in try queue.runningJobs() where setback[job] == nil { drive(job, queue) }
+                    isUnsure = false
+                }
+                while let job = try queue.startNext(
+                    cores: configuration.cores, memoryBytes: configuration.memoryBytes,
+                    isDiskLow: configuration.isDiskLow)
+                {
                     drive(job, queue, isNew: true)
                 }
-            } catch let error as OrchestrationError where error.code == .fenced {
+            } catch  where OrchestrationError.endsDaemon(error) {
                 throw error
             } catch {
-                configuration.logger.error("the daemon goes on after an error", metadata: ["error": "\(error)"])
+                complain(error)
+                isUnsure = true
                 nextScan = 0
                 wait = configuration.pollInterval
             }
             isSignalled = await wakeup.wait(seconds: wait)
         }
-        // Drivers leave their workers; a finalisation that has begun is finished.
+        if shutdown.isDraining { for job in setback.keys { drive(job, queue) } }
+        // Drivers leave their workers, or stop them; a finalisation that has begun is finished.
         for wakeup in driverWakeups.values { wakeup.signal() }
         for driver in drivers.values { await driver.value }
         try queue.close()
@@ -121,19 +151,34 @@ package actor Daemon {
         drivers[job] = Task {
             var failure: (any Error)?
             do { try await driver.run(isNew: isNew) } catch { failure = error }
-            self.left(job, failure)
+            self.left(job, queue, failure)
         }
     }
 
-    private func left(_ job: String, _ failure: (any Error)?) {
+    private func left(_ job: String, _ queue: JobQueue, _ failure: (any Error)?) {
         drivers[job] = nil
         driverWakeups[job] = nil
         if let failure, !(failure is DriverLeft) {
+            if OrchestrationError.endsDaemon(failure) { fatal = failure }
             configuration.logger.error(
                 "a job's driver failed; it is tried again", metadata: ["job": "\(job)", "error": "\(failure)"])
-            setback[job] = ProcessInfo.processInfo.systemUptime + 5
+            // Longer and longer, so that trouble that stays does not fill the log.
+            let pause = min(60, min(5, configuration.retry.firstPause) * pow(2, Double(failures[job, default: 0])))
+            failures[job, default: 0] += 1
+            setback[job] = ProcessInfo.processInfo.systemUptime + pause
+        } else if !shutdown.isSet {
+            // It may have been started again between its driver's last look and now, when it still had one.
+            isUnsure = true
         }
+        if failure == nil { failures[job] = nil }
         wakeup.signal()
+    }
+
+    private func complain(_ error: any Error) {
+        let (text, now) = ("\(error)", ProcessInfo.processInfo.systemUptime)
+        guard text != lastComplaint.text || now >= lastComplaint.until else { return }
+        lastComplaint = (text, now + 600)
+        configuration.logger.error("the daemon goes on after an error", metadata: ["error": "\(text)"])
     }
 
     /// Jobs that still count as running and have no driver, after an error such as a full disk.
@@ -157,6 +202,6 @@ package actor Daemon {
     private func watch(_ watcher: InboxWatcher?) throws -> Bool {
         guard let watcher else { return false }
         watcher.watch(try InboxEntry.folders(configuration.workspace).map(\.path))
-        return watcher.isReady
+        return watcher.isReady && configuration.hasReliableEvents
     }
 }

@@ -32,6 +32,26 @@ enum WorkerProcess {
     /// Whether the process is the one that was started then, and alive.
     static func isAlive(pid: Int32, startTime start: Int64) -> Bool { startTime(pid) == start }
 
+    /// What a process has used so far.
+    struct Usage: Sendable, Equatable {
+        var peakRSSBytes: Int64
+        var cpuSeconds: Double
+    }
+
+    /// What a process has used so far; `nil` when it is not there any more.
+    static func usage(_ pid: Int32) -> Usage? {
+        guard let status = try? String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8),
+            let line = status.split(separator: "\n").first(where: { $0.hasPrefix("VmHWM:") }),
+            let kilobytes = line.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap({ Int64($0) }),
+            let text = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8),
+            let end = text.lastIndex(of: ")")
+        else { return nil }
+        let fields = text[text.index(after: end)...].split(separator: " ")
+        guard fields.count > 12, let user = Double(fields[11]), let system = Double(fields[12]) else { return nil }
+        let ticks = Double(max(1, sysconf(Int32(_SC_CLK_TCK))))
+        return Usage(peakRSSBytes: kilobytes * 1024, cpuSeconds: (user + system) / ticks)
+    }
+
     /// Whether some process holds the lock of a run directory.
     static func isLockHeld(_ directory: RunDirectory) throws -> Bool {
         let path = directory.lock.path

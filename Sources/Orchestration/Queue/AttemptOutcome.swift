@@ -12,6 +12,20 @@ struct StageOutput: Sendable {
     var adapter: String?
 }
 
+/// Whose matter a failure is, which decides whether the stage is tried again.
+package enum FailureClass: String, Sendable {
+    /// It would happen again: wrong input, a loss that is not finite, the time limit. Not tried again.
+    case permanent
+    /// Of unknown cause: tried again as often as `retries` says.
+    case user
+    /// Not the job's: a restart, a full disk, a signal from outside. Tried again without a charge, but not for ever.
+    case infrastructure
+    /// Memory ran out: tried again once, with half the micro-batch.
+    case oom
+    /// The same crash again and again. Not tried again.
+    case poison
+}
+
 /// How an attempt ended, and what follows for its stage and job.
 enum AttemptOutcome: Sendable {
     /// The stage is done.
@@ -20,8 +34,13 @@ enum AttemptOutcome: Sendable {
     case failedForGood(AttemptState, StageFailure, StageResult?)
     /// Tried again after a pause, as often as the stage's retries say.
     case failedForNow(AttemptState, StageFailure, StageResult?)
-    /// Not the job's fault: tried again at once, without a charge; `pause` gives the cores back first.
+    /// Memory ran out: tried again after a pause, once, with half the micro-batch.
+    case outOfMemory(StageFailure, StageResult?)
+    /// Not the job's fault: tried again without a charge, at once; `pause` gives the cores back first, and waits a while
+    /// unless it was asked to stop.
     case interrupted(AttemptState, StageFailure, pause: Bool)
+    /// Stopped at a checkpoint, as it was asked: not a failure, and not counted.
+    case stopped(StopCause, StageFailure)
     /// Stopped because the job is cancelled.
     case cancelled
 
@@ -29,14 +48,28 @@ enum AttemptOutcome: Sendable {
         switch self {
         case .succeeded: .succeeded
         case .failedForGood(let state, _, _), .failedForNow(let state, _, _), .interrupted(let state, _, _): state
+        case .outOfMemory: .oom
+        case .stopped: .preempted
         case .cancelled: .cancelled
+        }
+    }
+
+    /// `nil` when it did not fail.
+    var failureClass: FailureClass? {
+        switch self {
+        case .succeeded, .stopped, .cancelled: nil
+        case .failedForGood: .permanent
+        case .failedForNow: .user
+        case .outOfMemory: .oom
+        case .interrupted: .infrastructure
         }
     }
 
     var failure: StageFailure? {
         switch self {
         case .succeeded, .cancelled: nil
-        case .failedForGood(_, let failure, _), .failedForNow(_, let failure, _), .interrupted(_, let failure, _):
+        case .failedForGood(_, let failure, _), .failedForNow(_, let failure, _), .outOfMemory(let failure, _),
+            .interrupted(_, let failure, _), .stopped(_, let failure):
             failure
         }
     }
@@ -44,9 +77,19 @@ enum AttemptOutcome: Sendable {
     var result: StageResult? {
         switch self {
         case .succeeded(let result, _): result
-        case .failedForGood(_, _, let result), .failedForNow(_, _, let result): result
-        case .interrupted, .cancelled: nil
+        case .failedForGood(_, _, let result), .failedForNow(_, _, let result), .outOfMemory(_, let result): result
+        case .interrupted, .stopped, .cancelled: nil
         }
+    }
+}
+
+extension StageFailure {
+    /// In one line, as `status` shows it: `crashed: ended by signal 11 [user]; see /path`.
+    func text(_ failureClass: FailureClass?) -> String {
+        let mark = failureClass.map { " [\($0.rawValue)]" } ?? ""
+        // Before the place to read more, which some leave out.
+        guard let place = message.range(of: "; see ") else { return "\(code): \(message)\(mark)" }
+        return "\(code): \(message[..<place.lowerBound])\(mark)\(message[place.lowerBound...])"
     }
 }
 
@@ -56,8 +99,10 @@ package struct RetryPolicy: Sendable {
     package var firstPause: Double = 30
     /// The longest pause in seconds.
     package var longestPause: Double = 3600
-    /// How often an attempt may be lost without being charged: restarts, stops.
+    /// How often an attempt may be lost without being charged: restarts, signals from outside, a full disk.
     package var freeAttempts = 10
+    /// How many crashes that look alike are taken for one that will not pass.
+    package var equalCrashes = 3
 
     package init() {}
 

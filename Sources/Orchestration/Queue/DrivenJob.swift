@@ -12,6 +12,21 @@ struct StageRow: Sendable {
     var why: String?
     var userAttempts: Int
     var infraAttempts: Int
+    /// How often its micro-batch was halved because memory ran out.
+    var memoryHalvings: Int
+}
+
+/// What is asked of a job while it runs.
+struct StopRequests: Sendable, Equatable {
+    var isCancelled = false
+    /// Whether it is ended without being asked first.
+    var isAtOnce = false
+    var isPaused = false
+    /// Whether its cores are wanted for something else.
+    var isYielding = false
+
+    /// The one that counts.
+    var cause: StopCause? { isCancelled ? .cancel : isPaused ? .pause : isYielding ? .yield : nil }
 }
 
 /// An attempt whose process may still live.
@@ -19,13 +34,16 @@ struct LiveAttempt: Sendable {
     var id: String
     var stage: String
     var number: Int
-    var pid: Int32?
-    var pidStart: Int64?
+    /// The launcher that started it.
+    var launcher: String
+    var identity: WorkerIdentity
     var bootID: String
     /// `CLOCK_BOOTTIME` at its start.
     var bootSeconds: Double
     var directory: RunDirectory
     var resumeFrom: String?
+
+    var pid: Int32? { identity.pid }
 }
 
 /// A job as its driver needs it.
@@ -42,9 +60,30 @@ struct DrivenJob: Sendable {
     var manifestDigest: String
     var threads: Int
     var pins: Data?
-    var isCancelRequested: Bool
+    /// Estimated, in bytes.
+    var memoryBytes: Int64?
+    /// The job this one does again, and the stage from which on everything is done anew.
+    var retryOf: String?
+    var rerunFrom: String?
+    var requests: StopRequests
     var adapter: String?
     /// In topological order.
     var stages: [StageRow]
     var live: LiveAttempt?
+
+    /// Whether a stage is to run whatever was made before: it is the one of `retry --from`, or needs that one.
+    func isRerun(_ stage: StageRow) -> Bool {
+        guard let rerunFrom else { return false }
+        return stage.plan.name == rerunFrom || needs(of: stage).contains { $0.plan.name == rerunFrom }
+    }
+
+    /// Every stage that a stage needs, directly or not.
+    func needs(of stage: StageRow) -> [StageRow] {
+        var wanted = Set(stage.plan.needs)
+        // Against the topological order, each stage is met after all that need it.
+        for candidate in stages.reversed() where wanted.contains(candidate.plan.name) {
+            wanted.formUnion(candidate.plan.needs)
+        }
+        return stages.filter { wanted.contains($0.plan.name) }
+    }
 }

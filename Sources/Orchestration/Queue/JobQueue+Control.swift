@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+package import Glibc
 import PipelineSpec
 
 /// What the command line asks of the queue. All of it works with the daemon down; a running daemon notices within a
@@ -15,10 +16,14 @@ extension JobQueue {
     /// One that does not run is cancelled at once; one that runs is asked to stop, and killed when it does not within
     /// the grace time of the daemon.
     ///
+    /// - Parameter atOnce: Whether a worker is killed without being asked to stop, so that it writes no checkpoint.
     /// - Returns: Whether it is cancelled already; otherwise a daemon will do it.
     /// - Throws: `wrongState` when the job has ended.
-    @discardableResult package func cancel(_ job: String) throws -> Bool {
+    @discardableResult package func cancel(
+        _ job: String, atOnce: Bool = false, as user: UInt32 = geteuid()
+    ) throws -> Bool {
         try write { db in
+            try authorize(db, job, as: user)
             let state = try state(db, job)
             switch state {
             case .held, .waiting, .queued, .retryWait:
@@ -27,9 +32,12 @@ extension JobQueue {
                 return true
             case .running:
                 try db.execute(
-                    sql: "UPDATE job SET cancel_requested_ms = coalesce(cancel_requested_ms, ?) WHERE id = ?",
-                    arguments: [now(), job])
-                try note(db, "cancel_requested", job: job)
+                    sql: """
+                        UPDATE job SET cancel_requested_ms = coalesce(cancel_requested_ms, ?),
+                          cancel_now = max(cancel_now, ?) WHERE id = ?
+                        """,
+                    arguments: [now(), atOnce, job])
+                try note(db, "cancel_requested", job: job, atOnce ? ["now": "true"] : [:])
                 return false
             case .cancelled: return true
             case .succeeded, .failed, .skipped:
@@ -38,11 +46,79 @@ extension JobQueue {
         }
     }
 
+    /// Stops a job, at a checkpoint where it runs, until ``resume(_:)``. It gives its cores back and keeps its
+    /// concurrency key.
+    ///
+    /// A stage that is finished in that moment stays finished; the job is then held before the next one.
+    ///
+    /// - Returns: Whether it is paused already; otherwise a daemon will do it.
+    /// - Throws: `wrongState` when the job has ended, or is being cancelled.
+    @discardableResult package func pause(_ job: String, as user: UInt32 = geteuid()) throws -> Bool {
+        try write { db in
+            try authorize(db, job, as: user)
+            let state = try state(db, job)
+            switch state {
+            case .held: return true
+            case .waiting, .queued, .retryWait:
+                try requestPause(db, job)
+                try setState(db, job, .held, reason: Self.paused)
+                try note(db, "paused", job: job)
+                return true
+            case .running:
+                let isCancelled = try Bool.fetchOne(
+                    db, sql: "SELECT cancel_requested_ms IS NOT NULL FROM job WHERE id = ?", arguments: [job])
+                guard isCancelled != true else {
+                    throw OrchestrationError(.wrongState, "job \(job) is being cancelled")
+                }
+                try requestPause(db, job)
+                try note(db, "pause_requested", job: job)
+                return false
+            case .succeeded, .failed, .cancelled, .skipped:
+                throw OrchestrationError(.wrongState, "job \(job) has ended already (\(state.rawValue))")
+            }
+        }
+    }
+
+    /// Lets a paused job go on from its checkpoint, or withdraws a pause that has not come about.
+    ///
+    /// - Throws: `wrongState` when it is not paused.
+    package func resume(_ job: String, as user: UInt32 = geteuid()) throws {
+        try write { db in
+            try authorize(db, job, as: user)
+            let state = try state(db, job)
+            let isAsked = try Bool.fetchOne(
+                db, sql: "SELECT pause_requested_ms IS NOT NULL FROM job WHERE id = ?", arguments: [job])
+            guard isAsked == true, state == .held || state == .running else {
+                let advice = state == .held ? "held; let it go with: lorajobs release \(job)" : state.rawValue
+                throw OrchestrationError(.wrongState, "job \(job) is not paused but \(advice)")
+            }
+            try letGo(db, job, state)
+            try note(db, "resumed", job: job)
+        }
+    }
+
+    /// What stands for the reason of a job that is held by ``pause(_:)``.
+    static let paused = "Paused"
+
+    private func requestPause(_ db: Database, _ job: String) throws {
+        try db.execute(
+            sql: "UPDATE job SET pause_requested_ms = coalesce(pause_requested_ms, ?) WHERE id = ?",
+            arguments: [now(), job])
+    }
+
+    private func letGo(_ db: Database, _ job: String, _ state: JobState) throws {
+        try db.execute(sql: "UPDATE job SET pause_requested_ms = NULL WHERE id = ?", arguments: [job])
+        guard state == .held else { return }
+        try setState(db, job, .waiting)
+        try settleWaiting(db)
+    }
+
     /// Keeps a job back until ``release(_:)``.
     ///
     /// - Throws: `wrongState` when it runs or has ended.
-    package func hold(_ job: String) throws {
+    package func hold(_ job: String, as user: UInt32 = geteuid()) throws {
         try write { db in
+            try authorize(db, job, as: user)
             let state = try state(db, job)
             switch state {
             case .held: return
@@ -50,7 +126,8 @@ extension JobQueue {
                 try setState(db, job, .held)
                 try note(db, "held", job: job)
             case .running:
-                throw OrchestrationError(.wrongState, "job \(job) runs; cancel it, or let it end")
+                throw OrchestrationError(
+                    .wrongState, "job \(job) runs; stop it at a checkpoint with: lorajobs pause \(job)")
             case .succeeded, .failed, .cancelled, .skipped:
                 throw OrchestrationError(.wrongState, "job \(job) has ended already (\(state.rawValue))")
             }
@@ -60,24 +137,25 @@ extension JobQueue {
     /// Lets a held job go.
     ///
     /// - Throws: `wrongState` when it is not held.
-    package func release(_ job: String) throws {
+    package func release(_ job: String, as user: UInt32 = geteuid()) throws {
         try write { db in
+            try authorize(db, job, as: user)
             let state = try state(db, job)
             guard state == .held else {
                 throw OrchestrationError(.wrongState, "job \(job) is not held but \(state.rawValue)")
             }
-            try setState(db, job, .waiting)
+            try letGo(db, job, state)
             try note(db, "released", job: job)
-            try settleWaiting(db)
         }
     }
 
     /// Changes the place of an unfinished job in its queue; -100…100, higher first.
-    package func prioritize(_ job: String, to priority: Int) throws {
+    package func prioritize(_ job: String, to priority: Int, as user: UInt32 = geteuid()) throws {
         guard (-100...100).contains(priority) else {
             throw OrchestrationError(.invalidInput, "a priority is between -100 and 100, not \(priority)")
         }
         try write { db in
+            try authorize(db, job, as: user)
             let state = try state(db, job)
             guard !state.isFinal else {
                 throw OrchestrationError(.wrongState, "job \(job) has ended already (\(state.rawValue))")
@@ -92,10 +170,16 @@ extension JobQueue {
     /// It reads the inputs as they were pinned and goes on from the checkpoints of the old one, unless `fresh`: then
     /// nothing of the old one is used except the stage cache. Inputs that were refused are read as they are now.
     ///
+    /// - Parameter stage: Where to begin: the stages that do not need it are taken as they are; it and all that need it
+    ///   run again, with neither cache nor checkpoint.
     /// - Returns: The new job's id.
-    /// - Throws: `wrongState` when the job has not ended.
-    package func retry(_ job: String, fresh: Bool = false) throws -> String {
+    /// - Throws: `wrongState` when the job has not ended, or a stage before `stage` was never finished; `notFound` for a
+    ///   stage that the job does not have.
+    package func retry(
+        _ job: String, fresh: Bool = false, from stage: String? = nil, as user: UInt32 = geteuid()
+    ) throws -> String {
         try write { db in
+            try authorize(db, job, as: user)
             let state = try state(db, job)
             guard state.isFinal else {
                 throw OrchestrationError(.wrongState, "job \(job) has not ended (\(state.rawValue)); cancel it first")
@@ -104,7 +188,9 @@ extension JobQueue {
                 throw OrchestrationError(.notFound, "there is no job \(job)")
             }
             let spec: Data = row["spec"]
-            let stages = try stageRows(db, job).map(\.plan)
+            let rows = try stageRows(db, job)
+            let stages = rows.map(\.plan)
+            if let stage { try checkBegin(stage, rows, job) }
             let id = ULID().description
             // What failed because its inputs had changed, or were wrong, can only go on from what is there now.
             let wasRefused =
@@ -118,20 +204,43 @@ extension JobQueue {
             let submission = Submission(
                 manifest: try JSONDecoder().decode(JobManifest.self, from: spec), stages: stages,
                 origins: row["origins"])
-            try insertJob(
-                db, id: id, claim: nil, retryOf: job, tenant: row["tenant"], submission, spec: spec,
-                digest: row["spec_sha256"], manifestDigest: row["manifest_sha256"], key: row["unique_key"],
-                onConflict: .queue, idempotencyKey: nil, pins: fresh || pinsAreGone ? nil : row["pins"],
-                resume: !fresh)
+            var again = try NewJob(
+                id: id, origin: .retry(of: job), tenant: row["tenant"], ownerID: row["owner_uid"],
+                manifestDigest: row["manifest_sha256"], submission)
+            again.pins = fresh || pinsAreGone ? nil : row["pins"]
+            again.resume = !fresh && stage == nil
+            again.rerunFrom = stage
+            try insert(db, again)
             try note(db, "retried", job: job, ["as": id])
             return id
+        }
+    }
+
+    /// Whether a job may be done again from a stage on.
+    private func checkBegin(_ stage: String, _ rows: [StageRow], _ job: String) throws {
+        guard let first = rows.first(where: { $0.plan.name == stage }) else {
+            let names = rows.map(\.plan.name).joined(separator: ", ")
+            throw OrchestrationError(.notFound, "job \(job) has no stage \"\(stage)\"; it has \(names)")
+        }
+        var needed = Set(first.plan.needs)
+        for row in rows.reversed() where needed.contains(row.plan.name) {
+            needed.formUnion(row.plan.needs)
+            guard row.state.satisfiesDependants else {
+                throw OrchestrationError(
+                    .wrongState,
+                    "stage \(row.plan.name) comes before \(stage) and is \(row.state.rawValue); begin there, or with "
+                        + "lorajobs retry \(job) alone")
+            }
         }
     }
 
     /// Stops, or lets go again, a whole queue.
     ///
     /// What runs goes on.
-    package func setPaused(_ paused: Bool, queue: String) throws {
+    ///
+    /// - Throws: `permission` for others than the daemon's user and root.
+    package func setPaused(_ paused: Bool, queue: String, as user: UInt32 = geteuid()) throws {
+        try authorizeQueues(as: user)
         try write { db in
             try db.execute(
                 sql:
@@ -141,15 +250,19 @@ extension JobQueue {
         }
     }
 
-    /// How many jobs of a queue run at once at most; `nil` is as many as there are cores for.
-    package func setMaximumJobs(_ maximum: Int?, queue: String) throws {
+    /// How many jobs of a queue run at once at most, in place of what `lorajobs.yaml` says; `nil` is what it says.
+    ///
+    /// - Throws: `permission` for others than the daemon's user and root.
+    package func setMaximumJobs(_ maximum: Int?, queue: String, as user: UInt32 = geteuid()) throws {
+        try authorizeQueues(as: user)
         try write { db in
             try db.execute(
                 sql: """
-                    INSERT INTO queue (name, max_jobs) VALUES (?, ?)
-                    ON CONFLICT (name) DO UPDATE SET max_jobs = excluded.max_jobs
+                    INSERT INTO queue (name, set_max_jobs) VALUES (?, ?)
+                    ON CONFLICT (name) DO UPDATE SET set_max_jobs = excluded.set_max_jobs
                     """,
                 arguments: [queue, maximum.map { max(1, $0) }])
+            try note(db, "queue_set", ["queue": queue, "max_jobs": maximum.map { "\($0)" } ?? "default"])
         }
     }
 
@@ -178,8 +291,16 @@ extension JobQueue {
 
     func setState(_ db: Database, _ job: String, _ state: JobState, reason: String? = nil) throws {
         try db.execute(
-            sql: "UPDATE job SET state = ?, reason = ?, finished_ms = ? WHERE id = ?",
-            arguments: [state.rawValue, reason, state.isFinal ? now() : nil, job])
+            sql: """
+                UPDATE job SET state = :state, reason = :reason, finished_ms = :finished,
+                  eligible_ms = CASE :state WHEN 'queued' THEN coalesce(eligible_ms, :now) WHEN 'held' THEN NULL
+                                ELSE eligible_ms END
+                WHERE id = :job
+                """,
+            arguments: [
+                "state": state.rawValue, "reason": reason, "finished": state.isFinal ? now() : nil, "now": now(),
+                "job": job,
+            ])
     }
 
     /// Ends a job of which nothing runs.
@@ -188,7 +309,9 @@ extension JobQueue {
             sql: """
                 UPDATE stage_run SET state = 'cancelled' WHERE job_id = ? AND state IN ('blocked','ready','retry_wait')
                 """, arguments: [job])
+        let was = try state(db, job)
         try setState(db, job, .cancelled, reason: reason)
-        try note(db, "cancelled", job: job, reason.map { ["reason": $0] } ?? [:])
+        try note(
+            db, "cancelled", job: job, ["was": was.rawValue].merging(reason.map { ["reason": $0] } ?? [:]) { $1 })
     }
 }

@@ -5,11 +5,15 @@ package import PipelineSpec
 extension JobQueue {
     /// Jobs in the order they were submitted.
     ///
-    /// - Parameter isDiskLow: Whether there is too little room to start anything, which then is the reason shown.
+    /// - Parameters:
+    ///   - isDiskLow: Whether there is too little room to start anything, which then is the reason shown.
+    ///   - isDaemonDown: Whether nobody is there to start what could start.
     /// - Throws: `notFound` or `ambiguous` for an id of the filter.
-    package func list(_ filter: JobFilter = JobFilter(), isDiskLow: Bool = false) throws -> [JobStatus] {
+    package func list(
+        _ filter: JobFilter = JobFilter(), isDiskLow: Bool = false, isDaemonDown: Bool = false
+    ) throws -> [JobStatus] {
         let (rows, reasons) = try read { db in
-            var conditions = ["1"]
+            var conditions: [String] = []
             var arguments: [any DatabaseValueConvertible] = []
             func require(_ column: String, in values: [String]) {
                 conditions.append("\(column) IN (\(values.map { _ in "?" }.joined(separator: ",")))")
@@ -17,26 +21,17 @@ extension JobQueue {
             }
             let ids = try filter.ids.map { try resolve(db, $0) }
             if !ids.isEmpty { require("j.id", in: ids) }
+            if !filter.includesOld && ids.isEmpty {
+                conditions.append(StatusSQL.recent)
+                arguments.append(now() - 86_400_000)
+            }
             if !filter.states.isEmpty { require("j.state", in: filter.states.map(\.rawValue)) }
             for (column, value) in [("name", filter.name), ("tenant", filter.tenant), ("queue", filter.queue)] {
                 if let value { require("j.\(column)", in: [value]) }
             }
-            if !filter.includesOld && ids.isEmpty {
-                conditions.append("(j.finished_ms IS NULL OR j.finished_ms > ?)")
-                arguments.append(now() - 86_400_000)
-            }
-            let limit = filter.limit.map { "LIMIT \(max(0, $0))" } ?? ""
             let rows = try Row.fetchAll(
-                db,
-                sql: """
-                    SELECT j.*, s.name AS stage_name, a.workdir AS workdir FROM job AS j
-                    LEFT JOIN stage_run AS s ON s.job_id = j.id AND s.ord = (
-                      SELECT min(ord) FROM stage_run WHERE job_id = j.id
-                        AND state IN ('blocked','ready','running','retry_wait'))
-                    LEFT JOIN attempt AS a ON a.stage_id = s.id AND a.state IN ('starting','running')
-                    WHERE \(conditions.joined(separator: " AND ")) ORDER BY j.seq DESC \(limit)
-                    """, arguments: StatementArguments(arguments))
-            return (rows, try waitingReasons(db, isDiskLow: isDiskLow))
+                db, sql: StatusSQL.list(conditions, limit: filter.limit), arguments: StatementArguments(arguments))
+            return (rows, try waitingReasons(db, rows, isDiskLow: isDiskLow, isDaemonDown: isDaemonDown))
         }
         return try rows.reversed().map { try status($0, reasons) }
     }
@@ -44,11 +39,11 @@ extension JobQueue {
     /// All that is known of a job.
     ///
     /// - Parameter job: An id, or the unique beginning of one.
-    package func show(_ job: String, isDiskLow: Bool = false) throws -> JobDetail {
+    package func show(_ job: String, isDiskLow: Bool = false, isDaemonDown: Bool = false) throws -> JobDetail {
         let id = try resolve(job)
         var filter = JobFilter()
         filter.ids = [id]
-        guard let status = try list(filter, isDiskLow: isDiskLow).first else {
+        guard let status = try list(filter, isDiskLow: isDiskLow, isDaemonDown: isDaemonDown).first else {
             throw OrchestrationError(.notFound, "there is no job \(job)")
         }
         return try read { db in
@@ -85,6 +80,36 @@ extension JobQueue {
         }
     }
 
+    /// The newest entry of the history.
+    func lastEvent() throws -> Int64 { try read { try Int64.fetchOne($0, sql: "SELECT max(id) FROM event") ?? 0 } }
+
+    /// A job that has ended while no driver was with it.
+    struct Ending: Sendable, Equatable {
+        var job: String
+        var state: JobState
+        /// Its state before.
+        var was: String
+        var reason: String?
+    }
+
+    /// Jobs that have ended while they waited, between two entries of the history, without the first and with the last.
+    func endings(after first: Int64, upTo last: Int64) throws -> [Ending] {
+        try read { db in
+            try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT job_id, kind, json_extract(data, '$.was') AS was, json_extract(data, '$.reason') AS reason
+                    FROM event WHERE id > ? AND id <= ? AND kind IN ('cancelled','skipped') AND job_id IS NOT NULL
+                      AND json_extract(data, '$.was') IS NOT NULL ORDER BY id
+                    """, arguments: [first, last]
+            ).compactMap { row in
+                JobState(rawValue: row["kind"]).map {
+                    Ending(job: row["job_id"], state: $0, was: row["was"], reason: row["reason"])
+                }
+            }
+        }
+    }
+
     /// What became of a dropped file: the verdict, once the daemon has recorded it.
     ///
     /// `submit --wait` asks this until there is an answer.
@@ -102,32 +127,6 @@ extension JobQueue {
             if let deadline, ContinuousClock.now >= deadline { return nil }
             try await Task.sleep(for: .milliseconds(500))
         }
-    }
-
-    /// Why each job that waits does so.
-    private func waitingReasons(_ db: Database, isDiskLow: Bool) throws -> [String: WaitingReason] {
-        let cores =
-            try Int.fetchOne(db, sql: "SELECT cores FROM daemon") ?? ProcessInfo.processInfo.activeProcessorCount
-        let (admission, queued) = try admission(db, cores: cores, isDiskLow: isDiskLow)
-        var reasons: [String: WaitingReason] = [:]
-        for decision in admission.decide(queued) { reasons[decision.job.id] = decision.reason }
-        let others = try Row.fetchAll(
-            db,
-            sql: """
-                SELECT id, state, reason, not_before_ms, EXISTS (
-                  SELECT 1 FROM job_dep AS d JOIN job AS n ON n.id = d.needs
-                  WHERE d.job_id = job.id AND n.finished_ms IS NULL) AS depends
-                FROM job WHERE state IN ('held','waiting','retry_wait')
-                """)
-        for row in others {
-            let due = Self.date(row["not_before_ms"])
-            switch JobState(rawValue: row["state"]) {
-            case .held: reasons[row["id"]] = .held
-            case .retryWait: reasons[row["id"]] = .retryAt(due, why: row["reason"])
-            default: reasons[row["id"]] = row["depends"] ? .dependency : .beginTime(due)
-            }
-        }
-        return reasons
     }
 
     private func status(_ row: Row, _ reasons: [String: WaitingReason]) throws -> JobStatus {
@@ -149,7 +148,8 @@ extension JobQueue {
             },
             reason: reasons[id]?.description ?? (row["reason"] as String?), adapter: row["adapter"],
             createdAt: Self.date(row["created_ms"]), startedAt: started.map(Self.date),
-            finishedAt: finished.map(Self.date), retryOf: row["retry_of"])
+            finishedAt: finished.map(Self.date), retryOf: row["retry_of"], ownerID: row["owner_uid"],
+            memoryBytes: row["memory_bytes"], progressFile: directory?.progress)
     }
 
     /// The last whole line of a progress file, without reading all of it.
@@ -176,12 +176,13 @@ extension JobQueue {
             directory: RunDirectory(URL(filePath: row["workdir"] as String, directoryHint: .isDirectory)),
             pid: row["pid"], exitCode: row["exit_code"], signal: row["term_signal"],
             failure: try decode("error_json", as: StageFailure.self),
+            failureClass: (row["failure_class"] as String?).flatMap(FailureClass.init(rawValue:)),
             metrics: try decode("metrics_json", as: [String: Double].self) ?? [:], resumedFrom: row["resume_from"],
             peakRSSBytes: row["peak_rss"], cpuSeconds: milliseconds.map { Double($0) / 1000 },
             startedAt: date(row["started_ms"]), endedAt: ended.map(date))
     }
 
-    private static func date(_ milliseconds: Int64) -> Date {
+    static func date(_ milliseconds: Int64) -> Date {
         Date(timeIntervalSince1970: Double(milliseconds) / 1000)
     }
 }
@@ -198,18 +199,45 @@ extension WorkspaceStatus {
         diskLow =
             note?.intakePaused
             ?? (free < diskFloor ? "disk full: \(free >> 20) MiB free, \(diskFloor >> 20) MiB needed" : nil)
+        nextSchedule = try NextFire.first(in: workspace, queue: queue)
         guard let queue else { return }
         (rejectedSinceYesterday, pausedQueues, jobCounts) = try queue.read { db in
-            let counts = try Row.fetchAll(db, sql: "SELECT state, count(*) AS n FROM job GROUP BY state").compactMap {
-                row in JobState(rawValue: row["state"]).map { ($0, row["n"] as Int) }
+            let counts = try Row.fetchAll(db, sql: StatusSQL.counts).compactMap { row in
+                JobState(rawValue: row["state"]).map { ($0, row["n"] as Int) }
             }
             return (
-                try Int.fetchOne(
-                    db, sql: "SELECT count(*) FROM intake WHERE verdict = 'rejected' AND received_ms > ?",
-                    arguments: [queue.now() - 86_400_000]) ?? 0,
+                try Int.fetchOne(db, sql: StatusSQL.rejected, arguments: ["since": queue.now() - 86_400_000]) ?? 0,
                 try String.fetchAll(db, sql: "SELECT name FROM queue WHERE paused = 1 ORDER BY name"),
                 Dictionary(counts, uniquingKeysWith: { $1 })
             )
         }
+    }
+}
+
+/// What `status` asks; what it costs grows with what it shows, not with what has ended.
+enum StatusSQL {
+    static let recent = """
+        j.id IN (SELECT id FROM job WHERE finished_ms IS NULL
+                 UNION ALL SELECT id FROM job WHERE finished_ms > ?)
+        """
+    static let counts = "SELECT state, n FROM job_count WHERE n > 0"
+    static let rejected = """
+        SELECT (SELECT count(*) FROM intake WHERE verdict = 'rejected' AND received_ms > :since)
+          + (SELECT count(*) FROM schedule_fire WHERE outcome = 'rejected' AND fired_ms > :since)
+        """
+
+    static func list(_ conditions: [String], limit: Int?) -> String {
+        """
+        SELECT j.id, j.name, j.tenant, j.queue, j.priority, j.state, j.reason, j.adapter, j.created_ms, j.started_ms,
+          j.finished_ms, j.retry_of, j.owner_uid, j.unique_key, j.memory_bytes, j.not_before_ms, j.leads, j.open_needs,
+          j.pause_requested_ms, s.name AS stage_name, a.workdir AS workdir
+        FROM job AS j
+        LEFT JOIN stage_run AS s ON s.job_id = j.id AND s.ord = CASE WHEN j.finished_ms IS NULL THEN (
+          SELECT min(ord) FROM stage_run WHERE job_id = j.id
+            AND state IN ('blocked','ready','running','retry_wait')) END
+        LEFT JOIN attempt AS a ON a.stage_id = s.id AND a.state IN ('starting','running')
+        \(conditions.isEmpty ? "" : "WHERE " + conditions.joined(separator: " AND "))
+        ORDER BY j.seq DESC \(limit.map { "LIMIT \(max(0, $0))" } ?? "")
+        """
     }
 }

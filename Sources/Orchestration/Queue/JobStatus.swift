@@ -33,6 +33,12 @@ package struct JobStatus: Sendable, Equatable {
     package var finishedAt: Date?
     /// The job this one does again.
     package var retryOf: String?
+    /// The user who may change it, beside the daemon's.
+    package var ownerID: UInt32 = 0
+    /// Bytes of memory it is counted with; `nil` when nobody knows.
+    package var memoryBytes: Int64?
+    /// Where the worker that runs says how far it is.
+    package var progressFile: URL?
 }
 
 /// All that is known of a job.
@@ -60,6 +66,8 @@ package struct JobDetail: Sendable {
         package var exitCode: Int32?
         package var signal: Int32?
         package var failure: StageFailure?
+        /// Whose matter it was; `nil` when it did not fail.
+        package var failureClass: FailureClass?
         package var metrics: [String: Double]
         /// The checkpoint it went on from.
         package var resumedFrom: String?
@@ -100,6 +108,8 @@ package struct WorkspaceStatus: Sendable {
     package var jobCounts: [JobState: Int] = [:]
     /// Why nothing is taken or started, such as a full disk.
     package var diskLow: String?
+    /// What recurs first; `nil` when nothing does.
+    package var nextSchedule: NextFire?
 }
 
 /// Which jobs to list.

@@ -10,13 +10,17 @@ enum QueueSchema {
     /// `PRAGMA user_version`.
     ///
     /// A database with a higher one is refused.
-    static let version: Int32 = 1
+    static let version: Int32 = 2
 
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
-        migrator.registerMigration("1") { try $0.execute(sql: tables + transitions) }
+        migrator.registerMigration("1") { try $0.execute(sql: first) }
+        migrator.registerMigration("2") { try $0.execute(sql: second + scheduling) }
         return migrator
     }
+
+    /// The first schema, as released: databases of it are brought up to date from here.
+    static let first = tables + transitions
 
     private static let tables = """
         -- One row. The epoch grows with each daemon; every write of a daemon checks it, so that one that lost its
@@ -211,6 +215,76 @@ enum QueueSchema {
         BEGIN SELECT RAISE(ABORT, 'intake is append-only'); END;
         CREATE TRIGGER event_append_only BEFORE UPDATE ON event
         BEGIN SELECT RAISE(ABORT, 'event is append-only'); END;
+
+        """
+
+    /// Who owns a job and where it comes from; what it needs of the machine; pauses; the classes of failures; schedules;
+    /// what each tenant has used.
+    private static let second = """
+        ALTER TABLE job ADD COLUMN owner_uid INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE job ADD COLUMN memory_bytes INTEGER CHECK (memory_bytes > 0);
+        ALTER TABLE job ADD COLUMN pause_requested_ms INTEGER;
+        -- When somebody asked a running job to stop at a checkpoint and queue again, without a charge.
+        ALTER TABLE job ADD COLUMN yield_requested_ms INTEGER;
+        ALTER TABLE job ADD COLUMN rerun_from TEXT;
+        ALTER TABLE job ADD COLUMN schedule_id TEXT;
+        UPDATE job SET owner_uid = coalesce(
+          (SELECT owner_uid FROM intake WHERE intake.claim_id = job.claim_id),
+          (SELECT owner_uid FROM intake ORDER BY received_ms LIMIT 1), 0);
+
+        CREATE INDEX job_finished ON job (finished_ms) WHERE finished_ms IS NOT NULL;
+
+        CREATE TRIGGER job_one_origin BEFORE INSERT ON job
+        WHEN (NEW.claim_id IS NOT NULL) + (NEW.retry_of IS NOT NULL) + (NEW.schedule_id IS NOT NULL) <> 1
+        BEGIN SELECT RAISE(ABORT, 'a job comes from one claim, one schedule or one job'); END;
+
+        DROP TRIGGER job_transitions;
+        CREATE TRIGGER job_transitions BEFORE UPDATE OF state ON job
+        WHEN NEW.state <> OLD.state AND (OLD.state || '>' || NEW.state) NOT IN (
+          'held>waiting','held>queued','held>cancelled',
+          'waiting>queued','waiting>held','waiting>cancelled','waiting>skipped','waiting>failed',
+          'queued>held','queued>running','queued>cancelled','queued>skipped','queued>failed',
+          'running>succeeded','running>failed','running>cancelled','running>retry_wait','running>queued',
+          'running>skipped','running>held',
+          'retry_wait>queued','retry_wait>cancelled','retry_wait>failed','retry_wait>held')
+        BEGIN SELECT RAISE(ABORT, 'illegal job transition'); END;
+
+        -- Whether a worker is killed without being asked to stop first.
+        ALTER TABLE job ADD COLUMN cancel_now INTEGER NOT NULL DEFAULT 0 CHECK (cancel_now IN (0,1));
+
+        -- How often the stage's micro-batch was halved because memory ran out.
+        ALTER TABLE stage_run ADD COLUMN memory_halvings INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE attempt ADD COLUMN failure_class TEXT
+          CHECK (failure_class IN ('permanent','user','infrastructure','oom','poison'));
+        -- What two crashes have in common that are the same crash.
+        ALTER TABLE attempt ADD COLUMN signature TEXT;
+
+        -- Threads times seconds that a tenant's jobs have held, in thousandths, halved every week.
+        CREATE TABLE usage (
+          tenant TEXT PRIMARY KEY, decayed_core_ms REAL NOT NULL DEFAULT 0, at_ms INTEGER NOT NULL DEFAULT 0,
+          weight REAL NOT NULL DEFAULT 1 CHECK (weight > 0)
+        ) STRICT, WITHOUT ROWID;
+
+        -- What is known of each file in schedules/; the file is the truth.
+        CREATE TABLE schedule (
+          id           TEXT PRIMARY KEY,
+          paused       INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0,1)),
+          definition   TEXT NOT NULL,
+          defined_ms   INTEGER NOT NULL,
+          evaluated_ms INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+
+        -- The key is what makes an occurrence happen once: its time as the clock on the wall of its zone shows it.
+        CREATE TABLE schedule_fire (
+          schedule_id TEXT NOT NULL,
+          occurrence  TEXT NOT NULL,
+          fired_ms    INTEGER NOT NULL,
+          job_id      TEXT REFERENCES job(id),
+          outcome     TEXT NOT NULL CHECK (outcome IN ('accepted','coalesced','duplicate','missed','rejected','skipped')),
+          PRIMARY KEY (schedule_id, occurrence)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX schedule_fire_time ON schedule_fire (schedule_id, fired_ms);
+        CREATE INDEX schedule_fire_rejected ON schedule_fire (fired_ms) WHERE outcome = 'rejected';
 
         """
 }

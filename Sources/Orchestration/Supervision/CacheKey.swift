@@ -49,6 +49,9 @@ enum CacheKey {
         return Digest.sha256(try ProtocolJSON.encode(ingredients))
     }
 
+    /// The key of a stage that a job runs again whatever was made before.
+    static func again(_ key: String, for job: String) -> String { Digest.sha256(Data("\(key) again for \(job)".utf8)) }
+
     /// Whether a value of the manifest, named as in `when: job.merge`, is there and neither false nor empty.
     static func isTrue(_ condition: String, in manifest: JobManifest) -> Bool {
         let key = condition.hasPrefix("job.") ? String(condition.dropFirst(4)) : condition

@@ -17,10 +17,10 @@ struct JobDriver: Sendable {
     let shutdown: Shutdown
     let wakeup: Wakeup
 
-    private var store: ArtifactStore { ArtifactStore(configuration.workspace.artifacts) }
-    private var cache: StageCache { StageCache(configuration.workspace.artifacts) }
+    var store: ArtifactStore { ArtifactStore(configuration.workspace.artifacts) }
+    var cache: StageCache { StageCache(configuration.workspace.artifacts) }
 
-    private var log: JobLog { JobLog(job: job, logger: configuration.logger) }
+    var log: JobLog { JobLog(job: job, logger: configuration.logger) }
 
     /// Drives the job as far as it goes.
     ///
@@ -32,10 +32,11 @@ struct JobDriver: Sendable {
             if !isAnnounced { log.started(job.name, isNew: isNew) }
             isAnnounced = true
             guard job.state == .running else { return log.left(job) }
-            if shutdown.isSet { return }
+            if shutdown.isSet && !shutdown.isDraining { return }
+            if isNew && job.live == nil { try Failpoint.jobStarted.hit() }
             if let live = job.live {
-                let worker = try adopt(live, stageName(live, job))
-                try await watch(worker, live, job)
+                let stage = try self.stage(of: live, in: job)
+                try await watch(try await adopt(live, stage.plan.name), live, job)
                 continue
             }
             guard let stage = job.stages.first(where: { !$0.state.isFinal }) else {
@@ -43,12 +44,21 @@ struct JobDriver: Sendable {
                 try queue.finishJob(job.id, .succeeded, reason: ran ? nil : "unchanged")
                 continue
             }
-            if job.isCancelRequested {
-                try queue.finishJob(job.id, .cancelled, reason: nil)
+            if let cause = job.requests.cause ?? (shutdown.isSet ? .drain : nil) {
+                // What is finished stays so; what comes next does not begin.
+                if cause == .cancel {
+                    try queue.finishJob(job.id, .cancelled, reason: nil)
+                } else {
+                    try queue.suspend(job.id, cause)
+                }
                 continue
             }
+            var begun: Begun?
             do {
-                try await begin(stage, job)
+                begun = try await begin(stage, job)
+            } catch  where hasLiveAttempt {
+                // What has become of it is found out as after a restart; to guess here could lose a finished product.
+                throw error
             } catch let error as OrchestrationError where error.code == .invalidInput {
                 let failure = StageFailure(code: "invalid_input", message: error.description)
                 try queue.failBeforeStart(stage, of: job.id, failure)
@@ -62,7 +72,31 @@ struct JobDriver: Sendable {
             } catch let error as SpecError {
                 try postpone(stage, StageFailure(code: error.code.rawValue, message: error.description))
             }
+            // From here on a process lives: an error is the driver's, which finds it again.
+            if let begun { try await follow(begun, job) }
         }
+    }
+
+    /// An attempt and its process.
+    private struct Begun {
+        var attempt: LiveAttempt
+        var worker: any LaunchedWorker
+    }
+
+    private func follow(_ begun: Begun, _ job: DrivenJob) async throws {
+        let (attempt, worker) = (begun.attempt, begun.worker)
+        try Failpoint.attemptStarted.hit()
+        try queue.attemptRuns(attempt, worker.identity)
+        try Failpoint.attemptNoted.hit()
+        log.stageStarted(
+            try stage(of: attempt, in: job).plan.name, attempt: attempt.number, pid: worker.identity.pid ?? 0,
+            resumed: attempt.resumeFrom != nil)
+        try await watch(worker, attempt, job)
+    }
+
+    /// Whether an attempt may be under way; also when that cannot be found out.
+    private var hasLiveAttempt: Bool {
+        do { return try queue.drivenJob(job).live != nil } catch { return true }
     }
 
     private func postpone(_ stage: StageRow, _ failure: StageFailure) throws {
@@ -70,17 +104,18 @@ struct JobDriver: Sendable {
         log.stageFailed(stage.plan.name, failure)
     }
 
-    /// Skips a stage, finds its output in the cache, or starts its process and stays with it.
-    private func begin(_ stage: StageRow, _ job: DrivenJob) async throws {
+    /// Skips a stage, finds its output in the cache, or starts its process.
+    private func begin(_ stage: StageRow, _ job: DrivenJob) async throws -> Begun? {
         if let condition = stage.plan.condition, !CacheKey.isTrue(condition, in: job.manifest) {
             try queue.skipStage(stage, of: job.id, why: "\(condition) is not set")
-            return log.stagePassed(stage.plan.name, .skipped)
+            log.stagePassed(stage.plan.name, .skipped)
+            return nil
         }
         guard let descriptor = configuration.descriptors.first(where: { $0.kind == stage.plan.kind }) else {
             throw OrchestrationError(.invalidInput, "this program has no stage of the kind \(stage.plan.kind)")
         }
         let pins = try await pins(of: job)
-        let needed = transitiveNeeds(of: stage, in: job)
+        let needed = job.needs(of: stage)
         var digests: [String: String] = [:]
         var folders: [String: String] = [:]
         for need in needed {
@@ -88,39 +123,53 @@ struct JobDriver: Sendable {
             digests[need.plan.kind] = need.outputDigest
             folders[need.plan.kind] = need.outputPath
         }
-        let key = try CacheKey.compute(
+        var key = try CacheKey.compute(
             descriptor, numericsVersion: configuration.numericsVersion, manifest: job.manifest, pins: pins,
             outputs: digests)
         var why = "its inputs or parameters have not been seen before"
-        if descriptor.isCacheable {
+        if job.isRerun(stage) {
+            // What was made before stays what it is.
+            key = CacheKey.again(key, for: job.id)
+            why = "asked for by retry --from \(job.rerunFrom ?? "")"
+        } else if let (oldKey, output) = try takenOver(stage, of: job) {
+            try queue.markCached(stage, of: job.id, key: oldKey, output, why: "taken from \(job.retryOf ?? "")")
+            log.stagePassed(stage.plan.name, .cached)
+            return nil
+        } else if descriptor.isCacheable {
             switch try cachedOutput(key) {
             case .hit(let output):
                 try queue.markCached(stage, of: job.id, key: key, output)
-                return log.stagePassed(stage.plan.name, .cached)
+                log.stagePassed(stage.plan.name, .cached)
+                return nil
             case .versionGone(let reference): why = "the version it published before, \(reference), is gone"
             case .miss: break
             }
         }
-        if configuration.isDiskLow { return try queue.putBack(job.id, why: "disk low") }
+        if configuration.isDiskLow {
+            try queue.putBack(job.id, why: "disk low")
+            return nil
+        }
+        // Reading and hashing may have taken a while.
+        if shutdown.isSet { return nil }
 
         let resume = try queue.resumableFolders(stage, of: job.id, key: key).first(where: Self.hasCheckpoint)
         let attempt = try queue.beginAttempt(
             stage, of: job.id, key: key, why: why, resumeFrom: resume?.checkpoint.path,
+            launcher: configuration.launcher.name,
             directory: { configuration.workspace.run(job: job.id, stage: stage.plan.name, attempt: $0) },
             bootID: try WorkerProcess.bootID(), bootSeconds: clinux_boottime())
-        let request = StageRequest(
+        var request = StageRequest(
             job: job.id, name: job.name, stage: stage.plan.name, uses: stage.plan.kind, attempt: attempt.number,
             attemptID: attempt.id, workspace: configuration.workspace.root.path, manifest: job.manifest,
             inputs: folders, data: descriptor.inputs.contains(.data) ? pins.data : [:],
             base: pins.base(for: descriptor.inputs), inputDigests: digests, cacheKey: key,
             manifestDigest: job.manifestDigest, resumeFrom: attempt.resumeFrom, threads: job.threads)
-        let worker: Worker
+        if stage.memoryHalvings > 0 { request.memoryHalvings = stage.memoryHalvings }
         do {
-            worker = try await start(attempt, request)
-            log.stageStarted(
-                stage.plan.name, attempt: attempt.number, pid: worker.pid ?? 0, resumed: attempt.resumeFrom != nil)
+            return Begun(attempt: attempt, worker: try await start(attempt, request, stage, job))
         } catch {
             // No process exists: what was begun ends here, without a charge.
+            try abandon(attempt.directory)
             try queue.finishAttempt(
                 attempt, of: job.id,
                 .interrupted(
@@ -128,222 +177,33 @@ struct JobDriver: Sendable {
                     pause: true),
                 exitCode: nil, signal: nil, policy: configuration.retry)
             configuration.logger.error("cannot start a stage", metadata: ["job": "\(job.id)", "error": "\(error)"])
-            return
+            return nil
         }
-        try await watch(worker, attempt, job)
     }
 
-    private func start(_ attempt: LiveAttempt, _ request: StageRequest) async throws -> Worker {
+    private func start(
+        _ attempt: LiveAttempt, _ request: StageRequest, _ stage: StageRow, _ job: DrivenJob
+    ) async throws -> any LaunchedWorker {
         let directory = attempt.directory
-        try FileManager.default.createDirectory(at: directory.out, withIntermediateDirectories: true)
+        try Failpoint.attemptRecorded.hit()
+        try directory.make()
+        try Failpoint.attemptFolderMade.hit()
         try directory.write(request)
-        let started = try await LocalLauncher(command: configuration.stageCommand).start(in: directory, wakeup: wakeup)
-        try queue.attemptRuns(attempt, pid: started.pid, start: started.startTime)
-        return Worker(attempt, started)
+        try Failpoint.attemptRequested.hit()
+        return try await configuration.launcher.start(
+            LaunchRequest(
+                attemptID: attempt.id, directory: directory, threads: job.threads, memoryBytes: job.memoryBytes,
+                timeoutSeconds: stage.plan.timeoutSeconds, wakeup: wakeup))
     }
 
-    /// The process of an attempt that was begun by a daemon that is no more.
-    private func adopt(_ attempt: LiveAttempt, _ stage: String) throws -> Worker {
-        var attempt = attempt
-        if attempt.pid == nil, attempt.bootID == (try WorkerProcess.bootID()),
-            let pid = WorkerProcess.find(workingIn: attempt.directory)
-        {
-            attempt.pid = pid
-            attempt.pidStart = WorkerProcess.startTime(pid)
-            try queue.attemptRuns(attempt, pid: pid, start: attempt.pidStart)
-        }
-        let worker = Worker(attempt, nil)
-        if try worker.isAlive() { log.adopted(stage, attempt: attempt.number, pid: attempt.pid) }
-        return worker
-    }
-
-    private func stageName(_ attempt: LiveAttempt, _ job: DrivenJob) -> String {
-        job.stages.first { $0.id == attempt.stage }?.plan.name ?? attempt.stage
-    }
-
-    /// Stays with a process until it ends, stops it where it must be stopped, and settles the attempt.
-    private func watch(_ worker: Worker, _ attempt: LiveAttempt, _ job: DrivenJob) async throws {
-        let timeout = job.stages.first { $0.id == attempt.stage }?.plan.timeoutSeconds ?? .infinity
-        var stop = WorkerStop(grace: configuration.grace)
-        while try worker.isAlive() {
-            if shutdown.isSet { return }
-            let now = clinux_boottime()
-            if try queue.isCancelRequested(job.id) {
-                stop.request(.cancel, worker, now)
-            } else if now - attempt.bootSeconds > timeout {
-                stop.request(.timeout, worker, now)
-            }
-            stop.proceed(worker, now)
-            await wakeup.wait(seconds: stop.isRequested ? 0.1 : configuration.pollInterval * 2)
-        }
-        if stop.isRequested, let pid = worker.pid { WorkerProcess.signalGroup(pid, SIGKILL) }
-        let (outcome, exit) = try await judge(worker, attempt, job, stop.cause, timeout)
-        var code: Int32?
-        var signal: Int32?
-        switch exit {
-        case .code(let value): code = value
-        case .signal(let value): signal = value
-        case nil: code = outcome.result?.exitCode
-        }
-        if case .interrupted = outcome { try abandon(attempt.directory) }
-        try queue.finishAttempt(
-            attempt, of: job.id, outcome, exitCode: code, signal: signal, policy: configuration.retry)
-        log.attemptEnded(
-            stageName(attempt, job), attempt: attempt.number, outcome,
-            seconds: clinux_boottime() - attempt.bootSeconds, signal: signal)
-    }
-
-    /// Makes sure that no process that was started for an attempt, and has not yet begun, ever begins.
-    private func abandon(_ directory: RunDirectory) throws {
-        guard unlink(directory.request.path) == 0 || errno == ENOENT else {
-            throw OrchestrationError(system: "remove", directory.request.path, errno)
-        }
-    }
-
-    /// What an attempt whose process is no more has come to.
-    private func judge(
-        _ worker: Worker, _ attempt: LiveAttempt, _ job: DrivenJob, _ stopCause: WorkerStop.Cause?, _ timeout: Double
-    ) async throws -> (AttemptOutcome, ChildExit?) {
-        var result: StageResult?
-        do {
-            result = try attempt.directory.readResult()
-        } catch let error as SpecError where error.code == .format {
-            configuration.logger.warning("unreadable result", metadata: ["job": "\(job.id)", "error": "\(error)"])
-        }
-        if let found = result, found.attemptID != attempt.id { result = nil }
-        if let result, result.exitCode == WorkerExit.done.rawValue {
-            // Done is done, even if it was asked to stop in its last moment.
-            return (try await finalise(result, attempt, job), worker.exit)
-        }
-        switch stopCause {
-        case .cancel: return (.cancelled, worker.exit)
-        case .timeout:
-            let message = "stopped after its time limit of \(Int(timeout)) s; retry goes on from the checkpoint"
-            return (
-                .failedForGood(.timeout, StageFailure(code: "timeout", message: message), result), worker.exit
-            )
-        case nil: break
-        }
-        var exit = worker.exit
-        if exit == nil, let code = result?.exitCode { exit = .code(code) }
-        switch exit {
-        case .code(WorkerExit.invalidInput.rawValue):
-            let failure =
-                result?.failure
-                ?? StageFailure(
-                    code: "invalid_input", message: "the stage refused its input; see \(attempt.directory.log.path)")
-            return (.failedForGood(.failed, failure, result), exit)
-        case .code(WorkerExit.tryAgain.rawValue):
-            let failure =
-                result?.failure
-                ?? StageFailure(
-                    code: "try_again", message: "the stage asked to be tried again; see \(attempt.directory.log.path)")
-            return (.failedForNow(.failed, failure, result), exit)
-        case .code(WorkerExit.stopped.rawValue):
-            return (
-                .interrupted(.preempted, StageFailure(code: "stopped", message: "stopped from outside"), pause: true),
-                exit
-            )
-        case .code(let code):
-            let text = code == 0 ? "ended without a result" : "crashed with exit code \(code)"
-            let failure =
-                result?.failure
-                ?? StageFailure(code: "crashed", message: "\(text); see \(attempt.directory.log.path)")
-            return (.failedForNow(.crashed, failure, result), exit)
-        case .signal(let number):
-            let failure = StageFailure(
-                code: "crashed", message: "ended by signal \(number); see \(attempt.directory.log.path)")
-            return (.failedForNow(.crashed, failure, result), exit)
-        case nil:
-            // Nobody saw it end: it died while no daemon ran, or the machine did.
-            let isSameBoot = attempt.bootID == (try WorkerProcess.bootID())
-            let failure = StageFailure(
-                code: isSameBoot ? "crashed" : "lost",
-                message: isSameBoot ? "ended without a result while no daemon watched" : "the machine was restarted")
-            return (.interrupted(isSameBoot ? .crashed : .lost, failure, pause: false), nil)
-        }
-    }
-
-    /// Publishes and keeps what a stage made.
-    ///
-    /// Each step may be repeated: after a crash in between, the next daemon does it again and nothing happens twice.
-    private func finalise(
-        _ result: StageResult, _ attempt: LiveAttempt, _ job: DrivenJob
-    ) async throws -> AttemptOutcome {
-        guard let stage = job.stages.first(where: { $0.id == attempt.stage }) else {
-            throw OrchestrationError(.notFound, "attempt \(attempt.id) belongs to no stage of job \(job.id)")
-        }
-        let key = try queue.drivenJob(job.id).stages.first { $0.id == attempt.stage }?.cacheKey
-        guard let key else { throw OrchestrationError(.notFound, "stage \(attempt.stage) has no cache key") }
-        let store = self.store
-        let cache = self.cache
-        do {
-            return try await offActor {
-                var published: [StageCache.PublishedVersion] = []
-                for publication in result.publications {
-                    let version = try store.publish(publication, from: attempt.directory.out, attemptID: attempt.id)
-                    published.append(StageCache.PublishedVersion(version))
-                }
-                let output = try cache.store(
-                    key: key, folder: attempt.directory.out,
-                    metadata: StageCache.Metadata(
-                        kind: stage.plan.kind, created: Date(), attemptID: attempt.id, metrics: result.metrics,
-                        published: published))
-                let json = try ProtocolJSON.encode(published)
-                return .succeeded(
-                    result,
-                    StageOutput(
-                        digest: output.digest, path: output.folder.path,
-                        published: published.isEmpty ? nil : String(decoding: json, as: UTF8.self),
-                        adapter: Self.reference(published)))
-            }
-        } catch let error as ArtifactError where [.invalidFolder, .invalidName].contains(error.code) {
-            return .failedForGood(
-                .failed, StageFailure(code: error.code.rawValue, message: error.description), result)
-        } catch let error as ArtifactError where error.code == .noSpace {
-            // The worker is done and its product is safe in the run directory: wait for room, then finish.
-            configuration.logger.warning("no room to publish", metadata: ["job": "\(job.id)"])
-            while !shutdown.isSet && configuration.isDiskLow {
-                await wakeup.wait(seconds: configuration.pollInterval)
-            }
-            if shutdown.isSet { throw DriverLeft() }
-            await wakeup.wait(seconds: configuration.pollInterval)
-            return try await finalise(result, attempt, job)
-        }
-    }
-
-    private enum CacheAnswer {
-        case hit(StageOutput)
-        case versionGone(String)
-        case miss
-    }
-
-    /// An earlier output, if what it published is still in the store.
-    private func cachedOutput(_ key: String) throws -> CacheAnswer {
-        guard let output = try cache.lookup(key) else { return .miss }
-        let later = try queue.published(underKey: key).map {
-            try ProtocolJSON.decode([StageCache.PublishedVersion].self, from: Data($0.utf8))
-        }
-        for published in [output.metadata.published] + later where try published.allSatisfy(exists) {
-            return .hit(
-                StageOutput(digest: output.digest, path: output.folder.path, adapter: Self.reference(published)))
-        }
-        return .versionGone(Self.reference(output.metadata.published) ?? "")
-    }
-
-    private func exists(_ version: StageCache.PublishedVersion) throws -> Bool {
-        do {
-            return try store.versions(of: version.name, in: version.collection)
-                .contains { $0.number == version.version && $0.digest == version.digest }
-        } catch let error as ArtifactError where error.code == .noSuchArtifact {
-            return false
-        }
-    }
-
-    /// `name:3`, of an adapter if there is one.
-    private static func reference(_ published: [StageCache.PublishedVersion]) -> String? {
-        let chosen = published.first { $0.collection == .adapters } ?? published.first
-        return chosen.map { "\($0.name):\($0.version)" }
+    /// The output of a stage before the one of `retry --from`, as the old job left it; `nil` when it is not there any
+    /// more.
+    private func takenOver(_ stage: StageRow, of job: DrivenJob) throws -> (key: String, output: StageOutput)? {
+        guard job.rerunFrom != nil, let old = job.retryOf,
+            let found = try queue.output(of: stage.plan.name, ofJob: old),
+            access(found.output.path, R_OK | X_OK) == 0
+        else { return nil }
+        return found
     }
 
     private func pins(of job: DrivenJob) async throws -> InputPins {
@@ -361,22 +221,13 @@ struct JobDriver: Sendable {
         return pins
     }
 
-    private func transitiveNeeds(of stage: StageRow, in job: DrivenJob) -> [StageRow] {
-        var wanted = Set(stage.plan.needs)
-        // Against the topological order, each stage is met after all that need it.
-        for candidate in job.stages.reversed() where wanted.contains(candidate.plan.name) {
-            wanted.formUnion(candidate.plan.needs)
-        }
-        return job.stages.filter { wanted.contains($0.plan.name) }
-    }
-
     private static func hasCheckpoint(_ directory: RunDirectory) -> Bool {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: directory.checkpoint.path)) ?? []
         return names.contains { !$0.hasPrefix(".") }
     }
 
     /// Runs long reading and writing on a thread that nobody else waits for.
-    private func offActor<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
+    func offActor<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
         try await withCheckedThrowingContinuation { continuation in
             let thread = Thread { continuation.resume(with: Result { try body() }) }
             thread.start()

@@ -58,6 +58,13 @@ struct JobLog: Sendable {
         }
     }
 
+    /// The job has ended without a process: while it waited, by a person or by what it waited for.
+    func ended(_ state: JobState, while was: String, reason: String?) {
+        var facts: Logger.Metadata = ["state": "\(state.rawValue)", "while": "\(was)"]
+        if let reason { facts["reason"] = "\(reason)" }
+        say("job ended", facts)
+    }
+
     private func say(_ what: Logger.Message, _ facts: Logger.Metadata) {
         logger.info(what, metadata: facts.merging(["job": "\(job)"]) { $1 })
     }

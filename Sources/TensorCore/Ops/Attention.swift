@@ -16,10 +16,22 @@ package struct AttentionLayout {
     package let sequences: [Sequence]
     /// Whether the last query sees every key of its sequence, the one before it all but one, and so on.
     package let isCausal: Bool
+    /// How many keys a query sees at most, its own the last of them; all by default. Only with `isCausal`.
+    package var window: Int?
 
     package init(sequences: [Sequence], isCausal: Bool) {
         self.sequences = sequences
         self.isCausal = isCausal
+    }
+
+    /// The same with a sliding window.
+    ///
+    /// - Precondition: the layout is causal.
+    package func windowed(_ window: Int?) -> AttentionLayout {
+        precondition(isCausal || window == nil, "a window needs a causal layout")
+        var layout = self
+        layout.window = window
+        return layout
     }
 
     /// Sequences that attend within themselves.
@@ -46,13 +58,15 @@ extension Tensor {
     /// Scaled dot-product attention with grouped heads (Vaswani et al. 2017; Ainslie et al. 2023, arXiv 2305.13245).
     ///
     /// `P = softmax(scale · Q Kᵀ + mask)`, `O = P V`, per sequence and head; query head h reads key/value head
-    /// `h / (heads / keyValueHeads)`. Shapes: query `[N, heads · D]`, key and value `[M, keyValueHeads · D]`, result
+    /// `h / (heads / keyValueHeads)`. With a cap the scores are `cap · tanh(scale · Q Kᵀ / cap)` (Gemma 2, arXiv 2408.00118).
+    /// Shapes: query `[N, heads · D]`, key and value `[M, keyValueHeads · D]`, result
     /// `[N, heads · D]`. The weights P are made in tiles of query rows and never kept: backward makes them again from the log of
     /// each row's sum (Dao et al. 2022, arXiv 2205.14135), so memory is linear in the context.
     ///
     /// - Precondition: the shapes above; `heads` a multiple of `keyValueHeads`; the layout inside the rows.
     package static func attention(
-        query: Tensor, key: Tensor, value: Tensor, heads: Int, keyValueHeads: Int, scale: Float, layout: AttentionLayout
+        query: Tensor, key: Tensor, value: Tensor, heads: Int, keyValueHeads: Int, scale: Float, cap: Float? = nil,
+        layout: AttentionLayout
     ) -> Tensor {
         let size = query.columns / heads
         precondition(
@@ -63,18 +77,27 @@ extension Tensor {
         return attention(
             HeadColumns(tensor: query, column: 0, input: 0), HeadColumns(tensor: key, column: 0, input: 1),
             HeadColumns(tensor: value, column: 0, input: 2), inputs: [query, key, value],
-            AttentionShape(heads: heads, keyValueHeads: keyValueHeads, size: size, scale: scale, layout: layout))
+            AttentionShape(
+                heads: heads, keyValueHeads: keyValueHeads, size: size, scale: scale, cap: cap, layout: layout))
     }
 
-    /// The same for queries, keys and values side by side in one tensor `[N, 3 · heads · D]`, as GPT-2's `c_attn` makes them.
-    package static func attention(fused: Tensor, heads: Int, scale: Float, layout: AttentionLayout) -> Tensor {
-        let width = fused.columns / 3
+    /// The same for queries, keys and values side by side in one tensor `[N, (heads + 2 · keyValueHeads) · D]`, as GPT-2's
+    /// `c_attn` and Phi-3's `qkv_proj` make them.
+    package static func attention(
+        fused: Tensor, heads: Int, keyValueHeads: Int? = nil, scale: Float, layout: AttentionLayout
+    ) -> Tensor {
+        let keyValueHeads = keyValueHeads ?? heads
+        let size = fused.columns / (heads + 2 * keyValueHeads)
         precondition(
-            fused.columns == 3 * width && width % heads == 0, "attention: fused \(fused.shape), \(heads) heads")
-        let parts = (0..<3).map { HeadColumns(tensor: fused, column: $0 * width, input: 0) }
+            fused.columns == (heads + 2 * keyValueHeads) * size && heads % keyValueHeads == 0,
+            "attention: fused \(fused.shape), \(heads) heads, \(keyValueHeads) key/value heads")
+        let parts = [0, heads, heads + keyValueHeads].map {
+            HeadColumns(tensor: fused, column: $0 * size, input: 0)
+        }
         return attention(
             parts[0], parts[1], parts[2], inputs: [fused],
-            AttentionShape(heads: heads, keyValueHeads: heads, size: width / heads, scale: scale, layout: layout))
+            AttentionShape(
+                heads: heads, keyValueHeads: keyValueHeads, size: size, scale: scale, cap: nil, layout: layout))
     }
 
     private static func attention(
@@ -104,23 +127,54 @@ private struct AttentionShape {
     /// Elements of one head.
     let size: Int
     let scale: Float
+    let cap: Float?
     let layout: AttentionLayout
 
     /// Query rows whose weights are in memory at once, per thread.
     static let tile = 64
 
-    /// Calls `body` with each tile of query rows (counted within the sequence) and how many keys its last row sees.
-    func forEachTile(_ sequence: AttentionLayout.Sequence, _ body: (_ rows: Range<Int>, _ keys: Int) -> Void) {
+    /// Query rows of a sequence and the keys that any of them sees, both counted within the sequence.
+    struct Tile {
+        let rows: Range<Int>
+        let keys: Range<Int>
+    }
+
+    /// Calls `body` with each tile.
+    func forEachTile(_ sequence: AttentionLayout.Sequence, _ body: (Tile) -> Void) {
         let count = sequence.queries.count
         for low in stride(from: 0, to: count, by: Self.tile) {
             let high = min(low + Self.tile, count)
-            body(low..<high, visibleKeys(sequence, row: high - 1))
+            let first = visibleKeys(sequence, row: low).lowerBound
+            body(Tile(rows: low..<high, keys: first..<visibleKeys(sequence, row: high - 1).upperBound))
         }
     }
 
-    /// How many keys of its sequence query row `row` sees.
-    func visibleKeys(_ sequence: AttentionLayout.Sequence, row: Int) -> Int {
-        layout.isCausal ? sequence.keys.count - sequence.queries.count + row + 1 : sequence.keys.count
+    /// The keys of its sequence that query row `row` sees.
+    func visibleKeys(_ sequence: AttentionLayout.Sequence, row: Int) -> Range<Int> {
+        guard layout.isCausal else { return 0..<sequence.keys.count }
+        let end = sequence.keys.count - sequence.queries.count + row + 1
+        return max(0, end - (layout.window ?? end))..<end
+    }
+
+    /// Turns a row of products into weights, and everything outside `visible` into zero.
+    ///
+    /// - Parameters:
+    ///   - visible: counted from the row's first element.
+    ///   - logSum: known in the backward pass.
+    /// - Returns: log Σ exp of the scores.
+    @discardableResult func softmax(
+        _ row: UnsafeMutablePointer<Float>, width: Int, visible: Range<Int>, logSum: Float? = nil
+    ) -> Float {
+        let kernels = ck_kernels().pointee
+        let start = row + visible.lowerBound
+        if let cap { kernels.soft_cap(visible.count, scale, cap, start) }
+        let factor = cap == nil ? scale : 1
+        row.update(repeating: 0, count: visible.lowerBound)
+        guard let logSum else {
+            return kernels.softmax_row(visible.count, width - visible.lowerBound, factor, start)
+        }
+        kernels.softmax_row_from_lse(visible.count, width - visible.lowerBound, factor, logSum, start)
+        return logSum
     }
 }
 
@@ -142,19 +196,22 @@ private struct AttentionOp: DifferentiableOp {
         let scratch = Storage(count: AttentionShape.tile * sequence.keys.count)
         withExtendedLifetime(scratch) {
             let p = scratch.pointer
-            shape.forEachTile(sequence) { rows, width in
+            shape.forEachTile(sequence) { tile in
+                let (rows, width) = (tile.rows, tile.keys.count)
                 let first = sequence.queries.lowerBound + rows.lowerBound
+                let firstKey = tile.keys.lowerBound
                 Gemm.single(
                     rows.count, width, d, 1, q.pointer(first, head, d), q.tensor.columns, false,
-                    keys, k.tensor.columns, true, 0, p, width)
+                    keys + firstKey * k.tensor.columns, k.tensor.columns, true, 0, p, width)
                 for row in rows {
                     let index = row - rows.lowerBound
-                    logSums.pointer[(first + index) * shape.heads + head] = ck_kernels().pointee.softmax_row(
-                        shape.visibleKeys(sequence, row: row), width, shape.scale, p + index * width)
+                    let visible = shape.visibleKeys(sequence, row: row).shifted(by: -firstKey)
+                    logSums.pointer[(first + index) * shape.heads + head] = shape.softmax(
+                        p + index * width, width: width, visible: visible)
                 }
                 Gemm.single(
-                    rows.count, d, width, 1, p, width, false, values, v.tensor.columns, false,
-                    0, output.pointer + first * output.columns + head * d, output.columns)
+                    rows.count, d, width, 1, p, width, false, values + firstKey * v.tensor.columns, v.tensor.columns,
+                    false, 0, output.pointer + first * output.columns + head * d, output.columns)
             }
         }
     }
@@ -186,17 +243,18 @@ private struct AttentionOp: DifferentiableOp {
         let d = shape.size
         let group = shape.heads / shape.keyValueHeads
         let width = output.columns
-        let firstKey = sequence.keys.lowerBound
-        let (keys, values) = (k.pointer(firstKey, kvHead, d), v.pointer(firstKey, kvHead, d))
-        let (dKeys, dValues) = (dk.pointer(firstKey, kvHead, d), dv.pointer(firstKey, kvHead, d))
         let area = AttentionShape.tile * sequence.keys.count
-        let scratch = Storage(count: 2 * area)
+        // With a cap, its scores are needed beside the weights.
+        let scratch = Storage(count: (shape.cap == nil ? 2 : 3) * area)
         withExtendedLifetime(scratch) {
             let (p, ds) = (scratch.pointer, scratch.pointer + area)
             for head in kvHead * group..<(kvHead + 1) * group {
-                shape.forEachTile(sequence) { rows, seen in
-                    let first = sequence.queries.lowerBound + rows.lowerBound
-                    let n = rows.count
+                shape.forEachTile(sequence) { tile in
+                    let (n, seen) = (tile.rows.count, tile.keys.count)
+                    let first = sequence.queries.lowerBound + tile.rows.lowerBound
+                    let firstKey = sequence.keys.lowerBound + tile.keys.lowerBound
+                    let (keys, values) = (k.pointer(firstKey, kvHead, d), v.pointer(firstKey, kvHead, d))
+                    let (dKeys, dValues) = (dk.pointer(firstKey, kvHead, d), dv.pointer(firstKey, kvHead, d))
                     let queries = q.pointer(first, head, d)
                     let dOut = gradient.pointer + first * width + head * d
                     let out = output.pointer + first * width + head * d
@@ -205,13 +263,22 @@ private struct AttentionOp: DifferentiableOp {
                     Gemm.single(n, seen, d, 1, dOut, width, false, values, v.tensor.columns, true, 0, ds, seen)
                     for index in 0..<n {
                         let kernels = ck_kernels().pointee
-                        let visible = shape.visibleKeys(sequence, row: rows.lowerBound + index)
-                        kernels.softmax_row_from_lse(
-                            visible, seen, shape.scale, logSums.pointer[(first + index) * shape.heads + head],
-                            p + index * seen)
+                        let row = p + index * seen, dRow = ds + index * seen
+                        let visible = shape.visibleKeys(sequence, row: tile.rows.lowerBound + index)
+                            .shifted(by: -tile.keys.lowerBound)
+                        var capped: UnsafeMutablePointer<Float>?
+                        if let cap = shape.cap {
+                            let scores = scratch.pointer + 2 * area
+                            scores.update(from: row, count: seen)
+                            kernels.soft_cap(seen, shape.scale, cap, scores)
+                            capped = scores
+                        }
+                        shape.softmax(
+                            row, width: seen, visible: visible,
+                            logSum: logSums.pointer[(first + index) * shape.heads + head])
                         let delta = kernels.dot(d, dOut + index * width, out + index * width)
-                        kernels.softmax_row_backward(
-                            seen, shape.scale, delta, p + index * seen, ds + index * seen, ds + index * seen)
+                        kernels.softmax_row_backward(seen, shape.scale, delta, row, dRow, dRow)
+                        if let cap = shape.cap, let capped { kernels.soft_cap_backward(seen, cap, capped, dRow) }
                     }
                     Gemm.single(seen, d, n, 1, p, seen, true, dOut, width, false, 1, dValues, dv.tensor.columns)
                     Gemm.single(
@@ -223,4 +290,8 @@ private struct AttentionOp: DifferentiableOp {
             }
         }
     }
+}
+
+extension Range<Int> {
+    fileprivate func shifted(by distance: Int) -> Range<Int> { lowerBound + distance..<upperBound + distance }
 }

@@ -16,9 +16,11 @@ extension Tensor {
     /// of about 32 MB of logits; when a gradient is wanted, `dh` (and `dW`, if the head is trained) is formed in the same pass:
     /// `dlogits = scale (softmax − onehot)`, `dh = dlogits W`, `dW = dlogitsᵀ h`. Rows without a target cost nothing.
     ///
-    /// - Parameter scale: 1/(targets of the whole optimizer step) makes accumulated gradients the gradient of the mean.
+    /// - Parameters:
+    ///   - scale: 1/(targets of the whole optimizer step) makes accumulated gradients the gradient of the mean.
+    ///   - cap: the logits are `cap · tanh(h Wᵀ / cap)` (Gemma 2, arXiv 2408.00118).
     /// - Precondition: the shapes above; targets below V.
-    package func crossEntropy(head: Tensor, targets: [Int32], scale: Float) -> ScoredTokens {
+    package func crossEntropy(head: Tensor, targets: [Int32], scale: Float, cap: Float? = nil) -> ScoredTokens {
         let (c, vocabulary) = (columns, head.rows)
         precondition(
             head.columns == c && targets.count == rows,
@@ -46,14 +48,19 @@ extension Tensor {
                 let likelihoods = likelihoods.baseAddress!
                 let logits = logits.pointer
                 Parallel.forEachRange(n) { range in
+                    let capped = records && cap != nil ? Storage(count: vocabulary) : nil
                     for i in range {
                         let row = logits + i * vocabulary
                         let target = Int(targets[rowsOfPart[i]])
+                        if let cap { ck_kernels().pointee.soft_cap(vocabulary, 1, cap, row) }
                         let lse = ck_kernels().pointee.log_sum_exp(vocabulary, row)
                         likelihoods[rowsOfPart[i]] = lse - row[target]
-                        if records {
-                            ck_kernels().pointee.softmax_scaled(vocabulary, lse, scale, row)
-                            row[target] -= scale
+                        guard records else { continue }
+                        capped?.pointer.update(from: row, count: vocabulary)
+                        ck_kernels().pointee.softmax_scaled(vocabulary, lse, scale, row)
+                        row[target] -= scale
+                        if let cap, let capped {
+                            ck_kernels().pointee.soft_cap_backward(vocabulary, cap, capped.pointer, row)
                         }
                     }
                 }

@@ -40,25 +40,29 @@ extension Tensor {
     /// For `i < dim/2`: `y_i = x_i cos − x_{i+dim/2} sin`, `y_{i+dim/2} = x_{i+dim/2} cos + x_i sin`. Shapes: `[N, heads · headDim]`
     /// in and out. Backward is the rotation by the opposite angle. Works in place when nobody else holds the storage.
     ///
+    /// - Parameter heads: how many heads at the start of a row are rotated; all by default. The queries and keys of a fused
+    ///   tensor are its first heads.
     /// - Precondition: as many rows as angles, and columns a multiple of `headDimension`.
-    package consuming func rotated(by angles: RotaryAngles, headDimension: Int) -> Tensor {
+    package consuming func rotated(by angles: RotaryAngles, headDimension: Int, heads: Int? = nil) -> Tensor {
+        let heads = heads ?? columns / headDimension
         precondition(
-            columns % headDimension == 0 && angles.cosines.rows == rows && angles.dimension <= headDimension,
+            columns % headDimension == 0 && heads * headDimension <= columns && angles.cosines.rows == rows
+                && angles.dimension <= headDimension,
             "rotated: \(shape), head dimension \(headDimension), angles for \(angles.cosines.rows) rows")
         let source = node
         var result: Tensor
         if isKnownUniquelyReferenced(&storage) && storage.isWritable { result = detached() } else { result = copied() }
-        rotate(result, by: angles, headDimension: headDimension, sign: 1)
+        rotate(result, by: angles, headDimension: headDimension, heads: heads, sign: 1)
         if let source, Autograd.isRecording {
-            let op = RotaryOp(angles: angles, headDimension: headDimension)
+            let op = RotaryOp(angles: angles, headDimension: headDimension, heads: heads)
             result.node = Node(op: op, inputs: [source], shape: result.shape)
         }
         return result
     }
 }
 
-private func rotate(_ tensor: Tensor, by angles: RotaryAngles, headDimension: Int, sign: Float) {
-    let (c, heads, half) = (tensor.columns, tensor.columns / headDimension, angles.dimension / 2)
+private func rotate(_ tensor: Tensor, by angles: RotaryAngles, headDimension: Int, heads: Int, sign: Float) {
+    let (c, half) = (tensor.columns, angles.dimension / 2)
     let (x, cosines, sines) = (tensor.pointer, angles.cosines.pointer, angles.sines.pointer)
     Parallel.forEachRange(tensor.rows, grain: 4) { range in
         let low = range.lowerBound
@@ -71,10 +75,11 @@ private func rotate(_ tensor: Tensor, by angles: RotaryAngles, headDimension: In
 private struct RotaryOp: DifferentiableOp {
     let angles: RotaryAngles
     let headDimension: Int
+    let heads: Int
 
     func backward(_ gradient: Tensor, into inputs: GradientSinks) {
         let result = gradient.copied()
-        rotate(result, by: angles, headDimension: headDimension, sign: -1)
+        rotate(result, by: angles, headDimension: headDimension, heads: heads, sign: -1)
         inputs.add(result, to: 0)
     }
 }

@@ -33,13 +33,18 @@ enum BufferPool {
         {
             return pointer
         }
+        if let pointer = allocate(size) { return pointer }
+        // What is kept for later may be what is missing now.
+        trim()
+        if let pointer = allocate(size) { return pointer }
+        // No op can go on without its result, and none could hand an error on.
+        MemoryExhaustion.end(size)
+    }
+
+    private static func allocate(_ size: Int) -> UnsafeMutableRawPointer? {
         let large = size >= largeBytes
         var pointer: UnsafeMutableRawPointer?
-        let status = posix_memalign(&pointer, large ? 2 << 20 : 64, size)
-        guard status == 0, let pointer else {
-            // No op can go on without its result; the stage process ends and is classified by its supervisor.
-            fatalError("out of memory: \(size) bytes were asked for and not given")
-        }
+        guard posix_memalign(&pointer, large ? 2 << 20 : 64, size) == 0, let pointer else { return nil }
         if large { madvise(pointer, size, MADV_HUGEPAGE) }
         return pointer
     }

@@ -1,14 +1,34 @@
-/// A parsed JSON value.
+package import Foundation
+
+/// The name that the readers of tokenizer files use.
+typealias JSONValue = OrderedJSON
+
+/// A parsed JSON value whose objects keep the order of their members.
 ///
-/// Objects keep the order of the file, which vocabularies and error messages want.
-enum JSONValue: Sendable {
+/// Vocabularies, error messages and chat templates want that order: a template prints the members of a tool
+/// description as they came.
+package enum OrderedJSON: Sendable {
     case null
     case bool(Bool)
     case integer(Int)
     case number(Double)
     case string(String)
-    case array([JSONValue])
-    case object([(key: String, value: JSONValue)])
+    case array([OrderedJSON])
+    case object([(key: String, value: OrderedJSON)])
+
+    /// Parses a whole JSON text (RFC 8259).
+    ///
+    /// - Parameter file: Names the text in errors, which carry line and column.
+    /// - Throws: ``TokenizerError`` with the code `malformed_json`.
+    package init(parsing data: Data, file: String? = nil) throws {
+        self = try JSONParser.parse(data, file: file)
+    }
+
+    /// The member `key` of an object, the last one when it is there twice; `nil` for anything else.
+    package subscript(key: String) -> OrderedJSON? {
+        guard case .object(let members) = self else { return nil }
+        return members.last { $0.key == key }?.value
+    }
 
     /// The value of a number, whole or not.
     var number: Double? {
@@ -20,7 +40,7 @@ enum JSONValue: Sendable {
     }
 
     /// What the value is, for messages.
-    var kind: String {
+    package var kind: String {
         switch self {
         case .null: "null"
         case .bool: "a boolean"

@@ -69,8 +69,12 @@ struct CheckpointFolder {
     }
 
     /// Writes the state after `state.step` steps, and then removes every other checkpoint.
-    func write(_ state: TrainingState, trained: [WeightSource], optimizer: [WeightSource], best: [WeightSource]?) throws
-    {
+    ///
+    /// - Parameter assembled: called when all is on the disk, before it gets its name.
+    func write(
+        _ state: TrainingState, trained: [WeightSource], optimizer: [WeightSource], best: [WeightSource]?,
+        assembled: () throws -> Void = {}
+    ) throws {
         let files = FileManager.default
         try files.createDirectory(at: url, withIntermediateDirectories: true)
         try removeLeftovers()
@@ -78,6 +82,7 @@ struct CheckpointFolder {
         try files.createDirectory(at: temporary, withIntermediateDirectories: false)
         do {
             try fill(temporary, state, trained: trained, optimizer: optimizer, best: best)
+            try assembled()
         } catch {
             // A disk that is full must not stay full for what is of no use.
             try? files.removeItem(at: temporary)

@@ -2,6 +2,9 @@ import TensorCore
 
 /// What makes a run this run: two runs with equal fingerprints compute the same.
 enum TrainingFingerprint {
+    /// The key of the size that may be made smaller on the way.
+    static let microBatch = "micro_batch"
+
     /// - Parameter identity: what the caller knows and this module does not, such as the digest of the base.
     static func of(
         _ options: TrainingOptions, parameters: [Parameter], training: TokenDataset, validation: TokenDataset?,
@@ -11,7 +14,7 @@ enum TrainingFingerprint {
         var result: [String: String] = [:]
         result["duration"] = "\(options.duration)"
         result["step_size"] = "\(options.stepSize)"
-        result["micro_batch"] = "\(options.microBatchSize)"
+        result[microBatch] = "\(options.microBatchSize)"
         result["learning_rate"] = "\(options.learningRate)"
         result["lr_schedule"] = options.schedule.rawValue
         result["warmup"] = "\(options.warmup)"

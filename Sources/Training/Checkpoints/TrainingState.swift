@@ -21,10 +21,14 @@ struct TrainingState: Codable, Equatable {
 
     /// Checks that this state belongs to the run that `fingerprint` describes.
     ///
+    /// - Parameter earlier: for a key, what it may have been before, beside what it is now.
     /// - Throws: ``TrainingError`` with code `checkpointMismatch` that names every difference.
-    func check(_ fingerprint: [String: String], path: String) throws {
+    func check(_ fingerprint: [String: String], earlier: [String: [String]] = [:], path: String) throws {
         let keys = Set(fingerprint.keys).union(self.fingerprint.keys).sorted()
-        let differences = keys.filter { fingerprint[$0] != self.fingerprint[$0] }.map { key in
+        let differences = keys.filter { key in
+            let own = self.fingerprint[key]
+            return fingerprint[key] != own && !(own.map { earlier[key]?.contains($0) ?? false } ?? false)
+        }.map { key in
             "\(key) was \(self.fingerprint[key] ?? "absent") and is now \(fingerprint[key] ?? "absent")"
         }
         guard differences.isEmpty else {

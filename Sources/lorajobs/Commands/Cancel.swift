@@ -9,12 +9,15 @@ struct Cancel: ParsableCommand {
 
     @OptionGroup var options: WorkspaceOptions
     @Argument(help: "Ids of jobs, or their unique beginnings.") var jobs: [String]
+    @Flag(name: .long, help: "Kill what runs, without waiting for a checkpoint.") var now = false
 
     mutating func run() throws {
         let workspace = try options.locate()
+        let atOnce = now
         try JobControl(workspace).each(jobs, pending: Self.takeBack) { queue, id in
-            if try queue.cancel(id) { return "cancelled \(id)" }
+            if try queue.cancel(id, atOnce: atOnce) { return "cancelled \(id)" }
             let isDaemonUp = try DaemonLock.holder(of: workspace) != nil
+            if isDaemonUp && atOnce { return "\(id) is being killed" }
             return isDaemonUp ? "\(id) stops at its next checkpoint" : "\(id) will be stopped by the next daemon"
         }
     }

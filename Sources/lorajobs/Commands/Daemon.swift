@@ -8,21 +8,28 @@ struct DaemonCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "daemon",
         abstract: "Watch the inbox and run jobs, in the foreground, until it is asked to stop.",
-        discussion: "When it stops, stages that run go on; the next daemon finds them. A second signal ends it at once."
+        discussion: """
+            When it is asked to stop (SIGTERM, SIGINT), stages that run go on and the next daemon finds them; with \
+            --drain they stop at a checkpoint first, and their jobs are queued again. A second signal ends it at once \
+            and leaves the stages alone.
+            """
     )
 
     @OptionGroup var options: WorkspaceOptions
     @Flag(name: .shortAndLong, help: "Say more.") var verbose = false
 
+    @Flag(name: .long, help: "When asked to stop, stop the stages too, at a checkpoint.") var drain = false
+
     mutating func run() async throws {
         let workspace = try options.locate()
         let logger = DaemonLog.logger(verbose: verbose)
         let daemon = Daemon(try WorkspaceSetup(workspace).orchestration(logger: logger))
+        let draining = drain
         let signals = try SignalWatch([SIGTERM, SIGINT, SIGHUP]) { signal, count in
             // State is safe at any instruction; whoever insists need not wait.
             if count > 1 { Foundation.exit(128 + signal) }
-            logger.info("asked to stop; what runs goes on")
-            daemon.stop()
+            logger.info(draining ? "asked to stop; stopping what runs" : "asked to stop; what runs goes on")
+            daemon.stop(draining: draining)
         }
         logger.info("working in \(workspace.root.path(percentEncoded: false)), process \(getpid())")
         try await daemon.run()

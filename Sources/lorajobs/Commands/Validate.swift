@@ -4,7 +4,7 @@ import PipelineSpec
 
 struct Validate: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Check manifests; exit 65 when one is wrong. Nothing is changed.")
+        abstract: "Check manifests and schedules; exit 65 when one is wrong. Nothing is changed.")
 
     @OptionGroup var options: WorkspaceOptions
     @Argument(help: "Manifests; - is standard input.") var files: [String]
@@ -13,13 +13,18 @@ struct Validate: ParsableCommand {
     mutating func run() throws {
         let setup = try WorkspaceSetup(options.locate())
         let here = URL(filePath: FileManager.default.currentDirectoryPath, directoryHint: .isDirectory)
-        let judgements = try files.map { try ManifestSource($0).judge(setup) }
+        let verdicts = try files.map { try ManifestSource($0).judgeAsEither(setup) }
+        let judgements = verdicts.map(\.judgement)
         if json { try StandardOutput.json(Judgement.json(judgements)) }
-        for judgement in judgements {
+        for (judgement, schedule) in verdicts {
             if !json {
                 let isValid = judgement.resolved != nil
                 try StandardOutput.write(judgement.text(consequence: "It would be rejected."))
-                if isValid { try StandardOutput.line("\(judgement.source.path): valid") }
+                let next = schedule.flatMap { $0.isEnabled ? $0.cron.next(after: Date(), in: $0.timeZone) : nil }
+                let times = next.map {
+                    "; next due at \($0.localTime) (\(Occurrence.name(of: schedule?.timeZone ?? .gmt)))"
+                }
+                if isValid { try StandardOutput.line("\(judgement.source.path): valid\(times ?? "")") }
             }
             for warning in CallersFolder.warnings(judgement, workspace: setup.workspace, folder: here) {
                 Talk.warn(warning)

@@ -43,13 +43,18 @@ func expectGradient(
 
     @Test func rmsNorm() {
         expectGradient(of: [[3, 8], [8]]) { $0[0].rmsNorm(weight: $0[1], eps: 1e-5) }
+        expectGradient(of: [[3, 8], [8]]) { $0[0].rmsNorm(weight: $0[1], eps: 1e-5, offset: 1) }
     }
 
     @Test func geluTanh() { expectGradient(of: [[3, 8]]) { $0[0].geluTanh() } }
 
-    @Test func swiGLU() {
-        expectGradient(of: [[3, 8], [3, 8]]) { Tensor.swiGLU(gate: $0[0], up: $0[1]) }
+    @Test(arguments: [GateActivation.silu, .geluTanh])
+    func gatedUnit(activation: GateActivation) {
+        expectGradient(of: [[3, 8], [3, 8]]) { Tensor.gatedUnit(activation, gate: $0[0], up: $0[1]) }
+        expectGradient(of: [[3, 10]]) { Tensor.gatedUnit(activation, fused: $0[0]) }
     }
+
+    @Test func softCap() { expectGradient(of: [[3, 8]]) { $0[0].softCapped(1.5) } }
 
     @Test func embedding() {
         expectGradient(of: [[5, 3]]) { $0[0].gatheringRows([4, 0, 4, 2]) }
@@ -62,6 +67,7 @@ func expectGradient(
     @Test func rotaryEmbedding() {
         let angles = RotaryAngles(positions: [0, 3, 11], inverseFrequencies: [1, 0.1], attentionFactor: 1.2)
         expectGradient(of: [[3, 12]]) { $0[0].rotated(by: angles, headDimension: 6) }
+        expectGradient(of: [[3, 18]]) { $0[0].rotated(by: angles, headDimension: 6, heads: 2) }
     }
 
     @Test(arguments: [true, false])
@@ -78,6 +84,30 @@ func expectGradient(
         expectGradient(of: [[7, 18]]) { Tensor.attention(fused: $0[0], heads: 2, scale: 0.6, layout: layout) }
     }
 
+    @Test func fusedGroupedAttention() {
+        let layout = AttentionLayout(rows: [0..<2, 2..<7], isCausal: true)
+        expectGradient(of: [[7, 24]]) {
+            Tensor.attention(fused: $0[0], heads: 4, keyValueHeads: 2, scale: 0.6, layout: layout)
+        }
+    }
+
+    @Test(arguments: [nil, 1, 3], [nil, 2] as [Float?])
+    func attentionWithWindowAndCap(window: Int?, cap: Float?) {
+        let layout = AttentionLayout(rows: [0..<3, 3..<10], isCausal: true).windowed(window)
+        expectGradient(of: [[10, 12], [10, 6], [10, 6]]) {
+            Tensor.attention(
+                query: $0[0], key: $0[1], value: $0[2], heads: 4, keyValueHeads: 2, scale: 0.6, cap: cap,
+                layout: layout)
+        }
+    }
+
+    @Test func windowOverSeveralTiles() {
+        let layout = AttentionLayout(rows: [0..<150], isCausal: true).windowed(20)
+        expectGradient(of: [[150, 6]], tolerance: 2e-2) {
+            Tensor.attention(fused: $0[0], heads: 1, scale: 0.7, layout: layout)
+        }
+    }
+
     @Test func attentionOverSeveralTiles() {
         let layout = AttentionLayout(rows: [0..<130], isCausal: true)
         expectGradient(of: [[130, 6]], tolerance: 2e-2) {
@@ -88,6 +118,9 @@ func expectGradient(
     @Test func crossEntropy() {
         expectGradient(of: [[6, 4], [9, 4]]) {
             $0[0].crossEntropy(head: $0[1], targets: [1, -1, 8, 0, -100, 3], scale: 0.25).loss
+        }
+        expectGradient(of: [[6, 4], [9, 4]]) {
+            $0[0].crossEntropy(head: $0[1], targets: [1, -1, 8, 0, -100, 3], scale: 0.25, cap: 2).loss
         }
     }
 }

@@ -1,0 +1,104 @@
+package import Foundation
+
+/// Where the log of an artifact and the folder beside it do not tell the same story.
+package struct HistoryFault: Sendable, Equatable, CustomStringConvertible {
+    /// What is wrong.
+    package enum Kind: String, Sendable {
+        /// A number below the newest was never given.
+        case gap
+        /// A number was given twice, or an attempt has two versions.
+        case repeated
+        /// A version that a writer showed and did not log; the next writer does.
+        case unlogged
+        /// An alias does not point where its last log entry says; the next writer logs where it points.
+        case aliasMoved
+        /// An alias points at a version that is not there.
+        case aliasDangling
+    }
+
+    package let kind: Kind
+    package let collection: ArtifactCollection
+    /// `name:3` or `name@alias`.
+    package let subject: String
+    /// A sentence that names the file.
+    package let description: String
+    /// Whether the store's next write of this name puts it right.
+    package var isMendedByNextWrite: Bool { kind == .unlogged || kind == .aliasMoved }
+}
+
+extension ArtifactStore {
+    /// Compares folders, aliases and logs of every name; reads no weights, for which see ``verify(_:in:)``.
+    ///
+    /// No other writer is in the middle of anything meanwhile.
+    package func historyFaults() throws -> [HistoryFault] {
+        // A store that this user may only read is not being written by this user either.
+        guard access(root.path, W_OK) == 0 else { return try faults() }
+        return try exclusively { try faults() }
+    }
+
+    /// Writes into the logs what is on disk and not in them, as the next writer of each name would.
+    ///
+    /// The folder is the truth: no alias moves, no version appears or goes.
+    package func mendHistory(now: Date = Date()) throws {
+        try exclusively {
+            for collection in ArtifactCollection.allCases {
+                let names = try FileTree.names(in: root.appending(path: collection.rawValue))
+                for name in names where ArtifactNaming.isArtifact(name) {
+                    try completeInterrupted(name, in: collection)
+                    try logUnloggedMoves(of: name, in: collection, except: nil, now: now)
+                }
+            }
+        }
+    }
+
+    private func faults() throws -> [HistoryFault] {
+        try ArtifactCollection.allCases.flatMap { collection in
+            try FileTree.names(in: root.appending(path: collection.rawValue)).filter(ArtifactNaming.isArtifact)
+                .flatMap { try faults(of: $0, in: collection) }
+        }
+    }
+
+    private func faults(of name: String, in collection: ArtifactCollection) throws -> [HistoryFault] {
+        let log = versionLog(of: name, in: collection)
+        let entries = try log.entries()
+        let published = entries.filter { $0.event == .published }
+        let numbers = try numbers(of: name, in: collection)
+        let known = Set(published.compactMap(\.version)).union(numbers)
+        var found: [HistoryFault] = []
+        func report(_ kind: HistoryFault.Kind, _ subject: String, _ text: String) {
+            found.append(HistoryFault(kind: kind, collection: collection, subject: subject, description: text))
+        }
+        for missing in 1..<max(1, known.max() ?? 1) where !known.contains(missing) {
+            report(.gap, "\(name):\(missing)", "\(log.url.path) knows no version \(missing) below \(known.max() ?? 0)")
+        }
+        for (number, same) in Dictionary(grouping: published, by: \.version) where same.count > 1 {
+            report(
+                .repeated, "\(name):\(number ?? 0)", "\(log.url.path) has version \(number ?? 0) \(same.count) times")
+        }
+        for (attempt, same) in Dictionary(grouping: published, by: \.attempt) where same.count > 1 && attempt != nil {
+            let versions = same.compactMap(\.version).map(String.init).joined(separator: " and ")
+            report(.repeated, name, "\(log.url.path): versions \(versions) are of one attempt, \(attempt ?? "")")
+        }
+        for number in numbers where entries.publication(of: number) == nil {
+            // A folder that no writer of the store made is not the store's.
+            guard try readableRecord(number, of: name, in: collection) != nil else { continue }
+            report(.unlogged, "\(name):\(number)", "version \(number) is not in \(log.url.path)")
+        }
+        let aliases = try aliases(of: name, in: collection)
+        for alias in Set(aliases.keys).union(entries.compactMap(\.alias)).sorted() {
+            let (current, logged) = (aliases[alias], entries.values(of: alias).last ?? nil)
+            let words = { (number: Int?) in number.map { "version \($0)" } ?? "nothing" }
+            if current != logged {
+                report(
+                    .aliasMoved, "\(name)@\(alias)",
+                    "\(alias) of \(name) points at \(words(current)), and \(log.url.path) says \(words(logged))")
+            }
+            if let current, !numbers.contains(current) {
+                report(
+                    .aliasDangling, "\(name)@\(alias)", "\(alias) of \(name) points at \(words(current)), which is gone"
+                )
+            }
+        }
+        return found
+    }
+}

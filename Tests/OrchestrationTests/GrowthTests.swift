@@ -1,0 +1,79 @@
+import Foundation
+import GRDB
+import Glibc
+import PipelineSpec
+import Testing
+
+@testable import Orchestration
+
+/// What a daemon that runs for months may not do.
+@Suite struct GrowthTests {
+    private static let isSoak = ProcessInfo.processInfo.environment["LORAJOBS_SOAK"] != nil
+
+    /// Bytes of this process that are in memory now.
+    private static func residentBytes() throws -> Int64 {
+        let text = try String(contentsOfFile: "/proc/self/statm", encoding: .utf8)
+        let pages = text.split(separator: " ").dropFirst().first.flatMap { Int64($0) } ?? 0
+        return pages * Int64(sysconf(Int32(_SC_PAGESIZE)))
+    }
+
+    /// After a warm-up, thousands of jobs leave nothing in memory: no driver, no sighting, no line of a log.
+    ///
+    /// In a process of its own, where no other test asks for memory.
+    @Test func finishedJobsLeaveNothingInMemory() async throws {
+        await #expect(processExitsWith: .success) { try await GrowthTests.runThousands() }
+    }
+
+    private static func runThousands() async throws {
+        // Where flushing costs nothing: this is about memory.
+        let memory = URL(filePath: "/dev/shm", directoryHint: .isDirectory)
+        let place = access(memory.path, W_OK) == 0 ? memory : FileManager.default.temporaryDirectory
+        let test = try TestWorkspace(in: place)
+        let (warm, all, batch) = isSoak ? (2000, 10_000, 50) : (500, 1000, 50)
+        var configuration = test.configuration()
+        configuration.launcher = InProcessLauncher()
+        configuration.launchers = [InProcessLauncher()]
+        configuration.descriptors = [
+            StageDescriptor(kind: "only", version: 1, manifestKeys: ["train"], inputs: [.data], requires: [])
+        ]
+        let resolve = configuration.resolve
+        configuration.resolve = { bytes, tenant in
+            resolve(bytes, tenant).map { submission in
+                Submission(
+                    manifest: submission.manifest,
+                    stages: [
+                        StagePlan(
+                            name: "only", kind: "only", needs: [], condition: nil, timeoutSeconds: 60, retries: 0)
+                    ], origins: submission.origins)
+            }
+        }
+        // Made before the daemon opens it.
+        let queue = try test.queue()
+        let before = try await withDaemon(configuration) { daemon in
+            var begun: Int64 = 0
+            for first in stride(from: 0, to: all, by: batch) {
+                if first == warm { begun = try residentBytes() }
+                for number in first..<(first + batch) {
+                    try test.submit("name: job\(number % batch)\nseed: \(number)\n", name: "job\(number % batch).yaml")
+                }
+                daemon.poke()
+                try await eventually("\(first + batch) jobs are finished") {
+                    try queue.count(.succeeded) == first + batch
+                }
+            }
+            return begun
+        }
+        let growth = try residentBytes() - before
+        let jobs = Int64(all - warm)
+        // The allocator's own noise is a few MiB; a forgotten driver or job would be some kilobytes each.
+        #expect(growth < (8 << 20) + jobs * 256, "\(growth) bytes after \(jobs) jobs, \(growth / jobs) each")
+    }
+}
+
+extension JobQueue {
+    fileprivate func count(_ state: JobState) throws -> Int {
+        try read {
+            try Int.fetchOne($0, sql: "SELECT count(*) FROM job WHERE state = ?", arguments: [state.rawValue]) ?? 0
+        }
+    }
+}
