@@ -63,6 +63,9 @@ package struct PaddingSettings: Sendable, Equatable {
     package let padTypeID: Int32
     package let padToken: String
 
+    /// Far beyond any context; a larger number in a file would ask for that much memory per text.
+    private static let maximumLength = 1 << 24
+
     init(from node: JSONNode) throws {
         try node.allow(only: "strategy", "direction", "pad_to_multiple_of", "pad_id", "pad_type_id", "pad_token")
         let strategy = try node.required("strategy")
@@ -70,11 +73,11 @@ package struct PaddingSettings: Sendable, Equatable {
         case .string("BatchLongest"): fixedLength = nil
         case .object:
             try strategy.allow(only: "Fixed")
-            fixedLength = try strategy.required("Fixed").integer(in: 0...Int.max)
+            fixedLength = try strategy.required("Fixed").integer(in: 0...Self.maximumLength)
         default: throw strategy.error(.unsupported, "the strategy must be \"BatchLongest\" or {\"Fixed\": n}")
         }
         side = try node.optional("direction").map(TruncationSettings.Side.init(from:)) ?? .right
-        multiple = try node.optional("pad_to_multiple_of")?.integer(in: 0...Int.max)
+        multiple = try node.optional("pad_to_multiple_of")?.integer(in: 0...Self.maximumLength)
         padID = try node.required("pad_id").tokenID()
         padTypeID = try node.optional("pad_type_id")?.tokenID() ?? 0
         padToken = try node.required("pad_token").string()

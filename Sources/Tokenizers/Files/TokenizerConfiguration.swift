@@ -9,6 +9,13 @@ struct TokenizerConfiguration {
     private let nodes: [JSONNode]
     private let added: JSONNode?
 
+    /// A configuration that names a class and nothing else.
+    init(tokenizerClass: String?) {
+        self.tokenizerClass = tokenizerClass
+        nodes = []
+        added = nil
+    }
+
     /// Reads the files in `folder`; none has to be there.
     init(folder: URL) throws {
         func read(_ name: String) throws -> JSONNode? {

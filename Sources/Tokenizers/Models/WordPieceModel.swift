@@ -42,6 +42,7 @@ final class WordPieceModel: TokenModel {
                 node = trie.child(of: node, word[index])
                 if node < 0 { break }
                 index += 1
+                buffers.steps += 1
                 let id = trie.id(at: node)
                 if id >= 0 {
                     best = id
