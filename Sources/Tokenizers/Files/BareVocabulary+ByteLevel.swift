@@ -103,7 +103,8 @@ extension BareVocabulary {
             return [.string(token), .integer(try id(token))]
         }
         switch configuration.tokenizerClass {
-        case "GPT2Tokenizer", nil where !isRanked && ids.id(of: "!</w>") == nil:
+        case "GPT2Tokenizer",
+            nil where !isRanked && ids.id(of: "!</w>") == nil:
             if try configuration.bool("add_bos_token", default: false) {
                 let bos = try configuration.token("bos_token") ?? "<|endoftext|>"
                 post = try Self.template("\(bos):0 $A:0", "\(bos):0 $A:0 $B:1") { Int32(try id($0)) }

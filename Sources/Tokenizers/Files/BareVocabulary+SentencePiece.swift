@@ -76,40 +76,29 @@ extension BareVocabulary {
     }
 
     /// The merges that a BPE model of scored pieces stands for: every cutting of a piece into two pieces, ordered by
-    /// the score of the whole, then by the length of the left half, longest first.
+    /// the score of the whole, then by the ids of the halves.
+    ///
+    /// Later versions of transformers put the cutting with the longest left half first; the published files do not.
     private func merges(of model: SentencePieceFile, _ ids: Vocabulary) -> [JSONValue] {
         struct Merge {
             var left: Int32
             var right: Int32
             var score: Float
-            var leftLength: Int
-            var rightLength: Int
         }
         var merges: [Merge] = []
         for (index, piece) in model.pieces.enumerated() where ids.id(of: piece.text) == Int32(index) {
             var local: [Merge] = []
             piece.text.withUTF8Bytes { utf8 in
-                let starts = utf8.indices.filter { !UTF8Reading.isContinuation(utf8[$0]) }
-                // Only pieces of a sane length; the number of cuttings grows with the square in bytes compared.
-                for (number, cut) in starts.enumerated().dropFirst() {
+                for cut in utf8.indices.dropFirst() where !UTF8Reading.isContinuation(utf8[cut]) {
                     guard let left = ids.id(of: UnsafeBufferPointer(rebasing: utf8[..<cut])),
                         let right = ids.id(of: UnsafeBufferPointer(rebasing: utf8[cut...]))
                     else { continue }
-                    local.append(
-                        Merge(
-                            left: left, right: right, score: piece.score, leftLength: number,
-                            rightLength: starts.count - number))
+                    local.append(Merge(left: left, right: right, score: piece.score))
                 }
             }
             merges += local.sorted { ($0.left, $0.right) < ($1.left, $1.right) }
         }
-        let order = merges.indices.sorted { first, second in
-            let (left, right) = (merges[first], merges[second])
-            if left.score != right.score { return left.score > right.score }
-            if left.leftLength != right.leftLength { return left.leftLength > right.leftLength }
-            if left.rightLength != right.rightLength { return left.rightLength > right.rightLength }
-            return first < second
-        }
+        let order = merges.indices.sorted { (-merges[$0].score, $0) < (-merges[$1].score, $1) }
         return order.map { place in
             let merge = merges[place]
             return .array([
