@@ -11,9 +11,10 @@ import Training
 /// an error, as `data.overlength` says.
 enum TokenizeStage: Stage {
     static let descriptor = StageDescriptor(
-        kind: "tokenize", version: 1,
+        kind: "tokenize", version: 2,
         manifestKeys: [
-            "data.validation", "data.test", "data.format", "data.columns", "data.max_length", "data.overlength",
+            "data.validation", "data.test", "data.format", "data.columns", "data.train_on", "data.chat_template",
+            "data.labels", "data.max_length", "data.overlength",
             "data.max_bad_records",
         ],
         inputs: [.data, .tokenizer], requires: [])
@@ -39,11 +40,16 @@ enum TokenizeStage: Stage {
         let configuration = try ModelConfiguration(folder: run.base)
         let tokenizer = try Tokenizer.load(folder: run.base)
         let limits = try ModelRegistry.limits(configuration)
-        let encoder = ExampleEncoder(
-            folder: run.base.path, tokenizer: tokenizer, vocabularySize: limits.vocabularySize,
+        var prepared = try ExampleEncoder(
+            folder: run.base, tokenizer: tokenizer, vocabularySize: limits.vocabularySize,
             maxLength: min(run.manifest.data.maxLength ?? limits.contextLength, limits.contextLength),
-            overlength: run.manifest.data.overlength)
-        let source = RecordSource(data: run.manifest.data, passageBytes: 4 * encoder.maxLength)
+            data: run.manifest.data)
+        let source = RecordSource(data: run.manifest.data, passageBytes: 4 * prepared.maxLength)
+        if prepared.classes == nil {
+            prepared.classes = try source.classNames(
+                in: SplitName.allCases.flatMap { run.request.data[$0.rawValue] ?? [] })
+        }
+        let encoder = prepared
         var report = Report(maxLength: encoder.maxLength)
 
         var writers: [SplitName: TokenDatasetWriter] = [:]

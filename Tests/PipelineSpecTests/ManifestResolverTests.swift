@@ -54,6 +54,8 @@ import Testing
               format: completion
               columns: {prompt: question, completion: answer}
               train_on: assistant
+              chat_template: chatml
+              labels: [bad, good]
               max_length: 512
               overlength: error
               packing: false
@@ -94,6 +96,7 @@ import Testing
         #expect(m.data.validation == .files([fixture.root + "data/b.jsonl"]))
         #expect(m.data.test == .fraction(0.125))
         #expect(m.data.columns == ["prompt": "question", "completion": "answer"])
+        #expect(m.data.trainOn == ["assistant"] && m.data.chatTemplate == .chatml && m.data.labels == ["bad", "good"])
         #expect(m.adapter.method == .lora)
         #expect(m.adapter.targets == .suffixes(["q_proj", "v_proj"]))
         #expect(m.train.duration == .steps(500))
@@ -217,9 +220,9 @@ import Testing
             whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, test: 0.05}", "wrong_type", 3, 35,
             hint: "write 5%"),
         Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, test: 100%}", "out_of_range", 3, 35),
-        Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, format: chat}", "unsupported", 3, 37),
+        Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, format: images}", "unsupported", 3, 37),
         Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, format: csv}", "invalid_value", 3, 37),
-        Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, train_on: [user]}", "unsupported", 3, 39),
+        Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, train_on: [users]}", "invalid_value", 3, 40),
         Case(
             whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, columns: {promt: q}}", "unknown_key", 3, 39,
             hint: "did you mean prompt?"),

@@ -3,7 +3,7 @@ import PipelineSpec
 
 /// What was read of a job's files.
 struct RecordReading: Codable, Sendable {
-    /// The format of each file, in words.
+    /// The format of each file, in words, and why it is that.
     var formats: [String: String] = [:]
     var records = 0
     /// Each broken record with its place and reason.
@@ -36,10 +36,10 @@ struct RecordSource: Sendable {
         var counted = reading
         defer { reading = counted }
         for file in files {
-            let format = try RecordFormats.format(for: file, data)
-            counted.formats[file.path] = format.summary
-            try format.forEachRecord(in: file, columns: data.columns, passageBytes: passageBytes) { result in
-                switch result {
+            let (container, choice) = try choose(file)
+            counted.formats[file.path] = choice.reason
+            try container.forEachRecord(in: file, passageBytes: passageBytes) { result in
+                switch result.flatMap({ self.record($0, choice.format) }) {
                 case .success(let record):
                     counted.records += 1
                     try body(record)
@@ -47,6 +47,47 @@ struct RecordSource: Sendable {
                     try counted.tolerate(bad, data)
                 }
             }
+        }
+    }
+
+    /// The classes that the records of the files name, in an order that does not depend on theirs; `nil` when the files are
+    /// not about classes. Broken records are passed over: reading them says what is wrong.
+    func classNames(in files: [PinnedFile]) throws -> ClassNames? {
+        var labels: Set<String> = []
+        for file in files {
+            let (container, choice) = try choose(file)
+            guard choice.format == ClassificationFormat.self else { continue }
+            try container.forEachRecord(in: file, passageBytes: passageBytes) { result in
+                guard case .success(let record) = result.flatMap({ self.record($0, choice.format) }),
+                    let labelled = record.content as? LabelledText
+                else { return }
+                labels.insert(labelled.label.text)
+            }
+        }
+        return labels.isEmpty ? nil : ClassNames(found: labels)
+    }
+
+    /// Where the file's records stand, and what they are.
+    private func choose(_ file: PinnedFile) throws -> (any RecordContainer.Type, RecordFormats.Choice) {
+        struct Found: Error { let record: RawRecord }
+        let container = try RecordContainers.container(of: file, isText: data.format == .text)
+        var first: RawRecord?
+        do {
+            try container.forEachRecord(in: file, passageBytes: passageBytes) { result in
+                if case .success(let record) = result { throw Found(record: record) }
+            }
+        } catch let found as Found {
+            first = found.record
+        }
+        return (container, try RecordFormats.choose(data, container: container, first: first))
+    }
+
+    private func record(_ raw: RawRecord, _ format: any RecordFormat.Type) -> Result<Record, BadRecord> {
+        do throws(UnusableRecord) {
+            let content = try format.read(RecordFields(values: raw.fields, columns: data.columns))
+            return .success(Record(content: content, place: raw.place, end: raw.end))
+        } catch {
+            return .failure(BadRecord(place: raw.place, reason: error.reason))
         }
     }
 }

@@ -1,4 +1,3 @@
-import Crypto
 import Foundation
 import PipelineSpec
 
@@ -6,41 +5,33 @@ import PipelineSpec
 struct LineReader {
     let file: PinnedFile
 
-    /// Bytes asked from the system at a time.
-    private static let chunk = 1 << 20
     /// A record longer than this is a mistake in the data, not a record.
     static let longestLine = 64 << 20
 
-    /// Calls `body` with each line, without its line break, its number from 1, and the offset behind its line break.
+    /// Calls `body` with each line, without its line break, its number from 1, and the offset behind its line break in the
+    /// text. A byte order mark at the start is left out.
     ///
     /// - Throws: `inputs_changed` when the pinned part of the file is no longer what it was, and whatever `body` throws.
     func forEachLine(_ body: (_ line: Data, _ number: Int, _ end: Int64) throws -> Void) throws {
-        guard let handle = FileHandle(forReadingAtPath: file.path) else {
-            throw StageError("inputs_changed", "\(file.path) can no longer be opened", exit: .tryAgain)
-        }
-        defer { try? handle.close() }
-        var hasher = SHA256()
-        var remaining = Int(file.length)
         var rest = Data()
         var number = 0
-        while remaining > 0 {
-            guard let block = try handle.read(upToCount: min(Self.chunk, remaining)), !block.isEmpty else {
-                throw StageError(
-                    "inputs_changed", "\(file.path) became shorter than the \(file.length) bytes this job pinned",
-                    exit: .tryAgain)
-            }
-            remaining -= block.count
-            hasher.update(data: block)
+        var position: Int64 = 0
+        func line(_ bytes: Data) throws {
+            number += 1
+            var bytes = bytes
+            if bytes.last == UInt8(ascii: "\r") { bytes = bytes.dropLast() }
+            if number == 1, bytes.starts(with: [0xEF, 0xBB, 0xBF]) { bytes = bytes.dropFirst(3) }
+            try body(bytes, number, position)
+        }
+        try PinnedText(file: file).forEachBlock { block in
             // What is left over was searched already; a long line must not be searched again with every block.
             var unsearched = rest.endIndex
             rest.append(block)
             var start = rest.startIndex
             while let end = Self.lineBreak(in: rest, from: unsearched) {
-                number += 1
-                var line = rest[start..<end]
-                if line.last == UInt8(ascii: "\r") { line = line.dropLast() }
+                position += Int64(end + 1 - start)
+                try line(rest[start..<end])
                 start = end + 1
-                try body(line, number, file.length - Int64(remaining) - Int64(rest.endIndex - start))
                 unsearched = start
             }
             if start > rest.startIndex { rest = Data(rest[start...]) }
@@ -49,12 +40,9 @@ struct LineReader {
                     "bad_record", "\(file.path):\(number + 1): a line of more than \(Self.longestLine >> 20) MiB")
             }
         }
-        if !rest.isEmpty { try body(rest, number + 1, file.length) }
-        let digest = "sha256:" + hasher.finalize().map { String(format: "%02x", $0) }.joined()
-        guard digest == file.digest else {
-            throw StageError(
-                "inputs_changed", "\(file.path) was changed inside the \(file.length) bytes this job pinned",
-                exit: .tryAgain)
+        if !rest.isEmpty {
+            position += Int64(rest.count)
+            try line(rest)
         }
     }
 
