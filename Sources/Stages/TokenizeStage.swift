@@ -56,15 +56,13 @@ enum TokenizeStage: Stage {
         for split in SplitName.allCases {
             writers[split] = try TokenDatasetWriter(run.output.appending(path: split.tokensFile))
         }
-        // Records that only the encoder finds broken; those that cannot be read are counted apart.
-        var unusable = RecordReading()
         func write(_ record: Record, to split: SplitName) throws {
             let encoded = try encoder.encode(record)
             switch encoded.outcome {
             case .kept: break
             case .truncated: report.truncated += 1
             case .overlength, .nothingToLearn: report.dropped += 1
-            case .bad(let bad): try unusable.tolerate(bad, run.manifest.data)
+            case .bad(let bad): throw bad
             }
             for example in encoded.examples {
                 try writers[split]?.append(example.ids, scored: example.scored)
@@ -107,12 +105,11 @@ enum TokenizeStage: Stage {
         }
         for writer in writers.values { try writer.finish() }
         report.reading = reading
-        report.reading.badRecords += unusable.badRecords
         guard (report.splits["train"]?.targets ?? 0) > 0 else {
             throw StageError(
                 "no_data",
                 "the training split has nothing to learn: \(reading.records) records read, \(report.dropped) dropped as longer "
-                    + "than \(report.maxLength) tokens, \(report.reading.badRecords.count) bad")
+                    + "than \(report.maxLength) tokens, \(reading.badRecords.count) bad")
         }
         try run.write(report, to: "report.json")
         for (name, split) in report.splits {

@@ -38,7 +38,8 @@ import Testing
     }
 
     @Test func tsvKeepsQuotationMarksThatMeanThemselves() throws {
-        let found = try RecordSupport.read("id\ttext\n1\t\" he said\n2\t\"a \"\"b\"\"\"\n3\t\"a\" and \"b\"\n", named: "a.tsv")
+        let found = try RecordSupport.read(
+            "id\ttext\n1\t\" he said\n2\t\"a \"\"b\"\"\"\n3\t\"a\" and \"b\"\n", named: "a.tsv")
         #expect(try texts(found) == ["\" he said", "a \"b\"", "\"a\" and \"b\""])
     }
 
@@ -49,7 +50,10 @@ import Testing
     ])
     func jsonFilesAreListsOrLinesOrHoldAList(text: String) throws {
         #expect(try texts(try RecordSupport.read(text, named: "a.json")) == ["a]}\"", "b"])
-        #expect(try texts(try RecordSupport.read(RecordSupport.gzip(Data(text.utf8)), named: "a.json.gz")) == ["a]}\"", "b"])
+        #expect(
+            try texts(try RecordSupport.read(RecordSupport.gzip(Data(text.utf8)), named: "a.json.gz")) == [
+                "a]}\"", "b",
+            ])
     }
 
     @Test func oneObjectOverManyLinesIsOneRecord() throws {
@@ -60,7 +64,8 @@ import Testing
     }
 
     @Test func brokenElementsOfAListAreBadRecords() throws {
-        let found = try RecordSupport.read("[{\"text\": \"a\"},\n{\"text\": nope},\n\"x\",\n{\"text\": \"b\"}]", named: "a.json")
+        let found = try RecordSupport.read(
+            "[{\"text\": \"a\"},\n{\"text\": nope},\n\"x\",\n{\"text\": \"b\"}]", named: "a.json")
         #expect(try texts(found) == ["a", "b"])
         #expect(found.reading.badRecords.count == 2)
         #expect(found.reading.badRecords[0].contains("a.json:2: not valid JSON"))
@@ -98,7 +103,8 @@ import Testing
     @Test(arguments: ["a.jsonl", "a.json", "a.csv", "a.tsv", "a.txt"])
     func nothingBeyondThePinnedLengthIsRead(name: String) throws {
         let whole = [
-            "a.jsonl": "{\"text\": \"a\"}\n", "a.json": "[{\"text\": \"a\"}]\n", "a.csv": "text\na\n", "a.tsv": "text\na\n",
+            "a.jsonl": "{\"text\": \"a\"}\n", "a.json": "[{\"text\": \"a\"}]\n", "a.csv": "text\na\n",
+            "a.tsv": "text\na\n",
             "a.txt": "a\n",
         ][name]!
         let folder = try TemporaryFolder()

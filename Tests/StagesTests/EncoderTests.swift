@@ -30,7 +30,6 @@ import Tokenizers
         let encoder = try RecordSupport.encoder(folder)
         let example = try RecordSupport.example(chat(talk), encoder)
         let learned = RecordSupport.learned(example, encoder.tokenizer)
-        #expect(learned.split(separator: "|<|").count == 1, "\(learned)")
         #expect(learned.contains("Hello.<|im_end|>") && learned.contains("See you.<|im_end|>"))
         #expect(!learned.contains("Hi") && !learned.contains("kind") && !learned.contains("assistant"))
     }
@@ -41,8 +40,11 @@ import Tokenizers
         let learned = RecordSupport.learned(try RecordSupport.example(chat(talk), encoder), encoder.tokenizer)
         #expect(learned.contains("Hi<|im_end|>") && learned.contains("Bye<|im_end|>") && !learned.contains("Hello"))
         #expect(
-            try encoder.encode(RecordSupport.record(chat([("system", "s"), ("assistant", "a")]))).word.hasPrefix("nothing")
-                || encoder.encode(RecordSupport.record(chat([("system", "s"), ("assistant", "a")]))).word.hasPrefix("bad"))
+            try encoder.encode(RecordSupport.record(chat([("system", "s"), ("assistant", "a")]))).word.hasPrefix(
+                "nothing")
+                || encoder.encode(RecordSupport.record(chat([("system", "s"), ("assistant", "a")]))).word.hasPrefix(
+                    "bad")
+        )
     }
 
     @Test func aMessageOfWeightZeroIsOnlyRead() throws {
@@ -146,8 +148,8 @@ import Tokenizers
 
     @Test func aPromptLosesItsBeginningAndTheAnswerNothing() throws {
         guard let folder = try plain() else { return }
-        let prompt = (0..<50).map { "number \($0) " }.joined()
-        let long = RecordSupport.record(PromptedText(prompt: prompt, completion: "That is all."))
+        let prompt = (0..<50).map { "number \($0)" }.joined(separator: " ")
+        let long = RecordSupport.record(PromptedText(prompt: prompt, completion: " That is all."))
         func encoder(_ overlength: JobManifest.Overlength, _ length: Int) throws -> ExampleEncoder {
             try RecordSupport.encoder(folder, settings { $0.overlength = overlength }, maxLength: length)
         }
@@ -155,7 +157,7 @@ import Tokenizers
         let encoded = try cut.encode(long)
         let example = try #require(encoded.examples.first)
         #expect(encoded.word == "truncated" && encoded.length > 100 && example.ids.count == 20)
-        #expect(RecordSupport.learned(example, cut.tokenizer).hasPrefix("That is all."))
+        #expect(RecordSupport.learned(example, cut.tokenizer).hasPrefix(" That is all."))
         #expect(cut.tokenizer.decode(example.ids, skipSpecialTokens: true).hasSuffix("number 49 That is all."))
         #expect(try encoder(.truncate, 4).encode(long).word == "overlength")
         #expect(try encoder(.drop, 20).encode(long).word == "overlength")
@@ -178,7 +180,8 @@ import Tokenizers
         #expect(text.contains("Be kind.") && text.contains("end 5<|im_end|>") && text.contains("question 4"))
         #expect(!text.contains("question 0") && !text.contains("answer 0"))
         // A last answer that is itself too long goes, and what came before it stays.
-        let (shorter, rest) = try encode(turns + [("user", "more"), ("assistant", words + words + words + words + words)], 260)
+        let (shorter, rest) = try encode(
+            turns + [("user", "more"), ("assistant", words + words + words + words + words)], 260)
         #expect(shorter.word == "truncated" && rest.contains("end 5<|im_end|>") && !rest.contains("more"))
         let (gone, _) = try encode([("user", "more"), ("assistant", words + words + words + words + words)], 260)
         #expect(gone.word == "overlength")

@@ -20,7 +20,10 @@ import Tokenizers
         ("{\"prompt\": \"a\", \"answer\": \"b\"}", "completion", "\"prompt\", \"answer\""),
         ("{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}", "chat", "\"messages\""),
         ("{\"conversations\": [{\"from\": \"human\", \"value\": \"a\"}]}", "chat", "\"conversations\""),
-        ("{\"instruction\": \"a\", \"output\": \"b\", \"input\": \"\"}", "alpaca", "\"instruction\", \"output\", \"input\""),
+        (
+            "{\"instruction\": \"a\", \"output\": \"b\", \"input\": \"\"}", "alpaca",
+            "\"instruction\", \"output\", \"input\""
+        ),
         ("{\"text\": \"a\", \"label\": 1}", "classification", "\"text\", \"label\""),
         (
             "{\"sentence1\": \"a\", \"sentence2\": \"b\", \"label\": \"x\"}", "classification",
@@ -47,7 +50,8 @@ import Tokenizers
             #expect(text.contains(part), "\(text)")
         }
         let columns = ["prompt": "frage", "completion": "antwort"]
-        let found = try RecordSupport.read("{\"frage\": \"a\", \"antwort\": \"b\"}", named: "a.jsonl", data(.auto, columns))
+        let found = try RecordSupport.read(
+            "{\"frage\": \"a\", \"antwort\": \"b\"}", named: "a.jsonl", data(.auto, columns))
         #expect(try found.contents(PromptedText.self).map(\.completion) == ["b"])
     }
 

@@ -258,8 +258,8 @@ struct ExampleEncoder: Sendable {
             throw UnusableRecord(reason: "the chat template refuses the conversation: \(error.message)")
         }
         let learned = try spans.spans.enumerated().filter { index, span in
-            let message = try
-                span.message
+            let message =
+                try span.message
                 ?? Self.assistant(index, of: spans.spans.count, in: messages, matters: start > 0)
             return message >= start && messages[message].isTrained != false
         }.map(\.element.range)

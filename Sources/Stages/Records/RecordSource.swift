@@ -26,7 +26,8 @@ struct RecordSource: Sendable {
     /// Bytes of a passage of plain text.
     let passageBytes: Int
 
-    /// Calls `body` with each usable record, in the order of the files.
+    /// Calls `body` with each usable record, in the order of the files. A ``BadRecord`` that it throws counts with those that
+    /// could not be read.
     ///
     /// - Throws: ``StageError`` that names file and line, `inputs_changed`, and whatever `body` throws.
     func forEachRecord(
@@ -42,7 +43,11 @@ struct RecordSource: Sendable {
                 switch result.flatMap({ self.record($0, choice.format) }) {
                 case .success(let record):
                     counted.records += 1
-                    try body(record)
+                    do {
+                        try body(record)
+                    } catch let bad as BadRecord {
+                        try counted.tolerate(bad, data)
+                    }
                 case .failure(let bad):
                     try counted.tolerate(bad, data)
                 }

@@ -165,7 +165,7 @@ struct CSVScanner {
         case (.quote, quote):
             field.append(quote)
             state = .quoted
-        case (.fieldStart, quote): state = .quoted
+        case (.fieldStart, quote) where problem == nil: state = .quoted
         case (_, UInt8(ascii: ",")):
             fields.append(field)
             field.removeAll(keepingCapacity: true)

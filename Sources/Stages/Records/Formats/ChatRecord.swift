@@ -53,11 +53,9 @@ struct ChatWindow {
                 if start == 0, end == rest.count { return nil }
                 return try encode(opening + rest[start..<end])
             }
-            // With the shortest part too long, none that ends here fits.
-            guard let last = starts.last, var best = try part(last) else {
-                if place >= 256 { return nil }
-                continue
-            }
+            // With the shortest part too long, none that ends here fits. Each try is a render; hundreds are enough.
+            guard place < 256 else { return nil }
+            guard let last = starts.last, var best = try part(last) else { continue }
             var (low, high) = (0, starts.count - 1)
             while low < high {
                 let middle = (low + high) / 2
