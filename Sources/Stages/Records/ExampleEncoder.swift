@@ -45,8 +45,8 @@ struct EncodedRecord: Sendable {
     var length = 0
 }
 
-/// Turns records into sequences of at most `maxLength` tokens. A value without state of its own: any number of threads may
-/// use it at once.
+/// Turns records into sequences of at most `maxLength` tokens. A value without state of its own: any number of threads
+/// may use it at once.
 struct ExampleEncoder: Sendable {
     /// The folder of base and tokenizer, for messages.
     let folder: String
@@ -77,8 +77,8 @@ struct ExampleEncoder: Sendable {
         case broken(reason: String)
     }
 
-    /// What a template that prints the date sees: a fixed day, so that equal data stays equal from night to night. It is the
-    /// one that templates of the Llama 3 line fall back to.
+    /// What a template that prints the date sees: a fixed day, so that equal data stays equal from night to night. It
+    /// is the one that templates of the Llama 3 line fall back to.
     private static let clock = Date(timeIntervalSince1970: 1_721_995_200)
 
     /// - Parameters:
@@ -227,7 +227,8 @@ struct ExampleEncoder: Sendable {
         }
     }
 
-    /// A conversation as one sequence, of which the messages of the roles in `trainOn` are learned, with what ends them.
+    /// A conversation as one sequence, of which the messages of the roles in `trainOn` are learned, with what ends
+    /// them.
     ///
     /// - Parameter start: The first message that may be learned.
     func example(

@@ -26,8 +26,8 @@ struct RecordSource: Sendable {
     /// Bytes of a passage of plain text.
     let passageBytes: Int
 
-    /// Calls `body` with each usable record, in the order of the files. A ``BadRecord`` that it throws counts with those that
-    /// could not be read.
+    /// Calls `body` with each usable record, in the order of the files. A ``BadRecord`` that it throws counts with
+    /// those that could not be read.
     ///
     /// - Throws: ``StageError`` that names file and line, `inputs_changed`, and whatever `body` throws.
     func forEachRecord(
@@ -55,8 +55,8 @@ struct RecordSource: Sendable {
         }
     }
 
-    /// The classes that the records of the files name, in an order that does not depend on theirs; `nil` when the files are
-    /// not about classes. Broken records are passed over: reading them says what is wrong.
+    /// The classes that the records of the files name, in an order that does not depend on theirs; `nil` when the files
+    /// are not about classes. Broken records are passed over: reading them says what is wrong.
     func classNames(in files: [PinnedFile]) throws -> ClassNames? {
         var labels: Set<String> = []
         for file in files {

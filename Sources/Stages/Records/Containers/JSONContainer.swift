@@ -4,8 +4,8 @@ import Tokenizers
 
 /// A JSON array of objects, or an object one of whose members is such an array.
 ///
-/// It is never held whole: a scanner that knows strings and brackets finds where each object ends, and only the object is
-/// parsed. The other members of an object around the list are passed over.
+/// It is never held whole: a scanner that knows strings and brackets finds where each object ends, and only the object
+/// is parsed. The other members of an object around the list are passed over.
 enum JSONContainer: RecordContainer {
     static let name = "JSON"
 

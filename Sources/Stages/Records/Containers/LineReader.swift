@@ -8,10 +8,11 @@ struct LineReader {
     /// A record longer than this is a mistake in the data, not a record.
     static let longestLine = 64 << 20
 
-    /// Calls `body` with each line, without its line break, its number from 1, and the offset behind its line break in the
-    /// text. A byte order mark at the start is left out.
+    /// Calls `body` with each line, without its line break, its number from 1, and the offset behind its line break in
+    /// the text. A byte order mark at the start is left out.
     ///
-    /// - Throws: `inputs_changed` when the pinned part of the file is no longer what it was, and whatever `body` throws.
+    /// - Throws: `inputs_changed` when the pinned part of the file is no longer what it was, and whatever `body`
+    ///   throws.
     func forEachLine(_ body: (_ line: Data, _ number: Int, _ end: Int64) throws -> Void) throws {
         var rest = Data()
         var number = 0

@@ -2,7 +2,8 @@ import Crypto
 import Foundation
 import PipelineSpec
 
-/// The bytes of a pinned file in blocks, unpacked where it is gzip, with the proof that they are those that were pinned.
+/// The bytes of a pinned file in blocks, unpacked where it is gzip, with the proof that they are those that were
+/// pinned.
 ///
 /// Nothing beyond the pinned length is read. Memory is a few blocks, however large the file and whatever it unpacks to.
 struct PinnedText {
@@ -13,8 +14,8 @@ struct PinnedText {
 
     /// Calls `body` with each block of the file's text, in order.
     ///
-    /// - Throws: ``StageError`` `inputs_changed` when the pinned part of the file is no longer what it was, `bad_record` when
-    ///   it is broken gzip, and whatever `body` throws.
+    /// - Throws: ``StageError`` `inputs_changed` when the pinned part of the file is no longer what it was,
+    ///   `bad_record` when it is broken gzip, and whatever `body` throws.
     func forEachBlock(_ body: (Data) throws -> Void) throws {
         guard let handle = FileHandle(forReadingAtPath: file.path) else {
             throw StageError("inputs_changed", "\(file.path) can no longer be opened", exit: .tryAgain)

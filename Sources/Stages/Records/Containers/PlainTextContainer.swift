@@ -4,8 +4,8 @@ import Tokenizers
 
 /// A plain text file, read as passages: whole paragraphs, gathered until a passage is some blocks long.
 ///
-/// A passage is what the splits are made of. Where one ends depends only on the text before it, so a file that grows keeps
-/// the passages it had.
+/// A passage is what the splits are made of. Where one ends depends only on the text before it, so a file that grows
+/// keeps the passages it had.
 enum PlainTextContainer: RecordContainer {
     static let name = "plain text"
     /// Endings of files that are prose even when they begin with a brace.

@@ -10,7 +10,8 @@ struct RawRecord: Sendable {
     let end: Int64
 }
 
-/// A way to find records in the text of a file, whatever they mean. Packing is not its business: ``PinnedText`` unpacks.
+/// A way to find records in the text of a file, whatever they mean. Packing is not its business: ``PinnedText``
+/// unpacks.
 ///
 /// A container is one file and one line in ``RecordContainers``.
 protocol RecordContainer: SendableMetatype {
@@ -42,8 +43,8 @@ enum RecordContainers {
     /// How many bytes of a file's text are looked at: an object of a whole line should be among them.
     static let startLength = 1 << 20
 
-    /// The container of a file. Where `isText` is set, what is not known as anything else by its name is plain text, even
-    /// when it looks like JSON.
+    /// The container of a file. Where `isText` is set, what is not known as anything else by its name is plain text,
+    /// even when it looks like JSON.
     static func container(of file: PinnedFile, isText: Bool) throws -> any RecordContainer.Type {
         let text = PinnedText(file: file)
         var start = try text.start(startLength)

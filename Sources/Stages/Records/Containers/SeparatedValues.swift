@@ -2,7 +2,8 @@ import Foundation
 import PipelineSpec
 import Tokenizers
 
-/// Comma-separated values (RFC 4180) with a header row: quoted fields may hold commas, line breaks and doubled quotation marks.
+/// Comma-separated values (RFC 4180) with a header row: quoted fields may hold commas, line breaks and doubled
+/// quotation marks.
 enum CommaSeparatedContainer: RecordContainer {
     static let name = "CSV"
 
@@ -23,8 +24,8 @@ enum CommaSeparatedContainer: RecordContainer {
 
 /// Tab-separated values with a header row, a line a record.
 ///
-/// Corpora of this kind are full of quotation marks that mean themselves. A field is unquoted only when it begins and ends
-/// with one and those between them are doubled, and it never reaches over a line's end.
+/// Corpora of this kind are full of quotation marks that mean themselves. A field is unquoted only when it begins and
+/// ends with one and those between them are doubled, and it never reaches over a line's end.
 enum TabSeparatedContainer: RecordContainer {
     static let name = "TSV"
 

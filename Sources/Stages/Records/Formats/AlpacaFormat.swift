@@ -38,8 +38,8 @@ enum AlpacaFormat: RecordFormat {
 
 /// An instruction with its output.
 ///
-/// Where the base has a chat template it becomes a conversation: the input follows the instruction on a line of its own. A
-/// base without one gets the prompt that Stanford's Alpaca was trained with, since so many adapters expect it.
+/// Where the base has a chat template it becomes a conversation: the input follows the instruction on a line of its
+/// own. A base without one gets the prompt that Stanford's Alpaca was trained with, since so many adapters expect it.
 struct AlpacaRecord: RecordContent {
     struct Turn: Sendable {
         let question: String

@@ -2,7 +2,8 @@ import Foundation
 import PipelineSpec
 import Tokenizers
 
-/// A conversation: OpenAI's `messages` with `role` and `content`, or ShareGPT's `conversations` with `from` and `value`.
+/// A conversation: OpenAI's `messages` with `role` and `content`, or ShareGPT's `conversations` with `from` and
+/// `value`.
 enum ChatFormat: RecordFormat {
     static let name = JobManifest.DataFormat.chat
     static let shape = "chat {messages: [{role, content}]} or {conversations: [{from, value}]}"
@@ -65,8 +66,8 @@ struct ChatMessage: Sendable {
 
     /// Reads a message in one of both spellings.
     ///
-    /// A call of a tool that ShareGPT writes as text becomes one of the message's `tool_calls`. Arguments that are JSON in
-    /// a string become the object they spell, which is what templates print. Content in parts becomes one text.
+    /// A call of a tool that ShareGPT writes as text becomes one of the message's `tool_calls`. Arguments that are JSON
+    /// in a string become the object they spell, which is what templates print. Content in parts becomes one text.
     init(_ item: OrderedJSON) throws(UnusableRecord) {
         guard case .object(let members) = item else {
             throw UnusableRecord(reason: "a message is not an object but \(item.kind)")

@@ -25,8 +25,8 @@ struct ChatRecord: RecordContent {
 
 /// The parts of a conversation that are conversations themselves.
 ///
-/// A system text at its beginning always stays. A turn is a message of the user with all that answers it, so a part begins
-/// with a user and never separates a tool's result from its call; it ends behind a message that is learned.
+/// A system text at its beginning always stays. A turn is a message of the user with all that answers it, so a part
+/// begins with a user and never separates a tool's result from its call; it ends behind a message that is learned.
 struct ChatWindow {
     private let opening: [ChatMessage]
     private let rest: [ChatMessage]

@@ -69,7 +69,8 @@ struct ClassNames: Sendable, Equatable {
         indices = Dictionary(zip(names, names.indices)) { first, _ in first }
     }
 
-    /// The classes that records name, in an order that does not depend on theirs: numbers by value, then names by bytes.
+    /// The classes that records name, in an order that does not depend on theirs: numbers by value, then names by
+    /// bytes.
     init(found labels: Set<String>) {
         func number(_ text: String) -> Int { Int(text) ?? Int.max }
         self.init(

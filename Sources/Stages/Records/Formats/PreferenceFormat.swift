@@ -73,7 +73,8 @@ enum PreferenceFormat: RecordFormat {
     }
 }
 
-/// A prompt with two answers to it, as texts. It becomes two sequences, the chosen one first, in which the answer is learned.
+/// A prompt with two answers to it, as texts. It becomes two sequences, the chosen one first, in which the answer is
+/// learned.
 struct PreferredText: RecordContent {
     let prompt: String
     let chosen: String
@@ -95,7 +96,8 @@ struct PreferredText: RecordContent {
     }
 }
 
-/// A conversation with two ways to go on. It becomes two sequences, the chosen one first, in which only that part is learned.
+/// A conversation with two ways to go on. It becomes two sequences, the chosen one first, in which only that part is
+/// learned.
 struct PreferredChat: RecordContent {
     let prompt: [ChatMessage]
     let chosen: [ChatMessage]

@@ -4,7 +4,8 @@ import Tokenizers
 
 /// What the fields of a record mean.
 ///
-/// A format is one file and one line in ``RecordFormats``; where its records come from is a ``RecordContainer``'s business.
+/// A format is one file and one line in ``RecordFormats``; where its records come from is a ``RecordContainer``'s
+/// business.
 protocol RecordFormat: SendableMetatype {
     /// Its name in the manifest.
     static var name: JobManifest.DataFormat { get }
@@ -74,7 +75,8 @@ struct RecordFields: Sendable {
     private func has(_ key: String) -> Bool { values.contains { $0.key == key } }
 }
 
-/// The formats this build reads, in the order in which `auto` tries them: those with more fields before those with fewer.
+/// The formats this build reads, in the order in which `auto` tries them: those with more fields before those with
+/// fewer.
 enum RecordFormats {
     static let all: [any RecordFormat.Type] = [
         PreferenceFormat.self, ChatFormat.self, AlpacaFormat.self, CompletionFormat.self, ImageFormat.self,
