@@ -147,7 +147,7 @@ import Tokenizers
         #expect(found.records.count == 3 && found.records[0].content is PreferredText)
         for record in found.records.dropFirst() {
             let chat = try #require(record.content as? PreferredChat)
-            #expect([chat.prompt.count, chat.chosen.count, chat.rejected.count] == [1, 1, 1])
+            #expect(chat.prompt.count == 1 && chat.chosen.count == 1 && chat.rejected.count == 1)
         }
         #expect(found.reading.badRecords.map { $0.contains("missing") } == [true, true])
     }
