@@ -15,7 +15,8 @@ import Testing
             "version": 1, "name": "support-tone", "pipeline": "finetune", "base": .string(root + "models/tiny"),
             "data": [
                 "train": [.string(root + "data/*.jsonl")], "validation": "5%", "test": "5%", "format": "auto",
-                "columns": [:], "max_length": 1024, "overlength": "drop", "packing": true, "max_bad_records": 0,
+                "columns": [:], "train_on": ["assistant"], "chat_template": "model", "labels": [], "max_length": 1024,
+                "overlength": "drop", "packing": true, "max_bad_records": 0,
             ],
             "adapter": [
                 "method": "lora", "rank": 8, "alpha": 16, "dropout": 0, "rslora": false, "targets": "all-linear",
@@ -223,7 +224,8 @@ import Testing
         Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, test: 100%}", "out_of_range", 3, 35),
         Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, format: images}", "unsupported", 3, 37),
         Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, format: csv}", "invalid_value", 3, 37),
-        Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, train_on: [users]}", "invalid_value", 3, 40),
+        Case(
+            whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, train_on: [users]}", "invalid_value", 3, 40),
         Case(
             whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, columns: {promt: q}}", "unknown_key", 3, 39,
             hint: "did you mean prompt?"),

@@ -35,16 +35,18 @@ import Tokenizers
     }
 
     @Test func otherRolesAreLearnedWhereAskedFor() throws {
-        guard let folder = try qwen() else { return }
-        let encoder = try RecordSupport.encoder(folder, settings { $0.trainOn = ["user"] })
+        guard let folder = try plain() else { return }
+        let encoder = try RecordSupport.encoder(
+            folder,
+            settings {
+                $0.trainOn = ["user"]
+                $0.chatTemplate = .chatml
+            })
         let learned = RecordSupport.learned(try RecordSupport.example(chat(talk), encoder), encoder.tokenizer)
-        #expect(learned.contains("Hi<|im_end|>") && learned.contains("Bye<|im_end|>") && !learned.contains("Hello"))
-        #expect(
-            try encoder.encode(RecordSupport.record(chat([("system", "s"), ("assistant", "a")]))).word.hasPrefix(
-                "nothing")
-                || encoder.encode(RecordSupport.record(chat([("system", "s"), ("assistant", "a")]))).word.hasPrefix(
-                    "bad")
-        )
+        #expect(learned.contains("Hi<|im_end|>") && learned.contains("Bye<|im_end|>"), "\(learned)")
+        #expect(!learned.contains("Hello") && !learned.contains("kind"))
+        let unlearned = chat([("system", "s"), ("assistant", "a")])
+        #expect(try encoder.encode(RecordSupport.record(unlearned)).word == "nothing")
     }
 
     @Test func aMessageOfWeightZeroIsOnlyRead() throws {
@@ -118,14 +120,14 @@ import Tokenizers
     @Test func preferencesAreTwoSequencesForThoseWhoCompare() throws {
         guard let folder = try qwen() else { return }
         var encoder = try RecordSupport.encoder(folder)
-        let text = RecordSupport.record(PreferredText(prompt: "2+2=", chosen: "4", rejected: "five"))
+        let text = RecordSupport.record(PreferredText(prompt: "2+2 is", chosen: " four", rejected: " five"))
         let error = #expect(throws: StageError.self) { try encoder.encode(text) }
         #expect(error?.code == "unsupported")
         encoder.comparesExamples = true
         let pair = try encoder.encode(text).examples
         #expect(pair.count == 2)
-        #expect(RecordSupport.learned(pair[0], encoder.tokenizer).hasPrefix("4"))
-        #expect(RecordSupport.learned(pair[1], encoder.tokenizer).hasPrefix("five"))
+        #expect(RecordSupport.learned(pair[0], encoder.tokenizer).hasPrefix(" four"))
+        #expect(RecordSupport.learned(pair[1], encoder.tokenizer).hasPrefix(" five"))
         let chat = PreferredChat(
             prompt: talk.dropLast().map { ChatMessage($0.0, $0.1) }, chosen: [ChatMessage("assistant", "Good.")],
             rejected: [ChatMessage("assistant", "Bad.")], tools: nil)
