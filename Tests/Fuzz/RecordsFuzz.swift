@@ -11,9 +11,9 @@ import Tokenizers
 public func fuzzRecords(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     guard let bytes, count > 1 else { return 0 }
     let text = Data(UnsafeBufferPointer(start: bytes + 1, count: count - 1))
-    let read: (Data, Int) -> [String] = bytes[0] & 1 == 0 ? readJSON : readCSV
-    let whole = read(text, text.count)
-    let parts = read(text, 1 + Int(bytes[0]) % 7)
+    func read(_ size: Int) -> [String] { bytes[0] & 1 == 0 ? readJSON(text, size) : readCSV(text, size) }
+    let whole = read(text.count)
+    let parts = read(1 + Int(bytes[0]) % 7)
     precondition(whole == parts, "blocks change what is read")
     return 0
 }
