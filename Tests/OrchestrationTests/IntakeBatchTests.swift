@@ -220,6 +220,24 @@ import Testing
         }
     }
 
+    @Test func whatAPersonPutsIntoClaimedIsLeftAlone() async throws {
+        let test = try TestWorkspace()
+        let queue = try test.queue()
+        let id = try test.submit("name: a\n")
+        _ = try await takeAll(test.configuration(), queue)
+        let stray = test.workspace.claimed.appending(path: "\(id)__job.yaml")
+        try Data("name: b\n".utf8).write(to: stray)
+        try Data().write(to: test.workspace.claimed.appending(path: "notes"))
+        var configuration = test.configuration()
+        configuration.intakeBatch = 1
+        var inbox = Inbox(configuration, queue)
+        _ = try inbox.scan(movedIn: [])
+        let next = try test.submit("name: c\n")
+        _ = try inbox.scan(movedIn: [])
+        #expect(try queue.list().map(\.id).sorted() == [id, next].sorted())
+        #expect(try Data(contentsOf: stray) == Data("name: b\n".utf8))
+    }
+
     @Test func theDayIsThatOfTheReceipt() async throws {
         let test = try TestWorkspace()
         let midnight: Int64 = 1_772_409_600_000

@@ -88,6 +88,11 @@ extension Inbox {
     mutating func record(_ claims: ArraySlice<Claim>) throws {
         if claims.isEmpty { return }
         let recorded = try queue.recorded(among: claims.map(\.id))
+        let filed = try queue.recorded(among: claims.map(\.id).filter(recorded.contains), areFiled: true)
+        for claim in claims where filed.contains(claim.id) {
+            // Put there by a person: what this id stands for lies elsewhere, and was done.
+            try setBack(claim.id, claim.path, OrchestrationError(.wrongState, "\(claim.id) was taken and filed before"))
+        }
         var rights = DropRights(configuration)
         var judged: [JudgedFile] = []
         for claim in claims where !recorded.contains(claim.id) {
