@@ -67,7 +67,7 @@ import Testing
         try shop.drop(large, as: "large.yaml")
         try await shop.startDaemon()
         try await shop.until("it is rejected") {
-            try await shop.program.run("inbox", "errors").output.contains("1GiB")
+            try await shop.program.run("inbox", "errors", "--json").output.contains("large.yaml")
         }
         #expect(try await shop.jobs().isEmpty)
     }

@@ -1,6 +1,6 @@
 import Foundation
 import GRDB
-package import Glibc
+import Glibc
 import PipelineSpec
 
 /// What the command line asks of the queue. All of it works with the daemon down; a running daemon notices within a

@@ -1,5 +1,5 @@
 import GRDB
-package import Glibc
+import Glibc
 
 /// A queue as `queue ls` shows it.
 package struct QueueStatus: Sendable, Equatable {

@@ -1,4 +1,4 @@
-package import Foundation
+import Foundation
 import GRDB
 
 /// How a queued job stands among the others, in numbers.

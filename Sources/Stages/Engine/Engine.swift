@@ -29,4 +29,12 @@ package enum Engine {
             throw StageError(classifying: error)
         }
     }
+
+    /// Makes OpenBLAS take the buffers of its products while there is memory.
+    ///
+    /// Refused one later, it would ask again for ever instead of failing; a few milliseconds.
+    static func reserveProductBuffers() {
+        let square = Tensor(zeros: [512, 512])
+        _ = square.linear(square)
+    }
 }
