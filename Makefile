@@ -101,6 +101,9 @@ FUZZ_SOURCES_sentencepiece  = $(shell find Sources/Tokenizers -name '*.swift')
 FUZZ_OPTIONS_tokenizer-json = -I Sources/CPCRE2
 FUZZ_OPTIONS_sentencepiece  = -I Sources/CPCRE2
 
+# Make would remove the programs as steps in between.
+.PRECIOUS: $(FUZZ)/%
+
 fuzz: deps $(FUZZ_DRIVERS:%=fuzz-%)
 
 .SECONDEXPANSION:

@@ -52,11 +52,13 @@ extension BareVocabulary {
     /// Every way to cut a token into two tokens, by the rank of the whole, then of the parts.
     private static func merges(of entries: [(bytes: [UInt8], id: Int32)]) -> [JSONValue] {
         let ranks = ByteStringTable(entries)
+        // Halves of no token's length need no look.
+        let lengths = Set(entries.map(\.bytes.count))
         var result: [JSONValue] = []
         for (bytes, _) in entries where bytes.count > 1 {
             var local: [(left: Int32, right: Int32, cut: Int)] = []
             bytes.withUnsafeBufferPointer { utf8 in
-                for cut in 1..<utf8.count {
+                for cut in 1..<utf8.count where lengths.contains(cut) && lengths.contains(utf8.count - cut) {
                     guard let left = ranks[UnsafeBufferPointer(rebasing: utf8[..<cut])],
                         let right = ranks[UnsafeBufferPointer(rebasing: utf8[cut...])]
                     else { continue }

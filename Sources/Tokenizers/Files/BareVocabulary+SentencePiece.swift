@@ -85,11 +85,16 @@ extension BareVocabulary {
             var right: Int32
             var score: Float
         }
+        let lengths = Set(model.pieces.map(\.text.utf8.count))
         var merges: [Merge] = []
         for (index, piece) in model.pieces.enumerated() where ids.id(of: piece.text) == Int32(index) {
             var local: [Merge] = []
             piece.text.withUTF8Bytes { utf8 in
-                for cut in utf8.indices.dropFirst() where !UTF8Reading.isContinuation(utf8[cut]) {
+                // Halves of no piece's length need no look; that bounds the work for very long pieces.
+                for cut in utf8.indices.dropFirst()
+                where lengths.contains(cut) && lengths.contains(utf8.count - cut)
+                    && !UTF8Reading.isContinuation(utf8[cut])
+                {
                     guard let left = ids.id(of: UnsafeBufferPointer(rebasing: utf8[..<cut])),
                         let right = ids.id(of: UnsafeBufferPointer(rebasing: utf8[cut...]))
                     else { continue }
