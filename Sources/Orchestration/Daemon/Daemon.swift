@@ -201,7 +201,10 @@ package actor Daemon {
     /// Watches the folders there are now; whether events arrive.
     private func watch(_ watcher: InboxWatcher?) throws -> Bool {
         guard let watcher else { return false }
-        watcher.watch(try InboxEntry.folders(configuration.workspace).map(\.path))
+        let schedules = InboxEntry.path(configuration.workspace.schedules)
+        watcher.watch(
+            try InboxEntry.folders(configuration.workspace).map(\.path)
+                + (InboxEntry.isFolder(schedules) ? [schedules] : []))
         return watcher.isReady && configuration.hasReliableEvents
     }
 }
