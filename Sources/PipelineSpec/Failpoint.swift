@@ -67,6 +67,10 @@ package enum Failpoint: String, CaseIterable, Sendable {
     case entryFlushed = "cache.entry_flushed"
     case entryRenamed = "cache.entry_renamed"
 
+    // A version that nothing needs is removed.
+    case collectLogged = "collect.logged"
+    case collectMoved = "collect.moved"
+
     /// Does what was asked for at this point, which outside a test is nothing and costs a load.
     ///
     /// - Throws: What the test wants to be thrown: ``FailpointReached``, or a ``SpecError`` with a system error.

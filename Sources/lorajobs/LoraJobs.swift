@@ -29,7 +29,7 @@ struct LoraJobs: AsyncParsableCommand {
                     Cancel.self, Pause.self, Resume.self, Retry.self, Hold.self, Release.self, Prioritize.self,
                     QueueCommand.self, ScheduleCommand.self,
                 ]),
-            CommandGroup(name: "The store", subcommands: [Adapters.self]),
+            CommandGroup(name: "The store", subcommands: [Adapters.self, GarbageCommand.self]),
             CommandGroup(name: "The engine by hand", subcommands: engineVerbs),
         ])
 

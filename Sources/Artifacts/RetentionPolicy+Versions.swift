@@ -1,0 +1,24 @@
+import Foundation
+import PipelineSpec
+
+extension RetentionPolicy {
+    /// The versions that stay for their age alone.
+    ///
+    /// - Parameter versions: Numbers and when they were made.
+    func kept(_ versions: [(number: Int, created: Date)]) -> Set<Int> {
+        let newestFirst = versions.sorted { $0.number > $1.number }
+        var calendar = Calendar(identifier: .gregorian)
+        calendar.timeZone = .gmt
+        var kept = Set(newestFirst.prefix(keepLast).map(\.number))
+        for (limit, parts) in [
+            (keepDaily, [.year, .month, .day] as Set<Calendar.Component>), (keepMonthly, [.year, .month]),
+        ] {
+            var periods: Set<DateComponents> = []
+            for version in newestFirst where periods.count < limit {
+                let period = calendar.dateComponents(parts, from: version.created)
+                if periods.insert(period).inserted { kept.insert(version.number) }
+            }
+        }
+        return kept
+    }
+}
