@@ -17,7 +17,7 @@ extension ArtifactStore {
             }
         }
         found += try StageCache(self).unneeded(policy, leases: leases, now: now)
-        found += try unneededBlobs(policy, now)
+        found += try unneededBlobs()
         found += try expiredTrash(policy, now)
         return found
     }
@@ -37,14 +37,15 @@ extension ArtifactStore {
                 guard let (collection, reference) = Self.versionSubject(garbage.subject) else { return false }
                 current = try unneededVersions(of: reference.name, in: collection, policy, now)
             case .cachedOutput: current = try StageCache(self).unneeded(policy, leases: leases, now: now)
-            case .blob: current = try unneededBlobs(policy, now, only: garbage.url)
+            case .blob: current = try unneededBlobs(only: garbage.url)
             case .trash: current = throughTrash ? try expiredTrash(policy, now) : [garbage]
             case .run: return false
             }
             guard current.contains(where: { $0.subject == garbage.subject && $0.kind == garbage.kind }) else {
                 return false
             }
-            if garbage.kind == .trash {
+            // A blob has lain in the trash with its last version.
+            if garbage.kind == .trash || garbage.kind == .blob {
                 try FileTree.remove(garbage.url)
                 return true
             }
@@ -132,12 +133,12 @@ extension ArtifactStore {
         }
     }
 
-    /// Blobs whose only name is their own, and that nobody has touched for the time of grace.
-    private func unneededBlobs(_ policy: RetentionPolicy, _ now: Date, only: URL? = nil) throws -> [Garbage] {
+    /// Blobs whose only name is their own. What is being published has a second one.
+    private func unneededBlobs(only: URL? = nil) throws -> [Garbage] {
         try (only.map { [$0] } ?? FileTree.names(in: blobs).map { blobs.appending(path: $0) }).compactMap { url in
-            guard let status = try FileTree.status(url), FileTree.isRegular(status), status.st_nlink == 1,
-                now.timeIntervalSince1970 - Double(status.st_ctim.tv_sec) > policy.graceSeconds
-            else { return nil }
+            guard let status = try FileTree.status(url), FileTree.isRegular(status), status.st_nlink == 1 else {
+                return nil
+            }
             return Garbage(
                 kind: .blob, subject: "sha256:\(url.lastPathComponent)", url: url, bytes: Int64(status.st_size),
                 reason: "no version has it any more")

@@ -7,12 +7,12 @@ package struct Garbage: Sendable, Equatable {
         case version
         /// An output of a stage, in `cache/`.
         case cachedOutput = "cached_output"
-        /// Content that no version has any more.
-        case blob
-        /// What was collected long ago.
-        case trash
         /// The large files of an attempt at a stage of an ended job.
         case run
+        /// What was collected long ago.
+        case trash
+        /// Content that no version has any more, in the trash or out of it.
+        case blob
     }
 
     package var kind: Kind

@@ -10,9 +10,10 @@ extension RetentionPolicy {
         var calendar = Calendar(identifier: .gregorian)
         calendar.timeZone = .gmt
         var kept = Set(newestFirst.prefix(keepLast).map(\.number))
-        for (limit, parts) in [
-            (keepDaily, [.year, .month, .day] as Set<Calendar.Component>), (keepMonthly, [.year, .month]),
-        ] {
+        let periodsKept: [(limit: Int, parts: Set<Calendar.Component>)] = [
+            (keepDaily, [.year, .month, .day]), (keepMonthly, [.year, .month]),
+        ]
+        for (limit, parts) in periodsKept {
             var periods: Set<DateComponents> = []
             for version in newestFirst where periods.count < limit {
                 let period = calendar.dateComponents(parts, from: version.created)

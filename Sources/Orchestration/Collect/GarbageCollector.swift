@@ -38,7 +38,7 @@ package struct GarbageCollector: Sendable {
         if !throughTrash { policy.trashSeconds = -1 }
         let collector = GarbageCollector(workspace, policy, now: now)
         // A blob is free once its last version has gone: they are looked for again.
-        for kinds in [[Garbage.Kind.version, .cachedOutput, .run], [.blob], [.trash]] {
+        for kinds in [[Garbage.Kind.version, .cachedOutput, .run], [.trash], [.blob]] {
             for garbage in try collector.garbage() where kinds.contains(garbage.kind) {
                 // Asked anew each time: a job may have begun meanwhile.
                 let isRemoved =
