@@ -21,7 +21,7 @@ struct DaemonCommand: AsyncParsableCommand {
     @Flag(name: .long, help: "When asked to stop, stop the stages too, at a checkpoint.") var drain = false
 
     mutating func run() async throws {
-        Self.keepHeapSmall()
+        Daemon.keepHeapSmall()
         let workspace = try options.locate()
         let logger = DaemonLog.logger(verbose: verbose)
         let daemon = Daemon(try WorkspaceSetup(workspace).orchestration(logger: logger))
@@ -36,15 +36,6 @@ struct DaemonCommand: AsyncParsableCommand {
         try await daemon.run()
         logger.info("stopped")
         withExtendedLifetime(signals) {}
-    }
-
-    /// Lets the C library give memory back to the system.
-    ///
-    /// By itself it keeps what a burst of manifests needed for a moment, in a heap for each thread: after 600 at once, 350
-    /// MB of which 4 are in use. With two heaps, and blocks from 128 KiB on outside of them, 9 MB stay.
-    private static func keepHeapSmall() {
-        mallopt(M_ARENA_MAX, 2)
-        mallopt(M_MMAP_THRESHOLD, 128 << 10)
     }
 }
 
