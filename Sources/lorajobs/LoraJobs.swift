@@ -22,7 +22,10 @@ struct LoraJobs: AsyncParsableCommand {
                 name: "Run jobs", subcommands: [DaemonCommand.self, Submit.self, Run.self, Validate.self]),
             CommandGroup(
                 name: "Look",
-                subcommands: [Status.self, Show.self, Explain.self, Logs.self, Wait.self, InboxCommand.self]),
+                subcommands: [
+                    Status.self, Report.self, History.self, Show.self, Explain.self, Logs.self, Wait.self,
+                    InboxCommand.self,
+                ]),
             CommandGroup(
                 name: "Intervene",
                 subcommands: [
