@@ -87,10 +87,13 @@ final class Running: @unchecked Sendable {
         var all = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("LORAJOBS_") }
         all["HF_HUB_CACHE"] = scratch.appending(path: "no-cache").path
         process.environment = all.merging(environment) { $1 }
-        process.standardInput = try FileHandle(forReadingFrom: scratch.appending(path: "in"))
+        let input = try FileHandle(forReadingFrom: scratch.appending(path: "in"))
         // Files, not pipes: nothing has to be drained while the program runs.
-        process.standardOutput = try FileHandle(forWritingTo: scratch.appending(path: "out"))
-        process.standardError = try FileHandle(forWritingTo: scratch.appending(path: "err"))
+        let output = try FileHandle(forWritingTo: scratch.appending(path: "out"))
+        let talk = try FileHandle(forWritingTo: scratch.appending(path: "err"))
+        (process.standardInput, process.standardOutput, process.standardError) = (input, output, talk)
+        // Foundation keeps every process it has started, and their files with them.
+        defer { for handle in [input, output, talk] { try? handle.close() } }
         for attempt in 1... {
             do {
                 try process.run()
