@@ -135,8 +135,8 @@ let package = Package(
         .testTarget(
             name: "StagesTests",
             dependencies: [
-                "Stages", "Adapters", "Training", "TensorCore", "Tokenizers", "Artifacts", "PipelineSpec",
-                "TestSupport",
+                "Stages", "Models", "Adapters", "Training", "Layers", "TensorCore", "Tokenizers", "Artifacts",
+                "PipelineSpec", "TestSupport",
             ],
             swiftSettings: strict),
         .testTarget(

@@ -28,11 +28,25 @@ package protocol AdapterMethod: Sendable {
     /// substreams named after paths, so that a module begins the same way whatever else is adapted.
     func adaptations(for projections: [Projection], random: RandomStream) throws -> [any Adaptation]
 
-    /// Everything an adapter folder holds, each under its PEFT key: the name of the parameter.
+    /// A new adaptation for each embedding, in their order, that changes nothing yet.
+    ///
+    /// - Throws: ``AdapterError`` for a method that has no form for embeddings; the default does.
+    func embeddingAdaptations(for embeddings: [Embedding], random: RandomStream) throws -> [any EmbeddingAdaptation]
+
+    /// Everything an adapter folder holds of these, each under its PEFT key: the name of the parameter.
     func storedParameters(of adaptations: [any Adaptation]) -> [Parameter]
 }
 
 extension AdapterMethod {
+    package func embeddingAdaptations(
+        for embeddings: [Embedding], random: RandomStream
+    ) throws -> [any EmbeddingAdaptation] {
+        if let first = embeddings.first {
+            throw AdapterError(.unsupported, "\(first.path) is an embedding, which \(Self.name) cannot adapt")
+        }
+        return []
+    }
+
     package func storedParameters(of adaptations: [any Adaptation]) -> [Parameter] { adaptations.flatMap(\.parameters) }
 }
 

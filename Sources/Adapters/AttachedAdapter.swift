@@ -9,44 +9,75 @@ package final class AttachedAdapter {
         package let adaptation: any Adaptation
     }
 
-    package let model: any LanguageModel
+    /// One adapted embedding.
+    package struct EmbeddingModule {
+        package let embedding: Embedding
+        package let adaptation: any EmbeddingAdaptation
+    }
+
+    package let model: any AdaptableModel
     package let method: any AdapterMethod
     package let targets: TargetModules
+    /// What the model is for, in PEFT's words; it decides which wrapper PEFT loads the adapter with.
+    package let taskType: String?
+    /// Names of modules that are trained whole, those that PEFT adds for the task among them.
+    package let modulesToSave: [String]
     /// The modules the targets chose, and names that chose none.
-    package let match: TargetModules.Match
+    package var match: TargetModules.Match { parts.match }
     /// The adapted maps, from the input of the model upwards.
-    package let modules: [Module]
+    package var modules: [Module] { parts.modules }
+    package var embeddings: [EmbeddingModule] { parts.embeddings }
+    /// The modules that are trained whole.
+    package var saved: [SavedModule] { parts.saved }
     /// What training changes.
     package let parameters: [Parameter]
     /// What an adapter folder holds; the name of each is its PEFT key.
     package let storedParameters: [Parameter]
 
+    let parts: AdapterParts
+
     /// Attaches a new adapter, which changes nothing until it is trained, and freezes the whole base.
     ///
     /// - Parameters:
+    ///   - modulesToSave: names of modules that are trained whole, besides those that belong to the task.
+    ///   - taskType: PEFT's word for what the adapter is for; by default, that for the model's task. A task brings the
+    ///     modules that PEFT saves for it.
     ///   - seed: of the random initial values; the same seed gives the same ones.
-    ///   - load: fills the stored parameters before the model is touched; when it throws, the model is as it was.
+    ///   - load: fills what a folder must hold, and what it may hold besides, before the model is touched; when it throws,
+    ///     the model is as it was.
     /// - Throws: ``AdapterError`` when the targets do not fit the model or it has an adapter already.
     package init(
-        _ method: any AdapterMethod, targets: TargetModules, to model: any LanguageModel, seed: UInt64,
-        load: ([Parameter]) throws -> Void = { _ in }
+        _ method: any AdapterMethod, targets: TargetModules, to model: any AdaptableModel, modulesToSave: [String] = [],
+        taskType: String?? = .none, seed: UInt64,
+        load: (_ stored: [Parameter], _ optional: [Parameter]) throws -> Void = { _, _ in }
     ) throws {
-        if let taken = model.projections.first(where: { $0.adaptation != nil }) {
-            throw AdapterError(.alreadyAttached, "\(taken.path) has an adapter already; detach it or merge it first")
+        if let taken = Self.adaptedModule(of: model) {
+            throw AdapterError(.alreadyAttached, "\(taken) has an adapter already; detach it or merge it first")
         }
-        let match = try targets.match(in: model)
-        let adaptations = try method.adaptations(for: match.projections, random: RandomStream(seed: seed))
-        precondition(adaptations.count == match.projections.count, "\(method): one adaptation for each projection")
-        storedParameters = method.storedParameters(of: adaptations)
-        try load(storedParameters)
+        self.taskType = taskType ?? model.task.peftTaskType
+        let implied = self.taskType.map(ModelTask.modulesToSave) ?? []
+        self.modulesToSave = modulesToSave + implied.filter { !modulesToSave.contains($0) }
+        parts = try AdapterParts(
+            method, targets, saving: self.modulesToSave, on: model, random: RandomStream(seed: seed))
+        if !modulesToSave.isEmpty, parts.saved.isEmpty {
+            throw AdapterError(
+                .noMatchingModule,
+                "modules_to_save [\(modulesToSave.joined(separator: ", "))] names no module of the model")
+        }
+        storedParameters = parts.stored + parts.bases.map(\.parameter)
+        try load(parts.stored, parts.bases.map(\.parameter))
         self.model = model
         self.method = method
         self.targets = targets
-        self.match = match
-        modules = zip(match.projections, adaptations).map { Module(projection: $0, adaptation: $1) }
-        parameters = adaptations.flatMap(\.parameters).filter(\.isTrainable)
+        parameters = parts.trained
         for parameter in model.parameters { parameter.isTrainable = false }
         install()
+    }
+
+    /// The path of a module that has an adapter, if there is one.
+    static func adaptedModule(of model: any AdaptableModel) -> String? {
+        (model.projections + model.heads).first { $0.adaptation != nil }?.path
+            ?? model.embeddings.first { $0.adaptation != nil }?.path
     }
 
     /// Whether the model computes with the adapter; without it, it is exactly the base.
@@ -62,39 +93,18 @@ package final class AttachedAdapter {
             // Another adapter may have come after this one was detached.
             if isEnabled || isMine { projection.adaptation = isEnabled ? module.adaptation : nil }
         }
+        for module in embeddings {
+            let embedding = module.embedding
+            let isMine = embedding.adaptation === module.adaptation
+            precondition(!isEnabled || isMine || embedding.adaptation == nil, "\(embedding.path) has another adapter")
+            if isEnabled || isMine { embedding.adaptation = isEnabled ? module.adaptation : nil }
+        }
+        for module in saved { module.install(isEnabled) }
+        for base in parts.bases { base.install(isEnabled) }
     }
 
     /// Takes the adapter off the model, which then is the base and may take another; the adapter keeps its values.
     package func detach() { isEnabled = false }
 
-    /// The values of one of the model's parameters with the adapter in it, `W + ΔW`; others as they are.
-    ///
-    /// A new tensor, the base is not touched. For a merged checkpoint, ask for one parameter after another: no more
-    /// than one merged matrix is then in memory.
-    package func mergedValues(of parameter: Parameter) -> Tensor {
-        guard let module = moduleByWeight[ObjectIdentifier(parameter)] else { return parameter.tensor.detached() }
-        return Autograd.withoutGradients {
-            Tensor.sum(parameter.tensor.detached(), module.adaptation.weightDelta(for: module.projection))
-        }
-    }
-
-    private lazy var moduleByWeight = Dictionary(
-        uniqueKeysWithValues: modules.map { (ObjectIdentifier($0.projection.weight), $0) })
-
-    /// Every weight the adapter changes, merged, by parameter name; the base is not touched.
-    package func mergedWeights() -> [String: Tensor] {
-        Dictionary(
-            uniqueKeysWithValues: modules.map { module in
-                (module.projection.weight.name, mergedValues(of: module.projection.weight))
-            })
-    }
-
-    /// Adds the adapter to the base's weights for good and detaches it.
-    ///
-    /// - Precondition: it is enabled, so that it cannot be added twice.
-    package func mergeIntoBase() {
-        precondition(isEnabled, "mergeIntoBase: the adapter is detached or disabled")
-        for module in modules { module.projection.weight.assign(mergedValues(of: module.projection.weight)) }
-        detach()
-    }
+    lazy var changes = changesByWeight()
 }

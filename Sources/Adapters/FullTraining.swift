@@ -8,7 +8,7 @@ package struct FullTraining {
     /// The name in a manifest.
     package static let name = "full"
 
-    package let model: any LanguageModel
+    package let model: any AdaptableModel
     /// Every weight of the model; a tied head once.
     package let parameters: [Parameter]
 
@@ -17,10 +17,10 @@ package struct FullTraining {
     /// Weights that lie in a mapped file are copied: they are written to.
     ///
     /// - Throws: ``AdapterError`` when an adapter is attached, which would be left out of the checkpoint.
-    package init(_ model: any LanguageModel) throws {
-        if let taken = model.projections.first(where: { $0.adaptation != nil }) {
+    package init(_ model: any AdaptableModel) throws {
+        if let taken = AttachedAdapter.adaptedModule(of: model) {
             throw AdapterError(
-                .alreadyAttached, "\(taken.path) has an adapter; detach it or merge it before full training")
+                .alreadyAttached, "\(taken) has an adapter; detach it or merge it before full training")
         }
         self.model = model
         parameters = model.parameters

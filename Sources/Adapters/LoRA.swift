@@ -99,12 +99,24 @@ package struct LoRA: AdapterMethod {
 
     package func adaptations(for projections: [Projection], random: RandomStream) throws -> [any Adaptation] {
         try projections.map { projection in
-            let rank = try rankPattern.value(for: projection.path) ?? rank
-            let alpha = try alphaPattern.value(for: projection.path) ?? alpha
-            return LoRAAdaptation(
-                of: projection, rank: rank, scale: alpha / (useRSLoRA ? Double(rank).squareRoot() : Double(rank)),
-                dropout: dropout, random: random)
+            let (rank, scale) = try rankAndScale(projection.path)
+            return LoRAAdaptation(of: projection, rank: rank, scale: scale, dropout: dropout, random: random)
         }
+    }
+
+    package func embeddingAdaptations(
+        for embeddings: [Embedding], random: RandomStream
+    ) throws -> [any EmbeddingAdaptation] {
+        try embeddings.map { embedding in
+            let (rank, scale) = try rankAndScale(embedding.path)
+            return LoRAEmbeddingAdaptation(of: embedding, rank: rank, scale: scale, random: random)
+        }
+    }
+
+    private func rankAndScale(_ path: String) throws -> (rank: Int, scale: Double) {
+        let rank = try rankPattern.value(for: path) ?? rank
+        let alpha = try alphaPattern.value(for: path) ?? alpha
+        return (rank, alpha / (useRSLoRA ? Double(rank).squareRoot() : Double(rank)))
     }
 }
 
@@ -151,7 +163,7 @@ final class LoRAAdaptation: Adaptation {
 
 extension Tensor {
     /// The transpose of a small matrix, without a gradient.
-    fileprivate func transposed() -> Tensor {
+    func transposed() -> Tensor {
         let result = Tensor(uninitialized: [columns, rows])
         for row in 0..<rows {
             for column in 0..<columns { result.pointer[column * rows + row] = pointer[row * columns + column] }

@@ -10,6 +10,8 @@ package struct PEFTConfiguration: Sendable {
     package var baseModelNameOrPath: String?
     /// What the model is for; PEFT picks its wrapper class by it.
     package var taskType: String?
+    /// Names of modules that are stored whole, those that PEFT adds for the task among them.
+    package var modulesToSave: [String]
     package var revision: String?
 
     /// The version of PEFT whose format is written.
@@ -20,12 +22,13 @@ package struct PEFTConfiguration: Sendable {
 
     package init(
         method: any AdapterMethod, targets: TargetModules, baseModelNameOrPath: String? = nil,
-        taskType: String? = "CAUSAL_LM", revision: String? = nil
+        taskType: String? = "CAUSAL_LM", modulesToSave: [String] = [], revision: String? = nil
     ) {
         self.method = method
         self.targets = targets
         self.baseModelNameOrPath = baseModelNameOrPath
         self.taskType = taskType
+        self.modulesToSave = modulesToSave
         self.revision = revision
     }
 
@@ -51,9 +54,14 @@ package struct PEFTConfiguration: Sendable {
         baseModelNameOrPath = try fields.takeString("base_model_name_or_path")
         revision = try fields.takeString("revision")
         taskType = try fields.takeString("task_type")
-        if let taskType, taskType != "CAUSAL_LM" {
-            throw fields.refusal("task_type", .string(taskType), "only CAUSAL_LM adapters are")
+        var names: [String] = []
+        switch try fields.takeNames("modules_to_save") {
+        case nil: break
+        case .list(let list): names = list
+        case .pattern(let text): throw fields.refusal("modules_to_save", .string(text), "it must be a list of names")
         }
+        names += (taskType.map(ModelTask.modulesToSave) ?? []).filter { !names.contains($0) }
+        modulesToSave = names
         if let bias = try fields.takeString("bias"), bias != "none" {
             throw fields.refusal("bias", .string(bias), "trained biases of the base are not part of an adapter here")
         }
@@ -64,15 +72,16 @@ package struct PEFTConfiguration: Sendable {
 
     /// The text of the file for an adapter of these modules; sorted keys, an indentation of 2, no final newline, as
     /// PEFT writes it.
-    package func text(for match: TargetModules.Match, in model: any LanguageModel) -> String {
-        let isTransposed = match.projections.allSatisfy { $0.layout == .inputByOutput }
+    package func text(for match: TargetModules.Match, in model: any AdaptableModel) -> String {
+        let isTransposed =
+            !match.projections.isEmpty && match.projections.allSatisfy { $0.layout == .inputByOutput }
         var fields: [String: JSONValue] = [
             "auto_mapping": .null,
             "base_model_name_or_path": baseModelNameOrPath.map { .string($0) } ?? .null,
             "bias": .string("none"),
             "fan_in_fan_out": .bool(isTransposed),
             "inference_mode": .bool(true),
-            "modules_to_save": .null,
+            "modules_to_save": modulesToSave.isEmpty ? .null : .array(modulesToSave.map { .string($0) }),
             "peft_type": .string(type(of: method).peftType),
             "peft_version": .string(Self.formatVersion),
             "revision": revision.map { .string($0) } ?? .null,

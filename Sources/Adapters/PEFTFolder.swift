@@ -21,7 +21,7 @@ package enum PEFTFolder {
     /// - Throws: ``WeightFileError`` for what the disk refuses; ``AdapterError`` with code `verification` when what is
     ///   on the disk is not what was to be written.
     package static func write(
-        _ adapter: AttachedAdapter, to folder: URL, baseModelNameOrPath base: String?, taskType: String? = "CAUSAL_LM"
+        _ adapter: AttachedAdapter, to folder: URL, baseModelNameOrPath base: String?
     ) throws {
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         try SafetensorsWriter.write(
@@ -30,7 +30,8 @@ package enum PEFTFolder {
             },
             metadata: ["format": "pt"], to: folder.appending(path: weightsName))
         let configuration = PEFTConfiguration(
-            method: adapter.method, targets: adapter.targets, baseModelNameOrPath: base, taskType: taskType)
+            method: adapter.method, targets: adapter.targets, baseModelNameOrPath: base, taskType: adapter.taskType,
+            modulesToSave: adapter.modulesToSave)
         let text = configuration.text(for: adapter.match, in: adapter.model)
         try Data(text.utf8).write(to: folder.appending(path: configurationName), options: .atomic)
         try verify(adapter, in: folder)
@@ -42,13 +43,32 @@ package enum PEFTFolder {
     /// shape is an error that names it, and so is an option that is not built. F16 and BF16 tensors are converted.
     ///
     /// - Throws: ``AdapterError`` or ``WeightFileError``; the model is then as it was.
-    package static func read(_ folder: URL, attachingTo model: any LanguageModel) throws -> AttachedAdapter {
+    package static func read(_ folder: URL, attachingTo model: any AdaptableModel) throws -> AttachedAdapter {
         let configuration = try configuration(in: folder)
-        let files = try weights(in: folder)
-        return try AttachedAdapter(configuration.method, targets: configuration.targets, to: model, seed: 0) {
-            parameters in
-            for (parameter, values) in try tensors(for: parameters, in: files, folder) { parameter.assign(values) }
+        if let type = configuration.taskType, type != model.task.peftTaskType {
+            throw AdapterError(
+                .unsupported,
+                "\(folder.appending(path: configurationName).path(percentEncoded: false)): task_type \(type) does not fit "
+                    + "the model, which is for \(model.task)")
         }
+        let files = try weights(in: folder)
+        return try AttachedAdapter(
+            configuration.method, targets: configuration.targets, to: model,
+            modulesToSave: configuration.modulesToSave, taskType: .some(configuration.taskType), seed: 0
+        ) { stored, optional in
+            for (parameter, values) in try tensors(for: stored, optional: optional, in: files, folder) {
+                parameter.assign(values)
+            }
+        }
+    }
+
+    /// How many classes the head in an adapter folder has; `nil` when it holds none.
+    ///
+    /// It is needed to make the model that the adapter goes on, whose base may come without a head.
+    package static func labelCount(in folder: URL) throws -> Int? {
+        let files = try weights(in: folder)
+        let heads = ["classifier.out_proj.weight", "classifier.weight", "score.weight"].map { keyPrefix + $0 }
+        return try heads.first { files.contains($0) }.map { try files.entry($0).shape.first ?? 0 }
     }
 
     /// Reads the configuration alone.
@@ -81,12 +101,13 @@ package enum PEFTFolder {
 
     /// The tensor of each parameter, after the names and shapes of all were checked.
     private static func tensors(
-        for parameters: [Parameter], in files: CheckpointFiles, _ folder: URL
+        for parameters: [Parameter], optional: [Parameter], in files: CheckpointFiles, _ folder: URL
     ) throws -> [(Parameter, Tensor)] {
         let path = folder.path(percentEncoded: false)
         let expected = Set(parameters.map(\.name))
         let missing = expected.filter { !files.contains($0) }.sorted()
-        let unexpected = files.names.filter { !expected.contains($0) }
+        let allowed = expected.union(optional.map(\.name))
+        let unexpected = files.names.filter { !allowed.contains($0) }
         if let missing = missing.first {
             let ending = missing.dropFirst(keyPrefix.count)
             let renamed = unexpected.first { $0.hasSuffix(ending) || ending.hasSuffix($0) }
@@ -100,7 +121,7 @@ package enum PEFTFolder {
                 "\(path): tensor \(unexpected) is in the adapter, but \(configurationName) and the model ask "
                     + "for no such tensor")
         }
-        return try parameters.map { parameter in
+        return try (parameters + optional.filter { files.contains($0.name) }).map { parameter in
             let shape = try files.entry(parameter.name).shape
             guard shape == parameter.tensor.shape else {
                 throw AdapterError(
@@ -122,13 +143,19 @@ package enum PEFTFolder {
         guard configuration.method.peftFields == adapter.method.peftFields else {
             throw failure("the method's settings differ")
         }
-        let match = try configuration.targets.match(in: adapter.model)
-        guard match.projections.map(\.path) == adapter.match.projections.map(\.path) else {
+        guard configuration.taskType == adapter.taskType, configuration.modulesToSave == adapter.modulesToSave else {
+            throw failure("its task or its saved modules differ")
+        }
+        let parts = try AdapterParts(
+            configuration.method, configuration.targets, saving: configuration.modulesToSave, on: adapter.model,
+            random: RandomStream(seed: 0))
+        guard parts.modules.map(\.projection.path) == adapter.modules.map(\.projection.path),
+            parts.embeddings.map(\.embedding.path) == adapter.embeddings.map(\.embedding.path)
+        else {
             throw failure("its targets match other modules")
         }
-        let adaptations = try configuration.method.adaptations(for: match.projections, random: RandomStream(seed: 0))
-        let parameters = configuration.method.storedParameters(of: adaptations)
-        let stored = try tensors(for: parameters, in: weights(in: folder), folder)
+        let stored = try tensors(
+            for: parts.stored + parts.bases.map(\.parameter), optional: [], in: weights(in: folder), folder)
         guard stored.map(\.0.name) == adapter.storedParameters.map(\.name) else {
             throw failure("its tensors are others")
         }

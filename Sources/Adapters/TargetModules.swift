@@ -23,6 +23,8 @@ package struct TargetModules: Sendable, Equatable {
     package struct Match {
         /// The chosen projections, from the input of the model upwards.
         package let projections: [Projection]
+        /// The chosen embeddings.
+        package let embeddings: [Embedding]
         /// Names of a list that no module has, which PEFT passes over in silence; worth a warning.
         package let unusedNames: [String]
     }
@@ -58,33 +60,51 @@ package struct TargetModules: Sendable, Equatable {
 
     // MARK: Matching
 
-    /// The projections of `model` that are chosen.
+    /// The projections and embeddings of `model` that are chosen.
     ///
+    /// - Parameter names: modules that are saved whole; nothing in them is chosen.
     /// - Throws: ``AdapterError``: `noMatchingModule` with the names the model has; `unsupported` when the choice
-    ///   includes a module that is there but cannot be adapted, such as an embedding.
-    package func match(in model: any LanguageModel) throws -> Match {
-        let chooses = try predicate(for: model)
-        let projections = model.projections
+    ///   includes a module that is there but cannot be adapted, such as a norm.
+    package func match(in model: any AdaptableModel, saving names: [String] = []) throws -> Match {
+        let isNamed = try predicate(for: model)
+        let chooses = { (path: String) in isNamed(path) && !SavedModule.isSaved(path, names) }
+        // Heads and embeddings are adapted only by name.
+        let isByName = selection != .allLinear
+        let projections = model.projections + (isByName ? model.heads : [])
         let chosen = projections.filter { chooses($0.path) }
-        if selection != .allLinear,
-            let other = Self.otherModules(of: model).sorted().first(where: { chooses($0) })
-        {
+        let tables = isByName ? model.embeddings.filter { chooses($0.path) } : []
+        if isByName, let other = Self.otherModules(of: model).sorted().first(where: { chooses($0) }) {
             throw AdapterError(
                 .unsupported,
-                "the targets match \(other), which is not a linear map that can be adapted; "
+                "the targets match \(other), which is not a module that can be adapted; "
                     + "the model has \(Self.summary(of: projections))")
         }
-        guard !chosen.isEmpty else {
+        guard !chosen.isEmpty || !tables.isEmpty else {
             throw AdapterError(
                 .noMatchingModule, "the targets \(self) match no module; the model has \(Self.summary(of: projections))"
             )
         }
-        guard case .names(.list(let names)) = selection else { return Match(projections: chosen, unusedNames: []) }
-        let unused = names.filter { name in !projections.contains { Self.isNamed($0.path, in: [name]) } }
-        return Match(projections: chosen, unusedNames: unused.sorted())
+        var unused: [String] = []
+        if case .names(.list(let list)) = selection {
+            let paths = projections.map(\.path) + model.embeddings.map(\.path)
+            unused = list.filter { name in !paths.contains { Self.isNamed($0, in: [name]) } }.sorted()
+        }
+        return Match(projections: chosen, embeddings: tables, unusedNames: unused)
     }
 
-    private func predicate(for model: any LanguageModel) throws -> (String) -> Bool {
+    /// Whether PEFT takes these targets for embedding layers, and saves the base's matrices with the adapter.
+    func nameEmbeddingLayers(_ match: Match) -> Bool {
+        let names = ["embed_tokens", "lm_head"]
+        guard case .names(let chosen) = selection else { return false }
+        switch chosen {
+        case .list(let list): return names.contains { list.contains($0) }
+        case .pattern:
+            let paths = match.projections.map(\.path) + match.embeddings.map(\.path)
+            return paths.contains { Self.isNamed($0, in: names) }
+        }
+    }
+
+    private func predicate(for model: any AdaptableModel) throws -> (String) -> Bool {
         let isExcluded = try excluded.map(Self.predicate) ?? { _ in false }
         let isInLayer = try layerPredicate()
         switch selection {
@@ -124,10 +144,9 @@ package struct TargetModules: Sendable, Equatable {
         names.contains { path == $0 || path.hasSuffix("." + $0) }
     }
 
-    /// Paths of modules that are no projections: norms, embeddings, the head, and everything that holds others.
-    private static func otherModules(of model: any LanguageModel) -> Set<String> {
-        // A tied head has no parameter of its own, but it is a module that names can mean.
-        var modules: Set<String> = ["lm_head"]
+    /// Paths of modules that cannot be adapted: norms, and everything that holds others.
+    private static func otherModules(of model: any AdaptableModel) -> Set<String> {
+        var modules: Set<String> = []
         for parameter in model.parameters {
             var components = parameter.name.split(separator: ".").dropLast()
             while !components.isEmpty {
@@ -135,7 +154,12 @@ package struct TargetModules: Sendable, Equatable {
                 components = components.dropLast()
             }
         }
-        return modules.subtracting(model.projections.map(\.path))
+        return modules.subtracting(adaptablePaths(of: model))
+    }
+
+    /// Paths of all that an adapter may change.
+    private static func adaptablePaths(of model: any AdaptableModel) -> [String] {
+        (model.projections + model.heads).map(\.path) + model.embeddings.map(\.path)
     }
 
     private static func lastComponent(_ path: String) -> String { String(path.split(separator: ".").last ?? "") }
@@ -172,12 +196,12 @@ package struct TargetModules: Sendable, Equatable {
     /// all-linear and the architecture's default, are written as what they chose: as last components, when these name
     /// the chosen modules and no other of the model, else as full paths. Both load alike in PEFT, which itself writes
     /// full paths; the short form is also understood by readers that know module names only by their last component.
-    func peftFields(for match: Match, in model: any LanguageModel) -> [String: JSONValue] {
+    func peftFields(for match: Match, in model: any AdaptableModel) -> [String: JSONValue] {
         var fields: [String: JSONValue] = ["layers_to_transform": .null, "layers_pattern": .null]
         guard case .names(let names) = selection else {
-            let paths = match.projections.map(\.path)
+            let paths = match.projections.map(\.path) + match.embeddings.map(\.path)
             let short = Set(paths.map(Self.lastComponent))
-            let others = Self.otherModules(of: model).union(model.projections.map(\.path)).subtracting(paths)
+            let others = Self.otherModules(of: model).union(Self.adaptablePaths(of: model)).subtracting(paths)
             let isExact = !others.contains { Self.isNamed($0, in: Array(short)) }
             fields["target_modules"] = Self.json(.list(isExact ? Array(short) : paths))
             return fields

@@ -1,43 +1,46 @@
 package import TensorCore
 
-/// A decoder that predicts the next token: what training, evaluation and generation see of an architecture.
-package protocol LanguageModel: AnyObject {
-    /// `model_type` of the configuration, such as `gpt2`.
-    var modelType: String { get }
-    var vocabularySize: Int { get }
-    /// The longest sequence it has positions for.
-    var contextLength: Int { get }
+/// A decoder that predicts the next token: what generation sees of an architecture.
+package protocol LanguageModel: SequenceModel {
     /// Layers, and the elements of one token's keys in each: the shape of its key/value cache.
     var keyValueShape: (layers: Int, columns: Int) { get }
-    /// Every linear map an adapter may attach to, from the input upwards, without the output head.
-    var projections: [Projection] { get }
-    /// Every weight once, under the name the reference implementation gives it in memory.
-    var parameters: [Parameter] { get }
-    /// The matrix of the output head `[V, C]`; the embedding itself when the two are tied.
-    var outputHead: Parameter { get }
+    /// The map from states to logits. Its matrix is the embedding's own when the two are tied.
+    var outputProjection: Projection { get }
     /// `c` of a model whose logits are `c · tanh(logits / c)`.
     var logitCap: Float? { get }
-    /// What PEFT adapts in this architecture when nothing else is said.
-    var defaultTargets: [String] { get }
 
     /// The states after the last norm, `[N, C]`, one row a token.
     func hiddenStates(of batch: TokenBatch, context: ForwardContext) -> Tensor
 }
 
 extension LanguageModel {
+    package var task: ModelTask { .causalLM }
+
+    package var heads: [Projection] { [outputProjection] }
+
     /// Most models have none.
     package var logitCap: Float? { nil }
 
+    /// The matrix of the output head `[V, C]`, without an adapter; the embedding itself when the two are tied.
+    package var outputHead: Parameter { outputProjection.weight }
+
     /// The logits of every row of `hidden [N, C]`: `[N, V]`.
-    package func logits(_ hidden: Tensor) -> Tensor {
-        let logits = hidden.linear(outputHead.tensor)
+    package func logits(_ hidden: Tensor, context: ForwardContext = ForwardContext()) -> Tensor {
+        let logits = outputProjection(hidden, context)
         return logitCap.map { logits.softCapped($0) } ?? logits
     }
 
-    /// The loss of a batch, `scale` times the sum over its targets, and each target's negative log-likelihood.
+    package func outputs(of batch: TokenBatch, context: ForwardContext) -> Tensor {
+        logits(hiddenStates(of: batch, context: context), context: context)
+    }
+
     package func score(_ batch: TokenBatch, scale: Float, context: ForwardContext) -> ScoredTokens {
-        hiddenStates(of: batch, context: context)
-            .crossEntropy(head: outputHead.tensor, targets: batch.targets, scale: scale, cap: logitCap)
+        let states = hiddenStates(of: batch, context: context)
+        guard outputProjection.adaptation == nil, outputProjection.bias == nil else {
+            return states.crossEntropy(targets: batch.targets, scale: scale) { logits($0, context: context) }
+        }
+        return states.crossEntropy(
+            head: outputProjection.current.weight.tensor, targets: batch.targets, scale: scale, cap: logitCap)
     }
 
     /// An empty cache for a sequence of at most `capacity` tokens.

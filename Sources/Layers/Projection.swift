@@ -13,6 +13,8 @@ package final class Projection {
     package let layout: WeightLayout
     /// What an adapter makes of this map; `nil` is the base alone.
     package var adaptation: (any Adaptation)?
+    /// A trained copy that computes in place of ``weight`` and ``bias``. What is tied to the weight does not see it.
+    package var substitute: (weight: Parameter, bias: Parameter?)?
 
     /// - Precondition: the weight is a matrix.
     package init(path: String, weight: Parameter, bias: Parameter?, layout: WeightLayout) {
@@ -30,6 +32,9 @@ package final class Projection {
     /// The trained or frozen weights of the base map.
     package var parameters: [Parameter] { [weight] + (bias.map { [$0] } ?? []) }
 
+    /// What computes: the substitute, where there is one.
+    package var current: (weight: Parameter, bias: Parameter?) { substitute ?? (weight, bias) }
+
     /// The adapted map of `x [N, in]`: `[N, out]`.
     package func callAsFunction(_ x: Tensor, _ context: ForwardContext) -> Tensor {
         adaptation?.forward(x, projection: self, context: context) ?? base(x)
@@ -37,7 +42,7 @@ package final class Projection {
 
     /// The map without its adapter.
     package func base(_ x: Tensor) -> Tensor {
-        x.linear(weight.tensor, bias: bias?.tensor, layout: layout)
+        x.linear(current.weight.tensor, bias: current.bias?.tensor, layout: layout)
     }
 }
 

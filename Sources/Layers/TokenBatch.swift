@@ -1,6 +1,6 @@
 package import TensorCore
 
-/// Token sequences laid one after another, without padding: the input of a decoder.
+/// Token sequences laid one after another, without padding: the input of a model over tokens.
 package struct TokenBatch: Sendable {
     /// Token ids of all sequences, `[N]`.
     package var ids: [Int32]
@@ -8,8 +8,12 @@ package struct TokenBatch: Sendable {
     package var positions: [Int32]
     /// The rows of each sequence. No token sees another sequence.
     package var sequences: [Range<Int>]
-    /// The id each row is to predict, or a negative number where nothing is asked.
+    /// The id or class each row is to predict, or a negative number where nothing is asked.
     package var targets: [Int32]
+    /// The class of each sequence, where whole sequences are judged; else empty.
+    package var labels: [Int32] = []
+    /// Which text of a pair each row belongs to, for models that are told; empty when there are no pairs.
+    package var tokenTypes: [Int32] = []
 
     package init(ids: [Int32], positions: [Int32], sequences: [Range<Int>], targets: [Int32]) {
         self.ids = ids
@@ -36,8 +40,23 @@ package struct TokenBatch: Sendable {
         }
     }
 
-    /// How many rows have a target.
-    package var targetCount: Int { targets.count { $0 >= 0 } }
+    /// Sequences that belong to classes.
+    ///
+    /// - Parameter tokenTypes: for each token of each sequence, which text of a pair it belongs to.
+    /// - Precondition: a label for each sequence; as many types as tokens.
+    package init(_ sequences: [[Int32]], labels: [Int32], tokenTypes: [[Int32]]? = nil) {
+        precondition(
+            labels.count == sequences.count, "TokenBatch: \(labels.count) labels, \(sequences.count) sequences")
+        self.init(sequences)
+        targets = [Int32](repeating: -1, count: ids.count)
+        self.labels = labels
+        self.tokenTypes = tokenTypes?.flatMap { $0 } ?? []
+        precondition(
+            self.tokenTypes.isEmpty || self.tokenTypes.count == ids.count, "TokenBatch: types and tokens differ")
+    }
+
+    /// How many rows or sequences have a target.
+    package var targetCount: Int { (labels.isEmpty ? targets : labels).count { $0 >= 0 } }
 }
 
 /// What a forward pass knows besides its input.

@@ -23,20 +23,28 @@ package enum CheckpointWriter {
     ///   - dtype: F32, F16 or BF16; rounded to nearest.
     ///   - maximumShardByteCount: the most tensor bytes in a file; beyond it the weights are split into shards with an
     ///     index.
+    ///   - untiedHead: the name and values of an output matrix that the model shares with its embedding and the checkpoint
+    ///     does not; `tie_word_embeddings` is then written as false.
+    ///   - classes: the names of the classes of a head that the base did not come with.
     ///   - values: what to write for a parameter, in its shape; by default its own values.
     /// - Throws: ``ModelError`` for a base without a readable `config.json` or another type; ``WeightFileError`` for
     ///   what the disk refuses.
     package static func write(
-        _ model: any LanguageModel, to folder: URL, base: URL, dtype: DType = .float32,
-        maximumShardByteCount: Int = 5_000_000_000, values: @escaping (Parameter) -> Tensor = { $0.tensor.detached() }
+        _ model: any AdaptableModel, to folder: URL, base: URL, dtype: DType = .float32,
+        maximumShardByteCount: Int = 5_000_000_000, untiedHead: (name: String, values: () -> Tensor)? = nil,
+        classes: [String]? = nil, values: @escaping (Parameter) -> Tensor = { $0.tensor.detached() }
     ) throws {
-        let configuration = try configuration(of: base, dtype: dtype)
+        let configuration = try configuration(of: base, dtype: dtype, model, isUntied: untiedHead != nil, classes)
         let files = FileManager.default
         try files.createDirectory(at: folder, withIntermediateDirectories: true)
+        var weights = model.parameters.map { parameter in
+            WeightSource(name: parameter.name, shape: parameter.tensor.shape, as: dtype) { values(parameter) }
+        }
+        if let untiedHead, let shape = model.tie?.head.weight.tensor.shape {
+            weights.append(WeightSource(name: untiedHead.name, shape: shape, as: dtype, values: untiedHead.values))
+        }
         try SafetensorsWriter.writeCheckpoint(
-            model.parameters.map { parameter in
-                WeightSource(name: parameter.name, shape: parameter.tensor.shape, as: dtype) { values(parameter) }
-            },
+            weights,
             metadata: ["format": "pt"], to: folder, maximumShardByteCount: maximumShardByteCount)
         for name in companions {
             let source = base.appending(path: name).resolvingSymlinksInPath(), target = folder.appending(path: name)
@@ -50,8 +58,10 @@ package enum CheckpointWriter {
     /// The text of the base's `config.json` with the element type of the new weights.
     ///
     /// transformers 4 reads `torch_dtype`, transformers 5 also `dtype`: the key that is there is set, else the older
-    /// one added.
-    private static func configuration(of base: URL, dtype: DType) throws -> String {
+    /// one added. A head that the base did not come with is entered under `architectures`, with its number of classes.
+    private static func configuration(
+        of base: URL, dtype: DType, _ model: any AdaptableModel, isUntied: Bool, _ classes: [String]?
+    ) throws -> String {
         guard let type = [DType.float32: "float32", .float16: "float16", .bfloat16: "bfloat16"][dtype] else {
             throw ModelError(.unsupported, "a checkpoint is written as F32, F16 or BF16, not as \(dtype)")
         }
@@ -65,6 +75,21 @@ package enum CheckpointWriter {
         let keys = ["torch_dtype", "dtype"]
         if !members.contains(where: { keys.contains($0.key) }) { members.append(JSONValue.Member(keys[0], .null)) }
         for index in members.indices where keys.contains(members[index].key) { members[index].value = .string(type) }
+        func set(_ key: String, _ value: JSONValue) {
+            if let index = members.firstIndex(where: { $0.key == key }) {
+                members[index].value = value
+            } else {
+                members.append(JSONValue.Member(key, value))
+            }
+        }
+        if isUntied { set("tie_word_embeddings", .bool(false)) }
+        let original = try ModelConfiguration(folder: base)
+        if let labels = model.task.labelCount, try ModelRegistry.task(original) != model.task {
+            set("architectures", .array([.string(try original.className(for: model.task))]))
+            let names = classes ?? (0..<labels).map { "LABEL_\($0)" }
+            set("id2label", .object(names.enumerated().map { JSONValue.Member("\($0.offset)", .string($0.element)) }))
+            set("label2id", .object(names.enumerated().map { JSONValue.Member($0.element, .number($0.offset)) }))
+        }
         return JSONValue.object(members).text + "\n"
     }
 }

@@ -12,10 +12,10 @@ final class GPT2: LanguageModel, ModelArchitecture {
     let vocabularySize: Int
     let contextLength: Int
     let defaultTargets = ["c_attn"]
-    let outputHead: Parameter
+    let outputProjection: Projection
 
-    private let tokenEmbedding: Parameter
-    private let positionEmbedding: Parameter
+    private let tokenEmbedding: Embedding
+    private let positionEmbedding: Embedding
     private let blocks: [GPT2Block]
     private let finalNorm: LayerNorm
     private let heads: Int
@@ -50,8 +50,8 @@ final class GPT2: LanguageModel, ModelArchitecture {
                 .configuration, "\(configuration.file.path): n_embd \(width) is not a multiple of n_head \(heads)")
         }
 
-        tokenEmbedding = try weights.take("transformer.wte.weight", [vocabularySize, width], .normal(spread))
-        positionEmbedding = try weights.take("transformer.wpe.weight", [contextLength, width], .normal(spread))
+        tokenEmbedding = try weights.embedding("transformer.wte", vocabularySize, width, .normal(spread))
+        positionEmbedding = try weights.embedding("transformer.wpe", contextLength, width, .normal(spread))
         var blocks: [GPT2Block] = []
         for layer in 0..<layers {
             var scale = scalesWeights ? 1 / Float(width / heads).squareRoot() : 1
@@ -63,25 +63,25 @@ final class GPT2: LanguageModel, ModelArchitecture {
         }
         self.blocks = blocks
         finalNorm = try weights.layerNorm("transformer.ln_f", width, eps: eps)
-        outputHead =
-            try configuration.flag("tie_word_embeddings", default: true)
-            ? weights.tied("lm_head.weight", to: tokenEmbedding)
-            : weights.take("lm_head.weight", [vocabularySize, width], .normal(spread))
+        outputProjection = try weights.outputHead(
+            "lm_head", embedding: tokenEmbedding.weight,
+            isTied: configuration.flag("tie_word_embeddings", default: true), .normal(spread))
     }
 
-    var keyValueShape: (layers: Int, columns: Int) { (blocks.count, tokenEmbedding.tensor.columns) }
+    var keyValueShape: (layers: Int, columns: Int) { (blocks.count, tokenEmbedding.weight.tensor.columns) }
 
     var projections: [Projection] { blocks.flatMap(\.projections) }
+    var embeddings: [Embedding] { [tokenEmbedding, positionEmbedding] }
 
     var parameters: [Parameter] {
-        [tokenEmbedding, positionEmbedding] + blocks.flatMap(\.parameters) + finalNorm.parameters
-            + (outputHead === tokenEmbedding ? [] : [outputHead])
+        embeddings.map(\.weight) + blocks.flatMap(\.parameters) + finalNorm.parameters
+            + (outputHead === tokenEmbedding.weight ? [] : [outputHead])
     }
 
     func hiddenStates(of batch: TokenBatch, context: ForwardContext) -> Tensor {
         let layout = attentionLayout(batch, context)
         var x = Tensor.sum(
-            tokenEmbedding.tensor.gatheringRows(batch.ids), positionEmbedding.tensor.gatheringRows(batch.positions))
+            tokenEmbedding(batch.ids, context), positionEmbedding(batch.positions, context))
         for (layer, block) in blocks.enumerated() {
             x = block(consume x, layer: layer, heads: heads, layout: layout, context: context)
         }

@@ -1,4 +1,5 @@
 package import Foundation
+import Layers
 
 /// A parsed `config.json`, with errors that name the key.
 package struct ModelConfiguration {
@@ -56,6 +57,69 @@ package struct ModelConfiguration {
             throw ModelError(.configuration, "\(file.path): \(key) must be a positive whole number, not \(value)")
         }
         return size
+    }
+
+    /// A token id, or a number that is none: `nil` when it is absent or null.
+    func tokenID(_ key: String) throws -> Int32? {
+        guard let value = present(key) else { return nil }
+        guard let number = value as? NSNumber, let id = Int32(exactly: number.doubleValue) else {
+            throw ModelError(.configuration, "\(file.path): \(key) must be a token id, not \(value)")
+        }
+        return id
+    }
+
+    /// The names of the classes, by index: `id2label`. `nil` when there is none.
+    package func labels() throws -> [String]? {
+        guard let value = present("id2label") else { return nil }
+        guard let names = value as? [String: String] else {
+            throw ModelError(.configuration, "\(file.path): id2label must be an object of names, not \(value)")
+        }
+        return try (0..<names.count).map { index in
+            guard let name = names["\(index)"] else {
+                throw ModelError(
+                    .configuration, "\(file.path): id2label has \(names.count) names but none for \(index)")
+            }
+            return name
+        }
+    }
+
+    /// What transformers calls the class of this architecture for another task, such as `BertForSequenceClassification`.
+    ///
+    /// - Throws: ``ModelError`` when `architectures` names no class to go by.
+    func className(for task: ModelTask) throws -> String {
+        let heads = [
+            "ForSequenceClassification", "ForTokenClassification", "ForMaskedLM", "ForCausalLM", "ForPreTraining",
+            "LMHeadModel",
+            "Model",
+        ]
+        guard let name = try words("architectures")?.first, let head = heads.first(where: { name.hasSuffix($0) }) else {
+            throw ModelError(
+                .configuration, "\(file.path): architectures names no class, so the one for \(task) is not known")
+        }
+        let stem = name.dropLast(head.count)
+        return switch task {
+        case .causalLM: stem + "ForCausalLM"
+        case .maskedLM: stem + "ForMaskedLM"
+        case .sequenceClassification: stem + "ForSequenceClassification"
+        case .tokenClassification: stem + "ForTokenClassification"
+        case .featureExtraction: stem + "Model"
+        }
+    }
+
+    /// What the checkpoint's own class is for, as the first name under `architectures` says.
+    ///
+    /// - Parameter fallback: what a bare body, or no name at all, is for.
+    func task(default fallback: ModelTask) throws -> ModelTask {
+        func labelCount() throws -> Int { try labels()?.count ?? size("num_labels", default: 2) }
+        switch try words("architectures")?.first {
+        case let name? where name.hasSuffix("ForSequenceClassification"):
+            return .sequenceClassification(labels: try labelCount())
+        case let name? where name.hasSuffix("ForTokenClassification"):
+            return .tokenClassification(labels: try labelCount())
+        case let name? where name.hasSuffix("ForMaskedLM"): return .maskedLM
+        case let name? where name.hasSuffix("ForCausalLM") || name.hasSuffix("LMHeadModel"): return .causalLM
+        default: return fallback
+        }
     }
 
     /// A number.

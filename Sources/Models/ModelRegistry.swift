@@ -10,19 +10,53 @@ package struct ModelLimits: Sendable {
     package let contextLength: Int
 }
 
-/// An architecture: a model that can be made from a configuration and weights.
-protocol ModelArchitecture: SendableMetatype {
+/// An architecture: models that can be made from a configuration and weights.
+protocol Architecture: SendableMetatype {
+    /// What a checkpoint of it is for when its configuration does not say.
+    static var defaultTask: ModelTask { get }
+
     /// Reads the limits of a configuration.
     static func limits(_ configuration: ModelConfiguration) throws -> ModelLimits
 
     /// Takes every weight from `weights`, by the names the reference implementation has in memory.
+    ///
+    /// - Throws: ``ModelError`` with code `unsupported` for a task the architecture has no head for.
+    static func model(
+        _ configuration: ModelConfiguration, _ weights: WeightReader, for task: ModelTask
+    ) throws -> any SequenceModel
+}
+
+/// An architecture of decoders, which gets its head for classification from ``DecoderClassifier``.
+protocol ModelArchitecture: Architecture {
+    /// Takes every weight from `weights`, by the names the reference implementation has in memory.
     static func model(_ configuration: ModelConfiguration, _ weights: WeightReader) throws -> any LanguageModel
+}
+
+extension ModelArchitecture {
+    static var defaultTask: ModelTask { .causalLM }
+
+    static func model(
+        _ configuration: ModelConfiguration, _ weights: WeightReader, for task: ModelTask
+    ) throws -> any SequenceModel {
+        switch task {
+        case .causalLM: return try model(configuration, weights)
+        case .sequenceClassification(let labels):
+            weights.isHeadless = true
+            return try DecoderClassifier(
+                body: model(configuration, weights), labels: labels, padID: configuration.tokenID("pad_token_id"),
+                weights)
+        case .maskedLM, .tokenClassification, .featureExtraction:
+            throw ModelError(.unsupported, "\(configuration.file.path): \(task) is not supported with a decoder")
+        }
+    }
 }
 
 /// The architectures this engine knows, by `model_type` of their `config.json`.
 package enum ModelRegistry {
     /// One line an architecture.
-    static let architectures: [String: any ModelArchitecture.Type] = [
+    static let architectures: [String: any Architecture.Type] = [
+        "bert": BERT.self,
+        "distilbert": DistilBERT.self,
         "gemma": Gemma.self,
         "gemma2": Gemma2.self,
         "gemma3_text": Gemma3.self,
@@ -32,18 +66,49 @@ package enum ModelRegistry {
         "phi3": Phi3.self,
         "qwen2": Qwen2.self,
         "qwen3": Qwen3.self,
+        "roberta": RoBERTa.self,
     ]
 
-    /// Loads a Hugging Face checkpoint folder as it is.
+    /// Loads a Hugging Face checkpoint folder as a language model.
     ///
-    /// - Throws: ``ModelError`` or a weight-file error that names the file, key or tensor.
+    /// - Throws: ``ModelError`` or a weight-file error that names the file, key or tensor; `unsupported` for an encoder.
     package static func load(folder: URL) throws -> any LanguageModel {
-        try make(ModelConfiguration(folder: folder)) { try WeightReader(checkpoint: folder) }
+        try languageModel(ModelConfiguration(folder: folder)) { try WeightReader(checkpoint: folder) }
     }
 
-    /// A model of the given configuration with random weights.
+    /// Loads a Hugging Face checkpoint folder for a task.
+    ///
+    /// - Parameters:
+    ///   - task: `nil` for what the folder's configuration says.
+    ///   - newHeadSeed: a head for `task` that the checkpoint does not have is drawn from it; `nil` refuses such a
+    ///     checkpoint.
+    /// - Throws: as ``load(folder:)``.
+    package static func load(
+        folder: URL, for task: ModelTask?, newHeadSeed: UInt64? = nil
+    ) throws -> any SequenceModel {
+        let configuration = try ModelConfiguration(folder: folder)
+        return try make(configuration, for: task ?? self.task(configuration)) {
+            let weights = try WeightReader(checkpoint: folder)
+            weights.newHeads = newHeadSeed.map { RandomStream(seed: $0) }
+            return weights
+        }
+    }
+
+    /// A language model of the given configuration with random weights.
     package static func random(_ configuration: ModelConfiguration, seed: UInt64) throws -> any LanguageModel {
-        try make(configuration) { WeightReader(random: RandomStream(seed: seed)) }
+        try languageModel(configuration) { WeightReader(random: RandomStream(seed: seed)) }
+    }
+
+    /// A model of the given configuration for a task, with random weights.
+    package static func random(
+        _ configuration: ModelConfiguration, for task: ModelTask, seed: UInt64
+    ) throws -> any SequenceModel {
+        try make(configuration, for: task) { WeightReader(random: RandomStream(seed: seed)) }
+    }
+
+    /// What a checkpoint with this configuration is for.
+    package static func task(_ configuration: ModelConfiguration) throws -> ModelTask {
+        try configuration.task(default: architecture(configuration).defaultTask)
     }
 
     /// What the configuration says of vocabulary and context.
@@ -51,7 +116,7 @@ package enum ModelRegistry {
         try architecture(configuration).limits(configuration)
     }
 
-    private static func architecture(_ configuration: ModelConfiguration) throws -> any ModelArchitecture.Type {
+    private static func architecture(_ configuration: ModelConfiguration) throws -> any Architecture.Type {
         let type = try configuration.word("model_type", default: "")
         guard let architecture = architectures[type] else {
             let known = architectures.keys.sorted().joined(separator: ", ")
@@ -62,12 +127,42 @@ package enum ModelRegistry {
         return architecture
     }
 
-    private static func make(
+    /// Whether a model of this configuration judges whole texts instead of writing them: an encoder, or a decoder with a
+    /// head for classes.
+    package static func judgesTexts(_ configuration: ModelConfiguration) throws -> Bool {
+        let architecture = try architecture(configuration)
+        guard architecture is any ModelArchitecture.Type else { return true }
+        if case .sequenceClassification = try task(configuration) { return true }
+        return false
+    }
+
+    private static func languageModel(
         _ configuration: ModelConfiguration, _ weights: () throws -> WeightReader
     ) throws -> any LanguageModel {
         let architecture = try architecture(configuration)
+        guard architecture is any ModelArchitecture.Type,
+            let model = try make(configuration, for: .causalLM, weights) as? any LanguageModel
+        else {
+            throw ModelError(
+                .unsupported,
+                "\(configuration.file.path): an encoder such as \(try configuration.word("model_type", default: "")) "
+                    + "predicts no next token; it is for classification, hidden tokens and sentence embeddings")
+        }
+        return model
+    }
+
+    private static func make(
+        _ configuration: ModelConfiguration, for task: ModelTask, _ weights: () throws -> WeightReader
+    ) throws -> any SequenceModel {
+        let architecture = try architecture(configuration)
+        if let labels = task.labelCount, labels < 2 {
+            throw ModelError(
+                .unsupported,
+                "\(configuration.file.path): a head of \(labels) class(es), which is a regression, is not built"
+            )
+        }
         let weights = try weights()
-        let model = try architecture.model(configuration, weights)
+        let model = try architecture.model(configuration, weights, for: task)
         try weights.finish()
         return model
     }

@@ -24,10 +24,20 @@ final class WeightReader {
     private var taken: Set<String> = []
 
     /// Prefixes that a file saved from a headless class leaves out.
-    private static let prefixes = ["transformer.", "model."]
+    private static let prefixes = ["transformer.", "model.", "bert.", "roberta.", "distilbert."]
 
-    /// Ends of names that old files hold and no model needs: causal masks and rotary tables.
-    private static let leftovers = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"]
+    /// Ends of names that old files hold and no model needs: causal masks, rotary tables, counted positions.
+    private static let leftovers = [
+        ".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq", "embeddings.position_ids",
+        "embeddings.token_type_ids",
+    ]
+
+    /// Whether a body is taken without the head that it has by itself, because another stands on it.
+    var isHeadless = false
+    /// Where weights of a head come from that the checkpoint does not have; `nil` refuses such a checkpoint.
+    var newHeads: RandomStream?
+    /// Beginnings of names that may be there and are not asked for: heads for other tasks.
+    private var passedOver: [String] = []
 
     init(checkpoint folder: URL) throws {
         source = .checkpoint(try CheckpointFiles(folder), folder: folder.path)
@@ -57,6 +67,47 @@ final class WeightReader {
         }
     }
 
+    /// The weight `name` of a head, drawn anew where the checkpoint has none.
+    func takeHead(_ name: String, _ shape: [Int], _ initial: Initial) throws -> Parameter {
+        guard case .checkpoint(let files, let folder) = source, storedName(name, in: files) == nil else {
+            return try take(name, shape, initial)
+        }
+        guard let newHeads else {
+            throw ModelError(
+                .weights, "\(folder): tensor \(name) \(shape) is missing: the checkpoint has no head for this task")
+        }
+        return Parameter(name, Self.initial(initial, shape, newHeads.substream(name)))
+    }
+
+    /// A linear map of a head, drawn anew where the checkpoint has none.
+    func headProjection(_ path: String, _ input: Int, _ output: Int, hasBias: Bool = true, spread: Float) throws
+        -> Projection
+    {
+        Projection(
+            path: path, weight: try takeHead("\(path).weight", [output, input], .normal(spread)),
+            bias: hasBias ? try takeHead("\(path).bias", [output], .zeros) : nil, layout: .outputByInput)
+    }
+
+    /// Whether the checkpoint has `name`; a random model has everything.
+    func has(_ name: String) -> Bool {
+        guard case .checkpoint(let files, _) = source else { return true }
+        return storedName(name, in: files) != nil
+    }
+
+    /// Lets the checkpoint hold tensors whose names begin so, without anyone asking for them.
+    func passOver(_ prefixes: [String]) { passedOver += prefixes }
+
+    /// The output head of a decoder: the embedding itself where they are tied, and where another head stands on the body.
+    func outputHead(_ path: String, embedding: Parameter, isTied: Bool, _ initial: Initial) throws -> Projection {
+        let name = "\(path).weight"
+        let weight =
+            isHeadless
+            ? embedding
+            : isTied ? try tied(name, to: embedding) : try take(name, embedding.tensor.shape, initial)
+        if isHeadless { passOver([path + "."]) }
+        return Projection(path: path, weight: weight, bias: nil, layout: .outputByInput)
+    }
+
     /// The output head of a model whose head is its embedding.
     ///
     /// - Throws: when the checkpoint holds a head of its own that differs: a reload elsewhere would overwrite it.
@@ -84,6 +135,11 @@ final class WeightReader {
             bias: hasBias ? try take("\(path).bias", [output], .zeros) : nil, layout: layout)
     }
 
+    /// A table of `count` rows of `size` elements.
+    func embedding(_ path: String, _ count: Int, _ size: Int, _ initial: Initial) throws -> Embedding {
+        Embedding(path: path, weight: try take("\(path).weight", [count, size], initial))
+    }
+
     /// A layer norm over rows of `size` elements.
     func layerNorm(_ path: String, _ size: Int, eps: Float) throws -> LayerNorm {
         LayerNorm(
@@ -103,6 +159,7 @@ final class WeightReader {
         guard case .checkpoint(let files, let folder) = source else { return }
         let unexpected = files.names.filter { name in
             !taken.contains(name) && !Self.leftovers.contains { name.hasSuffix($0) }
+                && !passedOver.contains { name.hasPrefix($0) }
         }
         guard unexpected.isEmpty else {
             throw ModelError(
@@ -113,6 +170,23 @@ final class WeightReader {
     }
 
     private func storedName(_ name: String, in files: CheckpointFiles) -> String? {
+        for spelling in Self.spellings(name) {
+            if let stored = prefixedName(spelling, in: files) { return stored }
+        }
+        return nil
+    }
+
+    /// The name, and what files of the first years call the weights of a layer norm.
+    private static func spellings(_ name: String) -> [String] {
+        guard name.contains("LayerNorm.") else { return [name] }
+        return [
+            name,
+            name.replacing("LayerNorm.weight", with: "LayerNorm.gamma").replacing(
+                "LayerNorm.bias", with: "LayerNorm.beta"),
+        ]
+    }
+
+    private func prefixedName(_ name: String, in files: CheckpointFiles) -> String? {
         if files.contains(name) { return name }
         for prefix in Self.prefixes {
             if name.hasPrefix(prefix), files.contains(String(name.dropFirst(prefix.count))) {

@@ -14,17 +14,19 @@ enum EvaluateStage: Stage {
 
     /// One model's numbers.
     struct Score: Codable, Equatable {
-        /// Mean nats per scored token.
+        /// Mean nats per scored token, or per text where whole texts are judged.
         var loss: Double
         var perplexity: Double
+        /// The share of texts whose class was predicted rightly; `nil` where none is predicted.
+        var accuracy: Double?
     }
 
     /// What `evaluation.json` says.
     struct Report: Codable, Equatable {
-        /// Scored tokens and sequences of the test split.
+        /// Scored tokens, or texts where whole texts are judged, and sequences of the test split.
         var tokens: Int
         var sequences: Int
-        /// `nil` when the base is random: there is nothing to compare with.
+        /// `nil` when the base is random or has no head for the task: there is nothing to compare with.
         var base: Score?
         var trained: Score
     }
@@ -45,18 +47,21 @@ enum EvaluateStage: Stage {
                 "the test split has no token to score; give data.test a larger share, or files of its own")
         }
         let product = try TrainedProduct(try run.input("train"))
+        let task = try run.task()
         var base: Evaluation?
         let trained: Evaluation
         switch product {
         case .adapter(let folder):
-            let loaded = try LoadedModel(base: run.base, adapter: folder)
-            base = try loaded.withoutAdapter { try evaluate(loaded.model, test, run, 0, 0.5) }
+            let loaded = try AdaptedModel(base: run.base, adapter: folder, for: task.model)
+            if try task.isTask(ofBase: run.base) {
+                base = try loaded.withoutAdapter { try evaluate(loaded.model, test, run, 0, 0.5) }
+            }
             trained = try evaluate(loaded.model, test, run, 0.5, 1)
         case .checkpoint(let folder):
-            if case .folder = run.manifest.base {
-                base = try evaluate(ModelRegistry.load(folder: run.base), test, run, 0, 0.5)
+            if case .folder = run.manifest.base, try task.isTask(ofBase: run.base) {
+                base = try evaluate(AdaptedModel(base: run.base, for: task.model).model, test, run, 0, 0.5)
             }
-            trained = try evaluate(ModelRegistry.load(folder: folder), test, run, 0.5, 1)
+            trained = try evaluate(AdaptedModel(base: folder, for: task.model).model, test, run, 0.5, 1)
         }
         let report = Report(
             tokens: trained.tokens, sequences: test.count, base: try base.map { try score($0) },
@@ -67,17 +72,16 @@ enum EvaluateStage: Stage {
         run.metrics["perplexity"] = report.trained.perplexity
         run.metrics["base_loss"] = report.base?.loss
         run.metrics["base_perplexity"] = report.base?.perplexity
-        let before = report.base.map { String(format: "%.3f → ", $0.perplexity) } ?? ""
-        run.report(
-            1,
-            "test perplexity \(before)\(String(format: "%.3f", report.trained.perplexity)) on \(report.tokens) tokens")
+        run.metrics["accuracy"] = report.trained.accuracy
+        run.metrics["base_accuracy"] = report.base?.accuracy
+        run.report(1, report.summary)
     }
 
     /// Tokens scored in one forward pass.
     private static let batchTokens = 2048
 
     private static func evaluate(
-        _ model: any LanguageModel, _ test: TokenDataset, _ run: StageRun, _ low: Double, _ high: Double
+        _ model: any SequenceModel, _ test: TokenDataset, _ run: StageRun, _ low: Double, _ high: Double
     ) throws -> Evaluation {
         try Evaluation(of: model, on: test, batchTokens: run.halved(batchTokens)) { tokens in
             if run.isStopRequested { throw StageError.stopped }
@@ -96,7 +100,7 @@ enum EvaluateStage: Stage {
                 "the model's loss on the test split\(loss) has no finite perplexity; lower the learning rate, or look for a "
                     + "broken weight in the base")
         }
-        return Score(loss: loss, perplexity: perplexity)
+        return Score(loss: loss, perplexity: perplexity, accuracy: evaluation.accuracy)
     }
 
     private static func writeExamples(_ base: Evaluation?, _ trained: Evaluation, to file: URL) throws {
@@ -111,6 +115,18 @@ enum EvaluateStage: Stage {
                         trained_nll: example.negativeLogLikelihood)) + Data("\n".utf8)
         }
         try lines.write(to: file, options: .atomic)
+    }
+}
+
+extension EvaluateStage.Report {
+    /// The result in a line.
+    var summary: String {
+        if let accuracy = trained.accuracy {
+            let before = base?.accuracy.map { String(format: "%.1f%% → ", 100 * $0) } ?? ""
+            return "test accuracy \(before)\(String(format: "%.1f%%", 100 * accuracy)) on \(tokens) texts"
+        }
+        let before = base.map { String(format: "%.3f → ", $0.perplexity) } ?? ""
+        return "test perplexity \(before)\(String(format: "%.3f", trained.perplexity)) on \(tokens) tokens"
     }
 }
 

@@ -36,16 +36,17 @@ enum MergeStage: Stage {
             throw StageError("nothing_to_merge", "merge needs an adapter; method full trains the checkpoint itself")
         }
         let dtype = dtype(of: run.manifest.merge?.dtype ?? .fp32)
-        let proof = try heldOut(run)
+        let task = try run.task()
+        let proof = try heldOut(run, for: task.model)
         run.report(0.1, "merging into \(dtype)")
         let folder = run.output.appending(path: TrainedProduct.checkpointFolder, directoryHint: .isDirectory)
-        let expected = try merge(adapterFolder, as: dtype, into: folder, proof, run)
+        let expected = try merge(adapterFolder, as: dtype, into: folder, proof, task, run)
         if run.isStopRequested { throw StageError.stopped }
 
         run.report(0.6, "comparing the merged files with the adapter")
-        let merged = try LoadedModel(base: folder).logits(proof)
+        let merged = try AdaptedModel(base: folder, for: task.model).outputs(proof)
         let report = Report(
-            dtype: "\(dtype)", sequences: proof.count,
+            dtype: "\(dtype)", sequences: proof.sequences.count,
             largestDifference: Double(merged.largestDifference(from: expected)),
             tolerance: tolerance(dtype, scale: expected.largestMagnitude))
         guard report.largestDifference <= report.tolerance else {
@@ -62,27 +63,35 @@ enum MergeStage: Stage {
     /// Writes the merged checkpoint and returns the adapter's logits. Base and adapter are gone when it returns: they need
     /// not be in memory beside the merged model.
     private static func merge(
-        _ adapterFolder: URL, as dtype: DType, into folder: URL, _ proof: [[Int32]], _ run: StageRun
+        _ adapterFolder: URL, as dtype: DType, into folder: URL, _ proof: TokenBatch, _ task: JobTask, _ run: StageRun
     ) throws -> Tensor {
-        let loaded = try LoadedModel(base: run.base, adapter: adapterFolder)
+        let loaded = try AdaptedModel(base: run.base, adapter: adapterFolder, for: task.model)
         guard let adapter = loaded.adapter else { throw StageError("nothing_to_merge", "there is no adapter to merge") }
-        for module in adapter.modules where !adapter.mergedValues(of: module.projection.weight).isFinite {
+        for parameter in loaded.model.parameters where !adapter.mergedValues(of: parameter).isFinite {
             throw StageError(
-                "non_finite_merge", "the merged weight \(module.projection.weight.name) has a value that is not finite")
+                "non_finite_merge", "the merged weight \(parameter.name) has a value that is not finite")
         }
-        try CheckpointWriter.write(loaded.model, to: folder, base: run.base, dtype: dtype) {
+        let untied = adapter.untiedHead.map { head in
+            (name: "\(head.path).weight", values: { adapter.mergedWeight(of: head) })
+        }
+        try CheckpointWriter.write(
+            loaded.model, to: folder, base: run.base, dtype: dtype, untiedHead: untied, classes: task.classes
+        ) {
             adapter.mergedValues(of: $0)
         }
-        return loaded.logits(proof)
+        return loaded.outputs(proof)
     }
 
     /// Held-out sequences: the test split, else validation.
-    private static func heldOut(_ run: StageRun) throws -> [[Int32]] {
+    private static func heldOut(_ run: StageRun, for task: ModelTask) throws -> TokenBatch {
         for split in [SplitName.test, .validation] {
             let data = try TokenDataset(run.input("tokenize").appending(path: split.tokensFile))
             if data.count > 0 {
+                let count = min(data.count, proofSequences)
+                // A text that is judged as a whole is proved as a whole.
+                guard task == .causalLM else { return TokenBatch(data, 0..<count, for: task) }
                 return withExtendedLifetime(data) {
-                    (0..<min(data.count, proofSequences)).map { Array(data[$0].ids.prefix(proofTokens)) }
+                    TokenBatch((0..<count).map { Array(data[$0].ids.prefix(proofTokens)) })
                 }
             }
         }

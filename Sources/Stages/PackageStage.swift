@@ -57,6 +57,8 @@ struct VersionRecord: Codable {
     var evaluation: EvaluateStage.Report
     var training: TrainStage.Report
     var data: [String: TokenizeStage.Report.Split]
+    /// The names of the classes by index, where the model judges whole texts.
+    var classes: [String]?
     var lineage: Lineage
 
     /// Everything the version was made from.
@@ -86,8 +88,12 @@ struct VersionRecord: Codable {
         metrics = ["loss": evaluation.trained.loss, "perplexity": evaluation.trained.perplexity]
         metrics["base_loss"] = evaluation.base?.loss
         metrics["base_perplexity"] = evaluation.base?.perplexity
+        metrics["accuracy"] = evaluation.trained.accuracy
+        metrics["base_accuracy"] = evaluation.base?.accuracy
         training = try run.read(TrainStage.Report.self, from: train.appending(path: "training.json"))
-        data = try run.read(TokenizeStage.Report.self, from: tokenize.appending(path: "report.json")).splits
+        let report = try run.read(TokenizeStage.Report.self, from: tokenize.appending(path: "report.json"))
+        data = report.splits
+        classes = report.classes
         lineage = Lineage(
             manifest: run.manifest, manifest_digest: run.request.manifestDigest, base: trainInputs.base,
             tokenizer: tokenizeInputs.base, data: tokenizeInputs.data, stages: run.request.inputDigests,
@@ -101,7 +107,10 @@ struct VersionRecord: Codable {
     func card(base: String, isAdapter: Bool) -> ModelCard {
         let manifest = lineage.manifest
         func cells(_ name: String, _ score: EvaluateStage.Score) -> [String] {
-            [name, String(format: "%.4f", score.loss), String(format: "%.3f", score.perplexity)]
+            [
+                name, String(format: "%.4f", score.loss),
+                score.accuracy.map { String(format: "%.2f%%", 100 * $0) } ?? String(format: "%.3f", score.perplexity),
+            ]
         }
         var rows = [cells(isAdapter ? "with this adapter" : "this model", evaluation.trained)]
         if let before = evaluation.base { rows.insert(cells("base", before), at: 0) }
@@ -125,30 +134,40 @@ struct VersionRecord: Codable {
             ModelCard.Section(
                 "Results",
                 .table(
-                    header: ["", "test loss (nats per token)", "test perplexity"], rows: rows)),
+                    header: classes == nil
+                        ? ["", "test loss (nats per token)", "test perplexity"]
+                        : ["", "test loss (nats per text)", "test accuracy"], rows: rows)),
             ModelCard.Section(
                 "How it was measured",
                 .text(
-                    "Loss and perplexity on \(evaluation.tokens) tokens in \(evaluation.sequences) sequences of the test split, which "
-                        + "training did not see.")),
+                    classes == nil
+                        ? "Loss and perplexity on \(evaluation.tokens) tokens in \(evaluation.sequences) sequences of the test "
+                            + "split, which training did not see."
+                        : "Loss and accuracy on \(evaluation.tokens) texts of the test split, which training did not see.")),
             ModelCard.Section("Training", .list(training)),
             ModelCard.Section("Data", .list(sources)),
         ]
+        if let classes {
+            sections.append(
+                ModelCard.Section("Classes", .list(classes.enumerated().map { (name: "\($0.offset)", value: $0.element) })))
+        }
         if isAdapter {
+            let (type, count) = classes.map { ("SequenceClassification", ", num_labels=\($0.count)") } ?? ("CausalLM", "")
             sections.append(
                 ModelCard.Section(
                     "Use",
                     .code(
                         """
                         from peft import PeftModel
-                        from transformers import AutoModelForCausalLM
+                        from transformers import AutoModelFor\(type)
 
-                        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("\(base)"), "path/to/this/folder")
+                        base = AutoModelFor\(type).from_pretrained("\(base)"\(count))
+                        model = PeftModel.from_pretrained(base, "path/to/this/folder")
                         """, language: "python")))
         }
         return ModelCard(
             title: manifest.name, base: base, library: isAdapter ? "peft" : "transformers",
-            tags: isAdapter ? ["lora"] : [], sections: sections)
+            pipelineTag: classes == nil ? "text-generation" : "text-classification", tags: isAdapter ? ["lora"] : [], sections: sections)
     }
 }
 

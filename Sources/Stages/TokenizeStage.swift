@@ -11,7 +11,7 @@ import Training
 /// an error, as `data.overlength` says.
 enum TokenizeStage: Stage {
     static let descriptor = StageDescriptor(
-        kind: "tokenize", version: 2,
+        kind: "tokenize", version: 3,
         manifestKeys: [
             "data.validation", "data.test", "data.format", "data.columns", "data.train_on", "data.chat_template",
             "data.labels", "data.max_length", "data.overlength",
@@ -34,6 +34,8 @@ enum TokenizeStage: Stage {
         var maxLength = 0
         var longest = 0
         var splits: [String: Split] = [:]
+        /// The classes that whole texts are judged as, by index; `nil` where a model learns to write text.
+        var classes: [String]?
     }
 
     static func run(_ run: StageRun) throws {
@@ -44,6 +46,7 @@ enum TokenizeStage: Stage {
             folder: run.base, tokenizer: tokenizer, vocabularySize: limits.vocabularySize,
             maxLength: min(run.manifest.data.maxLength ?? limits.contextLength, limits.contextLength),
             data: run.manifest.data)
+        prepared.judgesTexts = try ModelRegistry.judgesTexts(configuration)
         let source = RecordSource(data: run.manifest.data, passageBytes: 4 * prepared.maxLength)
         if prepared.classes == nil {
             prepared.classes = try source.classNames(
@@ -51,6 +54,9 @@ enum TokenizeStage: Stage {
         }
         let encoder = prepared
         var report = Report(maxLength: encoder.maxLength)
+        if encoder.judgesTexts {
+            report.classes = try classes(encoder)
+        }
 
         var writers: [SplitName: TokenDatasetWriter] = [:]
         for split in SplitName.allCases {
@@ -65,7 +71,8 @@ enum TokenizeStage: Stage {
             case .bad(let bad): throw bad
             }
             for example in encoded.examples {
-                try writers[split]?.append(example.ids, scored: example.scored)
+                try writers[split]?.append(
+                    example.ids, scored: example.scored, label: example.label, types: example.types)
                 report.splits[split.rawValue, default: .init()].sequences += 1
                 report.splits[split.rawValue, default: .init()].tokens += example.ids.count
                 report.splits[split.rawValue, default: .init()].targets += example.targetCount
@@ -118,5 +125,18 @@ enum TokenizeStage: Stage {
         }
         let train = report.splits["train"] ?? .init()
         run.report(1, "\(reading.records) records; \(train.tokens) training tokens in \(train.sequences) sequences")
+    }
+
+    /// The classes that a head is made for.
+    ///
+    /// - Throws: ``StageError`` when there is nothing to choose between.
+    static func classes(_ encoder: ExampleEncoder) throws -> [String] {
+        guard let names = encoder.classes?.names, names.count > 1 else {
+            throw StageError(
+                "no_classes",
+                "\(encoder.folder) judges whole texts, and the data names \(encoder.classes?.names.count ?? 0) class(es); it "
+                    + "takes at least two: give \(ClassificationFormat.shape), or list data.labels")
+        }
+        return names
     }
 }

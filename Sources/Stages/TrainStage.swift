@@ -42,7 +42,8 @@ enum TrainStage: Stage {
         let training = try TokenDataset(tokens.appending(path: SplitName.train.tokensFile))
         let validation = try TokenDataset(tokens.appending(path: SplitName.validation.tokensFile))
         run.report(0, "loading \(run.base.lastPathComponent)")
-        let model = try loadBase(run)
+        let task = try run.task()
+        let model = try loadBase(run, for: task.model)
         let product = try Product(model, run)
         var options = TrainingOptions(run.manifest.train)
         let wanted = run.manifest.train.microBatch.map { $0 * training.longest } ?? automaticMicroBatchTokens
@@ -63,7 +64,7 @@ enum TrainStage: Stage {
         }
         guard outcome.ending != .stopped else { throw StageError.stopped }
 
-        try product.write(run)
+        try product.write(run, classes: task.classes)
         let report = Report(
             steps: outcome.step, stoppedEarly: outcome.ending == .stoppedEarly, trainedTokens: outcome.tokens,
             trainedParameters: product.parameters.reduce(0) { $0 + $1.tensor.count }, precision: "fp32",
@@ -82,11 +83,11 @@ enum TrainStage: Stage {
     /// on every machine, because results depend on it.
     private static let automaticMicroBatchTokens = 2048
 
-    private static func loadBase(_ run: StageRun) throws -> any LanguageModel {
-        switch run.manifest.base {
-        case .folder: try ModelRegistry.load(folder: run.base)
-        case .random:
-            try ModelRegistry.random(ModelConfiguration(folder: run.base), seed: run.manifest.train.seed)
+    private static func loadBase(_ run: StageRun, for task: ModelTask) throws -> any SequenceModel {
+        let seed = run.manifest.train.seed
+        return switch run.manifest.base {
+        case .folder: try ModelRegistry.load(folder: run.base, for: task, newHeadSeed: seed)
+        case .random: try ModelRegistry.random(ModelConfiguration(folder: run.base), for: task, seed: seed)
         }
     }
 
@@ -113,7 +114,7 @@ private enum Product {
     case adapter(AttachedAdapter)
     case checkpoint(FullTraining)
 
-    init(_ model: any LanguageModel, _ run: StageRun) throws {
+    init(_ model: any SequenceModel, _ run: StageRun) throws {
         let adapter = run.manifest.adapter
         guard adapter.method != .full else {
             self = .checkpoint(try FullTraining(model))
@@ -135,7 +136,7 @@ private enum Product {
         }
     }
 
-    func write(_ run: StageRun) throws {
+    func write(_ run: StageRun, classes: [String]?) throws {
         switch self {
         case .adapter(let adapter):
             try PEFTFolder.write(
@@ -143,7 +144,8 @@ private enum Product {
                 baseModelNameOrPath: BaseName(path: run.manifest.base.path).description)
         case .checkpoint(let full):
             try CheckpointWriter.write(
-                full.model, to: run.output.appending(path: TrainedProduct.checkpointFolder), base: run.base)
+                full.model, to: run.output.appending(path: TrainedProduct.checkpointFolder), base: run.base,
+                classes: classes)
         }
     }
 }

@@ -12,7 +12,7 @@ package final class Trainer {
     /// Optimizer steps of the whole run.
     package var stepCount: Int { plan.stepCount }
 
-    private let model: any LanguageModel
+    private let model: any SequenceModel
     private let parameters: [Parameter]
     private let options: TrainingOptions
     private let training: TokenDataset
@@ -36,7 +36,7 @@ package final class Trainer {
     ///   the model's context, `vocabulary` for ids beyond its vocabulary.
     /// - Precondition: no name twice.
     package init(
-        model: any LanguageModel, parameters: [Parameter], options: TrainingOptions, training: TokenDataset,
+        model: any SequenceModel, parameters: [Parameter], options: TrainingOptions, training: TokenDataset,
         validation: TokenDataset? = nil, identity: [String: String] = [:]
     ) throws {
         precondition(Set(parameters.map(\.name)).count == parameters.count, "Trainer: two parameters share a name")
@@ -45,6 +45,7 @@ package final class Trainer {
         for dataset in [training] + (validation.map { [$0] } ?? []) {
             try dataset.verify()
             try checkVocabulary(dataset.vocabularySize, of: model, in: dataset.path)
+            try checkLabels(of: dataset, for: model)
         }
         guard training.longest <= model.contextLength else {
             throw TrainingError(
@@ -159,7 +160,7 @@ package final class Trainer {
         let scale = 1 / Float(step.targets)
         var sum = 0.0
         for (index, sequences) in plan.microBatches(of: step).enumerated() {
-            let batch = TokenBatch(training, sequences)
+            let batch = TokenBatch(training, sequences, for: model.task)
             guard batch.targetCount > 0 else { continue }
             let scored = model.score(batch, scale: scale, context: ForwardContext(dropout: dropout.substream(index)))
             sum = scored.negativeLogLikelihoods.reduce(sum) { $0 + Double($1) }

@@ -20,24 +20,40 @@ import Testing
 
         func method() throws -> any AdapterMethod { try AdapterRegistry.method(named: methodName).init(options) }
 
-        func load() throws -> any LanguageModel { try ModelRegistry.load(folder: Fixtures.folder("golden/\(model)")) }
+        func load() throws -> any SequenceModel {
+            try ModelRegistry.load(folder: Fixtures.folder("golden/\(model)"), for: nil)
+        }
 
-        func attach(to model: any LanguageModel, seed: UInt64 = 3) throws -> AttachedAdapter {
+        func attach(to model: any SequenceModel, seed: UInt64 = 3) throws -> AttachedAdapter {
             try AttachedAdapter(method(), targets: TargetModules(targets), to: model, seed: seed)
         }
     }
 
+    /// Each model with modules beside its linear maps that can be adapted.
+    static let models = [
+        "gpt2": ["c_attn", "wte"], "llama": ["q_proj", "embed_tokens", "lm_head"], "bert_cls": ["word_embeddings"],
+        "bert_mlm": ["query", "position_embeddings", "predictions.decoder"],
+        "peft-adapters/roberta_seqcls/base": ["query"],
+        "peft-adapters/distilbert_seqcls/base": ["q_lin", "word_embeddings"],
+    ]
+
     static let variants: [Variant] = AdapterRegistry.methods.flatMap { method in
-        ["gpt2", "llama"].flatMap { model in
+        models.keys.sorted().flatMap { model in
             [
                 (AdapterOptions(rank: 2, alpha: 4), TargetModules.Selection.architectureDefault),
                 (AdapterOptions(rank: 3, alpha: 5, useRSLoRA: true), .allLinear),
                 (AdapterOptions(rank: 4, alpha: 8, dropout: 0.2), .allLinear),
+                (AdapterOptions(rank: 2, alpha: 4), .names(.list(models[model] ?? []))),
             ].map { Variant(methodName: method.name, options: $0.0, model: model, targets: $0.1) }
         }
     }
 
-    static let batch = TokenBatch([[3, 14, 15, 9, 26, 5], [35, 8, 9], [7, 9, 32, 3]])
+    /// Sequences with something to learn for every task.
+    static let batch = {
+        var batch = TokenBatch([[3, 14, 15, 9, 26, 5], [35, 8, 9], [7, 9, 32, 3]])
+        batch.labels = [2, 0, 1]
+        return batch
+    }()
 
     /// Moves everything trained away from its initial value, as training would.
     private func disturb(_ adapter: AttachedAdapter) {
@@ -93,7 +109,8 @@ import Testing
         disturb(adapter)
         let adapted = logits(model, Self.batch), weights = bits(model.parameters)
         let merged = adapter.mergedWeights()
-        #expect(merged.count == adapter.modules.count)
+        let own = adapter.modules.filter { $0.projection !== model.tie?.head }
+        #expect(merged.count == own.count + adapter.embeddings.count + adapter.saved.flatMap(\.parameters).count)
         #expect(bits(model.parameters) == weights, "merging into new tensors leaves the base as it is")
         for parameter in model.parameters {
             let values = adapter.mergedValues(of: parameter).values
@@ -118,7 +135,7 @@ import Testing
         #expect(loaded.modules.map(\.projection.path) == adapter.modules.map(\.projection.path))
         #expect(logits(other, Self.batch) == logits(model, Self.batch))
         let configuration = try PEFTFolder.configuration(in: folder.url)
-        #expect(configuration.baseModelNameOrPath == "some/base" && configuration.taskType == "CAUSAL_LM")
+        #expect(configuration.baseModelNameOrPath == "some/base" && configuration.taskType == other.task.peftTaskType)
         #expect(configuration.method.peftFields == adapter.method.peftFields)
 
         // The same adapter gives the same bytes.

@@ -12,25 +12,37 @@ struct GoldenInput {
     /// For each row of the file's `[B·T]`, whether it is a token.
     let isToken: [Bool]
     let batch: TokenBatch
+    /// Whether the file has one output row a sequence.
+    private let judgesSequences: Bool
 
-    /// Reads `in.input_ids`, `in.attention_mask` and, if there, `in.labels`, which transformers shifts by one by
-    /// itself.
-    init(_ file: SafetensorsFile) throws {
+    /// Reads `in.input_ids`, `in.attention_mask` and, if there, `in.token_type_ids` and `in.labels`, which transformers
+    /// shifts by one by itself for a decoder.
+    init(_ file: SafetensorsFile, for task: ModelTask) throws {
         let shape = try file.entry("in.input_ids").shape
         let ids = try Self.integers(file, "in.input_ids")
         let mask = try Self.integers(file, "in.attention_mask")
-        let labels = file.contains("in.labels") ? try Self.integers(file, "in.labels") : ids
+        let types = file.contains("in.token_type_ids") ? try Self.integers(file, "in.token_type_ids") : nil
+        let labels = file.contains("in.labels") ? try Self.integers(file, "in.labels") : nil
         isToken = mask.map { $0 == 1 }
-        var sequences: [[Int32]] = []
-        var scored: [[Bool]] = []
-        for row in 0..<shape[0] {
-            let tokens = (row * shape[1]..<(row + 1) * shape[1]).filter { mask[$0] == 1 }
-            sequences.append(tokens.map { Int32(ids[$0]) })
-            scored.append(tokens.map { labels[$0] != -100 })
-            #expect(tokens.allSatisfy { labels[$0] == -100 || labels[$0] == ids[$0] })
+        let rows = (0..<shape[0]).map { row in (row * shape[1]..<(row + 1) * shape[1]).filter { mask[$0] == 1 } }
+        func picked(_ values: [Int]) -> [[Int32]] { rows.map { $0.map { Int32(values[$0]) } } }
+        sequences = picked(ids)
+        switch task {
+        case .sequenceClassification, .featureExtraction:
+            judgesSequences = true
+            let none = [Int](repeating: -1, count: shape[0])
+            batch = TokenBatch(sequences, labels: (labels ?? none).map { Int32($0) }, tokenTypes: types.map(picked))
+        case .tokenClassification, .maskedLM:
+            judgesSequences = false
+            var batch = TokenBatch(sequences)
+            batch.targets = labels.map { picked($0).flatMap { $0 } } ?? batch.targets.map { _ in 1 }
+            self.batch = batch
+        case .causalLM:
+            judgesSequences = false
+            let labels = labels ?? ids
+            batch = TokenBatch(sequences, scored: rows.map { $0.map { labels[$0] != -100 } })
+            #expect(rows.allSatisfy { $0.allSatisfy { labels[$0] == -100 || labels[$0] == ids[$0] } })
         }
-        self.sequences = sequences
-        batch = TokenBatch(sequences, scored: scored)
     }
 
     private static func integers(_ file: SafetensorsFile, _ name: String) throws -> [Int] {
@@ -38,17 +50,18 @@ struct GoldenInput {
         return (0..<bytes.count / 8).map { Int(bytes.loadUnaligned(fromByteOffset: 8 * $0, as: Int64.self)) }
     }
 
-    /// The rows of a reference `[B, T, V]` that belong to tokens, which is all that can be compared.
+    /// The rows of a reference that can be compared: those of tokens, or of sequences.
     func rows(of name: String, in file: SafetensorsFile) throws -> [Float] {
         let values = try file.floats(of: name)
+        guard !judgesSequences else { return values }
         let width = values.count / isToken.count
         return isToken.indices.filter { isToken[$0] }.flatMap { values[$0 * width..<($0 + 1) * width] }
     }
 }
 
-/// Logits of every token of a batch, without recording.
-func logits(_ model: any LanguageModel, _ batch: TokenBatch) -> [Float] {
-    Autograd.withoutGradients { model.logits(model.hiddenStates(of: batch, context: ForwardContext())).values }
+/// What the model says of a batch, without recording.
+func logits(_ model: any SequenceModel, _ batch: TokenBatch) -> [Float] {
+    Autograd.withoutGradients { model.outputs(of: batch, context: ForwardContext()).values }
 }
 
 func largestDifference(_ a: [Float], _ b: [Float]) -> Float {

@@ -16,31 +16,38 @@ import Testing
     }
 
     /// The file's base as a checkpoint folder, loaded.
-    private func base(_ file: SafetensorsFile, in folder: URL) throws -> any LanguageModel {
+    private func base(_ file: SafetensorsFile, for task: ModelTask, in folder: URL) throws -> any SequenceModel {
         let names = file.names.filter { $0.hasPrefix("base.") }
         try SafetensorsWriter.write(
             names.map { try file.tensor($0).weightSource(String($0.dropFirst(5))) }, metadata: ["format": "pt"],
             to: folder.appending(path: "model.safetensors"))
         try Data(#require(file.metadata["config"]).utf8).write(to: folder.appending(path: "config.json"))
-        return try ModelRegistry.load(folder: folder)
+        return try ModelRegistry.load(folder: folder, for: task)
     }
 
     private func metadata<Value: Decodable>(_ file: SafetensorsFile, _ key: String) throws -> Value {
         try JSONDecoder().decode(Value.self, from: Data(#require(file.metadata[key]).utf8))
     }
 
-    @Test(arguments: ["gpt2_tiny", "llama_tiny"])
-    func equalsTheReference(name: String) throws {
+    static let cases: [(String, ModelTask)] = [
+        ("gpt2_tiny", .causalLM), ("llama_tiny", .causalLM), ("bert_cls_tiny", .sequenceClassification(labels: 3)),
+        ("bert_mlm_tiny", .maskedLM), ("roberta_mlm_tiny", .maskedLM), ("distilbert_mlm_tiny", .maskedLM),
+        ("bert_pairs_tiny", .featureExtraction),
+    ]
+
+    @Test(arguments: cases)
+    func equalsTheReference(name: String, task: ModelTask) throws {
         let file = try SafetensorsFile(Fixtures.folder("golden/\(name).safetensors"))
         let folder = try TemporaryFolder()
-        let model = try base(file, in: folder.url)
-        let input = try GoldenInput(file)
+        let model = try base(file, for: task, in: folder.url)
+        let input = try GoldenInput(file, for: task)
         let settings: Settings.Adapter = try metadata(file, "lora")
         let optimizer: Settings.Optimizer = try metadata(file, "adamw")
         #expect(largestDifference(logits(model, input.batch), try input.rows(of: "out.base", in: file)) < 1e-5)
 
         let adapter = try AttachedAdapter(
-            LoRA(rank: settings.r, alpha: settings.alpha), targets: .list(settings.targets), to: model, seed: 1)
+            LoRA(rank: settings.r, alpha: settings.alpha), targets: .list(settings.targets), to: model,
+            taskType: .some(nil), seed: 1)
         let untouched = logits(model, input.batch)
         adapter.isEnabled = false
         #expect(untouched == logits(model, input.batch), "a new adapter changes no bit of the output")

@@ -110,7 +110,6 @@ import Testing
     @Test func optionsThatChangeTheMathematics() throws {
         for (key, value) in [
             ("use_dora", JSONValue.bool(true)), ("bias", .string("all")),
-            ("modules_to_save", .array([.string("lm_head")])),
             ("lora_bias", .bool(true)), ("target_parameters", .array([.string("x")])),
             ("trainable_token_indices", .array([.number(1)])),
             ("layer_replication", .array([.array([.number(0), .number(1)])])),

@@ -3,6 +3,7 @@ import PipelineSpec
 import TestSupport
 import Testing
 import Tokenizers
+import Training
 
 @testable import Stages
 
@@ -111,10 +112,39 @@ import Tokenizers
         guard let folder = try plain() else { return }
         let encoder = try RecordSupport.encoder(folder, settings { $0.labels = ["bad", "good"] })
         let example = try RecordSupport.example(LabelledText(text: "Nice.", pair: nil, label: .index(1)), encoder)
-        #expect(example.label == 1 && RecordSupport.learned(example, encoder.tokenizer).hasPrefix(" good"))
+        #expect(example.label == .class(1) && RecordSupport.learned(example, encoder.tokenizer).hasPrefix(" good"))
         let encoded = try encoder.encode(
             RecordSupport.record(LabelledText(text: "Nice.", pair: "Or?", label: .name("ugly"))))
         #expect(encoded.word == "bad: a.jsonl:7: the label \"ugly\" is none of data.labels (bad, good)")
+    }
+
+    @Test func aHeadForClassesReadsTheTextAlone() throws {
+        guard let folder = try TestData.folder("tokenizers/bert-base-uncased") else { return }
+        var encoder = try RecordSupport.encoder(folder, settings { $0.labels = ["bad", "good"] }, maxLength: 12)
+        encoder.judgesTexts = true
+        let one = try RecordSupport.example(LabelledText(text: "Nice.", pair: nil, label: .name("good")), encoder)
+        #expect(encoder.tokenizer.decode(one.ids, skipSpecialTokens: false) == "[CLS] nice. [SEP]")
+        #expect(one.label == .class(1) && one.targetCount == 1 && one.types == nil)
+        #expect(one.scored == Array(repeating: false, count: one.ids.count))
+        let two = try RecordSupport.example(LabelledText(text: "Nice.", pair: "Or?", label: .index(0)), encoder)
+        #expect(encoder.tokenizer.decode(two.ids, skipSpecialTokens: false) == "[CLS] nice. [SEP] or? [SEP]")
+        #expect(two.types == [0, 0, 0, 0, 1, 1, 1] && two.label == .class(0))
+        // Both texts are cut at their ends, the longer one first.
+        encoder = try RecordSupport.encoder(
+            folder, settings { ($0.labels, $0.overlength) = (["bad", "good"], .truncate) }, maxLength: 12)
+        encoder.judgesTexts = true
+        let long = LabelledText(
+            text: "one two three four five six seven eight nine ten", pair: "a b c d", label: .name("bad"))
+        let cut = try encoder.encode(RecordSupport.record(long))
+        #expect(cut.word == "truncated" && cut.length == 17)
+        let kept = try #require(cut.examples.first)
+        #expect(
+            encoder.tokenizer.decode(kept.ids, skipSpecialTokens: false)
+                == "[CLS] one two three four five [SEP] a b c d [SEP]")
+        let error = #expect(throws: StageError.self) {
+            try encoder.encode(RecordSupport.record(RunningText(text: "No class.")))
+        }
+        #expect(error?.code == "unsupported" && error?.description.contains("a.jsonl:7") == true)
     }
 
     @Test func preferencesAreTwoSequencesForThoseWhoCompare() throws {

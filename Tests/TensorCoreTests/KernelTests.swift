@@ -151,6 +151,18 @@ final class Guarded {
                 return Double(d) * (0.5 * (1 + t) + 0.5 * v * (1 - t * t) * slope)
             }, within: 4e-6)
 
+        k.gelu_erf(n, buffer(x).pointer, gelu.pointer)
+        func normal(_ v: Double) -> Double { 0.5 * (1 + erf(v / 2.squareRoot())) }
+        expect(gelu.values, x.map { Double($0) * normal(Double($0)) })
+        let slopes = buffer(d)
+        k.gelu_erf_backward(n, buffer(x).pointer, slopes.pointer, slopes.pointer)
+        expect(
+            slopes.values,
+            zip(x, d).map { x, d in
+                let v = Double(x)
+                return Double(d) * (normal(v) + v * exp(-v * v / 2) / (2 * Double.pi).squareRoot())
+            }, within: 4e-6)
+
         func sigmoid(_ v: Double) -> Double { 1 / (1 + exp(-v)) }
         let gated = unset(n), dgate = unset(n), dup = unset(n)
         k.swiglu(n, buffer(x).pointer, buffer(u).pointer, gated.pointer)

@@ -8,7 +8,7 @@ final class TinyModel: LanguageModel {
     let contextLength: Int
     let keyValueShape: (layers: Int, columns: Int)
     let defaultTargets = ["mix"]
-    let outputHead: Parameter
+    let outputProjection: Projection
 
     private let embedding: Parameter
     private let places: Parameter
@@ -30,7 +30,8 @@ final class TinyModel: LanguageModel {
         mix = Projection(
             path: "mix", weight: normal("mix.weight", [3 * width, width]),
             bias: Parameter("mix.bias", Tensor(zeros: [3 * width])), layout: .outputByInput)
-        outputHead = normal("head", [vocabularySize, width])
+        outputProjection = Projection(
+            path: "head", weight: normal("head", [vocabularySize, width]), bias: nil, layout: .outputByInput)
     }
 
     var projections: [Projection] { [mix] }

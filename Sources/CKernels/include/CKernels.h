@@ -38,6 +38,10 @@ typedef struct ck_table {
     void (*gelu_tanh)(size_t n, const float *x, float *y);
     // dx = dy · gelu'(x); dx may be dy
     void (*gelu_tanh_backward)(size_t n, const float *x, const float *dy, float *dx);
+    // GELU itself: y = x/2 (1 + erf(x/√2))
+    void (*gelu_erf)(size_t n, const float *x, float *y);
+    // dx = dy · gelu'(x); dx may be dy
+    void (*gelu_erf_backward)(size_t n, const float *x, const float *dy, float *dx);
     // y = silu(gate) · up
     void (*swiglu)(size_t n, const float *gate, const float *up, float *y);
     // dgate and dup from dy

@@ -6,22 +6,20 @@ import TensorCore
 /// Shapes in this file: `N` tokens of a batch, `C` = `hidden_size`, `V` vocabulary, `D` = `head_dim`. Root-mean-square norms before
 /// each block, rotary positions (halves), gated feed-forward blocks. Weights have transformers' names in memory.
 final class Decoder: LanguageModel {
-    let outputHead: Parameter
+    let outputProjection: Projection
     private let design: DecoderDesign
-    private let embedding: Parameter
+    private let embedding: Embedding
     private let blocks: [DecoderBlock]
     private let finalNorm: RMSNorm
 
     init(_ design: DecoderDesign, _ weights: WeightReader) throws {
         self.design = design
-        embedding = try weights.take(
-            "model.embed_tokens.weight", [design.vocabularySize, design.width], .normal(design.spread))
+        embedding = try weights.embedding(
+            "model.embed_tokens", design.vocabularySize, design.width, .normal(design.spread))
         blocks = try design.layers.indices.map { try DecoderBlock(layer: $0, design, weights) }
         finalNorm = try weights.rmsNorm("model.norm", design.width, eps: design.eps, offset: design.normOffset)
-        outputHead =
-            try design.isTied
-            ? weights.tied("lm_head.weight", to: embedding)
-            : weights.take("lm_head.weight", [design.vocabularySize, design.width], .normal(design.spread))
+        outputProjection = try weights.outputHead(
+            "lm_head", embedding: embedding.weight, isTied: design.isTied, .normal(design.spread))
     }
 
     var modelType: String { design.modelType }
@@ -31,10 +29,11 @@ final class Decoder: LanguageModel {
     var logitCap: Float? { design.logitCap }
     var keyValueShape: (layers: Int, columns: Int) { (blocks.count, design.keyValueHeads * design.headSize) }
     var projections: [Projection] { blocks.flatMap(\.projections) }
+    var embeddings: [Embedding] { [embedding] }
 
     var parameters: [Parameter] {
-        [embedding] + blocks.flatMap(\.parameters) + finalNorm.parameters
-            + (outputHead === embedding ? [] : [outputHead])
+        [embedding.weight] + blocks.flatMap(\.parameters) + finalNorm.parameters
+            + (outputHead === embedding.weight ? [] : [outputHead])
     }
 
     func hiddenStates(of batch: TokenBatch, context: ForwardContext) -> Tensor {
@@ -45,7 +44,7 @@ final class Decoder: LanguageModel {
                 positions: batch.positions, inverseFrequencies: $0.inverseFrequencies(length: length),
                 attentionFactor: $0.attentionFactor)
         }
-        var x = embedding.tensor.gatheringRows(batch.ids)
+        var x = embedding(batch.ids, context)
         if design.embeddingScale != 1 { x = x.scaled(by: design.embeddingScale) }
         for (block, layer) in zip(blocks, design.layers) {
             x = block(

@@ -1,25 +1,31 @@
 import Foundation
 import PipelineSpec
 import Tokenizers
+import Training
 
 /// Token ids of one example, and which of them are learned.
 struct EncodedExample: Sendable, Equatable {
     var ids: [Int32]
     /// One flag a token; `nil` when all are learned.
     var scored: [Bool]?
-    /// The index of the class the whole example belongs to, where its record has one.
-    var label: Int32?
+    /// What the example is to be judged as, where its record says so.
+    var label: SequenceLabel?
+    /// Which text of a pair each token belongs to; `nil` when there is one.
+    var types: [UInt8]?
 
-    init(ids: [Int32], scored: [Bool]? = nil, label: Int32? = nil) {
+    init(ids: [Int32], scored: [Bool]? = nil, label: SequenceLabel? = nil, types: [UInt8]? = nil) {
         self.ids = ids
         self.scored = scored
         self.label = label
+        self.types = types
     }
 
-    /// Tokens that are predicted and count: the first of a sequence never is.
+    /// Tokens that are predicted and count, of which the first of a sequence never is one; where none does, how much
+    /// the label asks for.
     var targetCount: Int {
         guard let scored else { return max(ids.count - 1, 0) }
-        return scored.dropFirst().count { $0 }
+        let tokens = scored.dropFirst().count { $0 }
+        return tokens > 0 ? tokens : label?.targetCount ?? 0
     }
 }
 
@@ -64,6 +70,9 @@ struct ExampleEncoder: Sendable {
     var addsEnd = true
     /// Whether what reads the examples compares two of them; else preferences are refused.
     var comparesExamples = false
+    /// Whether what reads the examples judges whole texts with a head for that: records of classes are then texts
+    /// without the name of their class, and nothing else can be read.
+    var judgesTexts = false
 
     /// Where the text of a conversation comes from.
     enum ChatSource: Sendable {
@@ -121,6 +130,12 @@ struct ExampleEncoder: Sendable {
     ///   `data.overlength` is `error`.
     func encode(_ record: Record) throws -> EncodedRecord {
         do {
+            guard !judgesTexts || record.content is LabelledText else {
+                throw StageError(
+                    "unsupported",
+                    "\(record.place): the base has a head for classes, and the record names none; it needs "
+                        + "\(ClassificationFormat.shape), by these names or by data.columns")
+            }
             let whole = try record.content.encode(with: self)
             let length = whole.map(\.ids.count).max() ?? 0
             guard length > maxLength else { return learnable(whole, .kept, length) }
@@ -166,13 +181,49 @@ struct ExampleEncoder: Sendable {
             ids.append(end)
             offsets.append(place..<place)
         }
-        if let outside = ids.first(where: { $0 < 0 || Int($0) >= vocabularySize }) {
-            throw StageError(
-                "vocabulary_mismatch",
-                "\(folder): tokenizer.json gives id \(outside) (\"\(tokenizer.token(of: outside) ?? "?")\"), but the model of "
-                    + "config.json has only \(vocabularySize) embeddings; the tokenizer does not belong to this base")
-        }
+        try requireEmbeddings(for: ids)
         return (ids, offsets)
+    }
+
+    private func requireEmbeddings(for ids: [Int32]) throws {
+        guard let outside = ids.first(where: { $0 < 0 || Int($0) >= vocabularySize }) else { return }
+        throw StageError(
+            "vocabulary_mismatch",
+            "\(folder): tokenizer.json gives id \(outside) (\"\(tokenizer.token(of: outside) ?? "?")\"), but the model of "
+                + "config.json has only \(vocabularySize) embeddings; the tokenizer does not belong to this base")
+    }
+
+    /// A text, or a pair, of which only the label is learned.
+    func example(judging text: String, _ pair: String?, as label: SequenceLabel) throws -> EncodedExample {
+        let encoding =
+            pair.map { tokenizer.encode(text, $0, addSpecialTokens: true) }
+            ?? tokenizer.encode(text, addSpecialTokens: true)
+        try requireEmbeddings(for: encoding.ids)
+        return EncodedExample(
+            ids: encoding.ids, scored: [Bool](repeating: false, count: encoding.ids.count), label: label,
+            types: pair.map { _ in encoding.typeIDs.map { UInt8(clamping: $0) } })
+    }
+
+    /// The same with the ends of the texts left out, first that of the longer one; `nil` when nothing fits.
+    func shortExample(judging text: String, _ pair: String?, as label: SequenceLabel) throws -> EncodedExample? {
+        var texts = [text] + (pair.map { [$0] } ?? [])
+        // Cutting may change how the rest is split, so it may take more than one turn.
+        for _ in 0..<8 {
+            let whole = try example(judging: texts[0], texts.count > 1 ? texts[1] : nil, as: label)
+            guard whole.ids.count > maxLength else { return whole }
+            let parts = texts.map { tokenizer.encode($0, addSpecialTokens: false).offsets }
+            var lengths = parts.map(\.count)
+            for _ in maxLength..<whole.ids.count {
+                guard let longest = lengths.max(), longest > 0, let index = lengths.lastIndex(of: longest) else {
+                    return nil
+                }
+                lengths[index] -= 1
+            }
+            for index in texts.indices where lengths[index] < parts[index].count {
+                texts[index] = String(texts[index].unicodeScalars.prefix(parts[index][lengths[index]].lowerBound))
+            }
+        }
+        return nil
     }
 
     /// A prompt and its completion as one sequence.

@@ -6,6 +6,14 @@ package struct ScoredTokens {
     package let loss: Tensor
     /// Negative log-likelihood of each row's target in nats; 0 where there is none.
     package let negativeLogLikelihoods: [Float]
+    /// The largest logit of each row with a target, or a negative number; empty where nobody asks.
+    package let predictions: [Int32]
+
+    package init(loss: Tensor, negativeLogLikelihoods: [Float], predictions: [Int32] = []) {
+        self.loss = loss
+        self.negativeLogLikelihoods = negativeLogLikelihoods
+        self.predictions = predictions
+    }
 }
 
 extension Tensor {
@@ -84,6 +92,60 @@ extension Tensor {
         let loss = Tensor([Float(total) * scale], shape: []).recorded(
             [self, head], CrossEntropyOp(gradient: gradient, headGradient: headGradient))
         return ScoredTokens(loss: loss, negativeLogLikelihoods: likelihoods)
+    }
+}
+
+extension Tensor {
+    /// Softmax cross-entropy of logits against targets.
+    ///
+    /// `nll_n = log Σ_v exp(logits_nv) − logits_n,target`, `loss = scale · Σ_n nll_n` over the rows with a target. Backward:
+    /// `dlogits = scale (softmax − onehot)`, formed in the forward pass. Shapes: logits `[N, V]`, `targets [N]` with a negative
+    /// number where a row has none. For few classes; a vocabulary goes through ``crossEntropy(head:targets:scale:cap:)``.
+    ///
+    /// - Precondition: the shapes above; targets below V.
+    package func crossEntropy(targets: [Int32], scale: Float) -> ScoredTokens {
+        let classes = columns
+        precondition(
+            targets.count == rows && targets.allSatisfy { Int($0) < classes },
+            "crossEntropy: logits \(shape), \(targets.count) targets up to \(targets.max() ?? -1)")
+        var likelihoods = [Float](repeating: 0, count: targets.count)
+        var predictions = [Int32](repeating: -1, count: targets.count)
+        let gradient = Tensor.records([self]) ? Tensor(zeros: shape) : nil
+        let kernels = ck_kernels().pointee
+        for (row, target) in targets.enumerated() where target >= 0 {
+            let logits = pointer + row * classes
+            let logSum = kernels.log_sum_exp(classes, logits)
+            likelihoods[row] = logSum - logits[Int(target)]
+            var best = 0
+            for index in 1..<max(classes, 1) where logits[index] > logits[best] { best = index }
+            predictions[row] = Int32(best)
+            guard let gradient else { continue }
+            let d = gradient.pointer + row * classes
+            d.update(from: logits, count: classes)
+            kernels.softmax_scaled(classes, logSum, scale, d)
+            d[Int(target)] -= scale
+        }
+        let total = likelihoods.reduce(0.0) { $0 + Double($1) }
+        let loss = Tensor([Float(total) * scale], shape: []).recorded(
+            [self], CrossEntropyOp(gradient: gradient, headGradient: nil))
+        return ScoredTokens(loss: loss, negativeLogLikelihoods: likelihoods, predictions: predictions)
+    }
+
+    /// The same for states that a head turns into logits: only rows with a target go through it.
+    ///
+    /// - Parameter head: from `[n, C]` to `[n, V]`.
+    package func crossEntropy(targets: [Int32], scale: Float, head: (Tensor) -> Tensor) -> ScoredTokens {
+        precondition(targets.count == rows, "crossEntropy: states \(shape), \(targets.count) targets")
+        let asked = targets.indices.filter { targets[$0] >= 0 }
+        let scored = head(gatheringRows(asked.map { Int32($0) }))
+            .crossEntropy(targets: asked.map { targets[$0] }, scale: scale)
+        var likelihoods = [Float](repeating: 0, count: targets.count)
+        var predictions = [Int32](repeating: -1, count: targets.count)
+        for (index, row) in asked.enumerated() {
+            likelihoods[row] = scored.negativeLogLikelihoods[index]
+            predictions[row] = scored.predictions[index]
+        }
+        return ScoredTokens(loss: scored.loss, negativeLogLikelihoods: likelihoods, predictions: predictions)
     }
 }
 

@@ -1,21 +1,36 @@
 import CKernels
 
+/// The two forms of GELU (Hendrycks and Gimpel 2016, arXiv 1606.08415).
+package enum GELUForm: Sendable {
+    /// `y = x/2 (1 + erf(x/√2))`: `gelu` in Hugging Face's names.
+    case erf
+    /// `y = x/2 (1 + tanh(√(2/π)(x + 0.044715 x³)))`: `gelu_new` and `gelu_pytorch_tanh`.
+    case tanh
+}
+
 extension Tensor {
-    /// GELU in its tanh form, as GPT-2 uses it (Hendrycks and Gimpel 2016, arXiv 1606.08415).
+    /// GELU in its tanh form, as GPT-2 uses it.
+    package func geluTanh() -> Tensor { gelu(.tanh) }
+
+    /// GELU, element by element.
     ///
-    /// `y = x/2 (1 + tanh(√(2/π)(x + 0.044715 x³)))`, element by element; `gelu_new` and `gelu_pytorch_tanh` in Hugging Face's
-    /// names. Backward differentiates this form exactly and keeps x.
-    package func geluTanh() -> Tensor {
+    /// Backward differentiates the form exactly and keeps x.
+    package func gelu(_ form: GELUForm = .erf) -> Tensor {
         let result = Tensor(uninitialized: shape)
         let (x, y) = (pointer, result.pointer)
         Parallel.forEachRange(count, grain: 1024) { range in
-            ck_kernels().pointee.gelu_tanh(range.count, x + range.lowerBound, y + range.lowerBound)
+            let low = range.lowerBound
+            switch form {
+            case .erf: ck_kernels().pointee.gelu_erf(range.count, x + low, y + low)
+            case .tanh: ck_kernels().pointee.gelu_tanh(range.count, x + low, y + low)
+            }
         }
-        return result.recorded([self], GELUTanhOp(input: detached()))
+        return result.recorded([self], GELUOp(form: form, input: detached()))
     }
 }
 
-private struct GELUTanhOp: DifferentiableOp {
+private struct GELUOp: DifferentiableOp {
+    let form: GELUForm
     let input: Tensor
 
     func backward(_ gradient: Tensor, into inputs: GradientSinks) {
@@ -23,7 +38,10 @@ private struct GELUTanhOp: DifferentiableOp {
         let (x, dy, dx) = (input.pointer, gradient.pointer, result.pointer)
         Parallel.forEachRange(input.count, grain: 1024) { range in
             let low = range.lowerBound
-            ck_kernels().pointee.gelu_tanh_backward(range.count, x + low, dy + low, dx + low)
+            switch form {
+            case .erf: ck_kernels().pointee.gelu_erf_backward(range.count, x + low, dy + low, dx + low)
+            case .tanh: ck_kernels().pointee.gelu_tanh_backward(range.count, x + low, dy + low, dx + low)
+            }
         }
         inputs.add(result, to: 0)
     }

@@ -2,15 +2,36 @@ package import Layers
 
 extension TokenBatch {
     /// Sequences of a dataset, one after another in the order given, each from position 0.
-    package init(_ dataset: TokenDataset, _ sequences: some Collection<Int>) {
+    ///
+    /// - Parameter task: what is asked for: next tokens, or what labels say of whole sequences or of single tokens.
+    package init(_ dataset: TokenDataset, _ sequences: some Collection<Int>, for task: ModelTask = .causalLM) {
         self.init(ids: [], positions: [], sequences: [], targets: [])
         let tokens = sequences.reduce(0) { $0 + dataset.length($1) }
         ids.reserveCapacity(tokens)
         positions.reserveCapacity(tokens)
         targets.reserveCapacity(tokens)
-        for index in sequences {
-            append(dataset[index].ids, rows: 0..<dataset.length(index), scored: dataset[index].isScored)
+        for index in sequences { append(dataset, index, for: task) }
+    }
+
+    /// Appends sequence `index` of a dataset with what the task asks of it.
+    mutating func append(_ dataset: TokenDataset, _ index: Int, for task: ModelTask) {
+        let sequence = dataset[index]
+        let start = ids.count
+        append(
+            sequence.ids, rows: 0..<sequence.ids.count, scored: task == .causalLM ? sequence.isScored : { _ in false })
+        switch (task, sequence.label) {
+        case (.sequenceClassification, .class(let index)?): labels.append(index)
+        case (.sequenceClassification, _): labels.append(-1)
+        case (.tokenClassification, .tokens(let indices)?): targets.replaceSubrange(start..., with: indices)
+        default: break
         }
+        guard let types = dataset.tokenTypes(index), types.contains(where: { $0 != 0 }) else {
+            if !tokenTypes.isEmpty { tokenTypes += [Int32](repeating: 0, count: sequence.ids.count) }
+            return
+        }
+        // Until the first pair, an empty list stands for zeros.
+        if tokenTypes.isEmpty { tokenTypes = [Int32](repeating: 0, count: start) }
+        tokenTypes += types.map { Int32($0) }
     }
 
     /// Appends `rows` of a sequence as one that attends only within itself, from position 0. Its last row predicts the

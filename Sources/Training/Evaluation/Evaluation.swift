@@ -7,13 +7,17 @@ import TensorCore
 /// The first token of a sequence is not scored; every other one that counts is, exactly once. A sequence longer than
 /// the context is cut into consecutive windows of context length that share no token as input; the last row of a window
 /// predicts the first token of the next.
+///
+/// Where a model judges whole sequences, each is scored once, by its class.
 package struct Evaluation: Sendable, Equatable {
     /// What one sequence contributed.
     package struct Example: Sendable, Equatable {
         /// The sum over its scored tokens, in nats.
         package var negativeLogLikelihood = 0.0
-        /// How many tokens were scored.
+        /// How many tokens were scored, or 1 for the class of the whole.
         package var tokens = 0
+        /// For how many of them the model's likeliest class was the right one; only where classes are predicted.
+        package var correct: Int?
     }
 
     /// One entry a sequence, in order.
@@ -28,6 +32,12 @@ package struct Evaluation: Sendable, Equatable {
         return examples.reduce(0) { $0 + $1.negativeLogLikelihood } / Double(tokens)
     }
 
+    /// The share of classes that were predicted rightly; `nil` where none are predicted.
+    package var accuracy: Double? {
+        guard tokens > 0, examples.contains(where: { $0.correct != nil }) else { return nil }
+        return Double(examples.reduce(0) { $0 + ($1.correct ?? 0) }) / Double(tokens)
+    }
+
     /// `exp` of the mean; `nil` when nothing was scored.
     package var perplexity: Double? { meanNegativeLogLikelihood.map { exp($0) } }
 
@@ -36,14 +46,17 @@ package struct Evaluation: Sendable, Equatable {
     /// - Parameters:
     ///   - batchTokens: what is computed at once: at most so many tokens, but at least one window.
     ///   - onBatch: told after each batch how many tokens are scored; what it throws ends the evaluation.
-    /// - Throws: ``TrainingError`` with code `vocabulary` for an id that the model does not have.
+    /// - Throws: ``TrainingError``: `vocabulary` for an id that the model does not have; for a model that predicts classes,
+    ///   `invalidInput` for those it does not have and `tooLong` for a sequence beyond its context.
     package init(
-        of model: any LanguageModel, on dataset: TokenDataset, batchTokens: Int,
+        of model: any SequenceModel, on dataset: TokenDataset, batchTokens: Int,
         onBatch: (_ scoredTokens: Int) throws -> Void = { _ in }
     ) throws {
         try checkVocabulary(dataset.vocabularySize, of: model, in: dataset.path)
+        try checkLabels(of: dataset, for: model)
         try self.init(model, dataset.count, batchTokens, onBatch) { index, collector in
             let sequence = dataset[index]
+            guard model.task == .causalLM else { return try collector.append(dataset, index) }
             try collector.append(sequence.ids, example: index, scored: sequence.isScored)
         }
     }
@@ -53,7 +66,7 @@ package struct Evaluation: Sendable, Equatable {
     /// - Parameter scored: for each sequence, which of its tokens count; `nil` for all but the first, which never does.
     /// - Throws: as ``init(of:on:batchTokens:onBatch:)``.
     package init(
-        of model: any LanguageModel, on sequences: [[Int32]], scored: [[Bool]?]? = nil, batchTokens: Int,
+        of model: any SequenceModel, on sequences: [[Int32]], scored: [[Bool]?]? = nil, batchTokens: Int,
         onBatch: (_ scoredTokens: Int) throws -> Void = { _ in }
     ) throws {
         for (index, ids) in sequences.enumerated() {
@@ -71,7 +84,7 @@ package struct Evaluation: Sendable, Equatable {
     }
 
     private init(
-        _ model: any LanguageModel, _ count: Int, _ batchTokens: Int, _ onBatch: (Int) throws -> Void,
+        _ model: any SequenceModel, _ count: Int, _ batchTokens: Int, _ onBatch: (Int) throws -> Void,
         _ append: (_ index: Int, _ collector: inout WindowCollector) throws -> Void
     ) throws {
         precondition(batchTokens > 0, "Evaluation: batches of \(batchTokens) tokens")
@@ -86,7 +99,7 @@ package struct Evaluation: Sendable, Equatable {
 
 /// Gathers windows until a batch is full, and scores it.
 private struct WindowCollector {
-    let model: any LanguageModel
+    let model: any SequenceModel
     let batchTokens: Int
     let onBatch: (Int) throws -> Void
     var examples: [Evaluation.Example]
@@ -95,7 +108,7 @@ private struct WindowCollector {
     private var owners: [Int] = []
     private var scoredTokens = 0
 
-    init(model: any LanguageModel, batchTokens: Int, count: Int, onBatch: @escaping (Int) throws -> Void) {
+    init(model: any SequenceModel, batchTokens: Int, count: Int, onBatch: @escaping (Int) throws -> Void) {
         self.model = model
         self.batchTokens = batchTokens
         self.onBatch = onBatch
@@ -113,15 +126,29 @@ private struct WindowCollector {
         }
     }
 
+    /// Takes a sequence in one piece, with its labels.
+    mutating func append(_ dataset: TokenDataset, _ index: Int) throws {
+        if batch.ids.count + dataset.length(index) > batchTokens { try score() }
+        batch.append(dataset, index, for: model.task)
+        owners.append(index)
+    }
+
     /// Adds a batch to its examples and empties it.
     mutating func score() throws {
         guard !batch.ids.isEmpty else { return }
         let scored = Autograd.withoutGradients { model.score(batch, scale: 1, context: ForwardContext()) }
-        for (rows, owner) in zip(batch.sequences, owners) {
-            for row in rows where batch.targets[row] >= 0 {
+        let judgesSequences = !batch.labels.isEmpty
+        let targets = judgesSequences ? batch.labels : batch.targets
+        for (sequence, owner) in owners.enumerated() {
+            // Likelihoods come one a sequence, or one a token.
+            let judged = judgesSequences ? sequence..<(sequence + 1) : batch.sequences[sequence]
+            for row in judged where targets[row] >= 0 {
                 examples[owner].negativeLogLikelihood += Double(scored.negativeLogLikelihoods[row])
                 examples[owner].tokens += 1
                 scoredTokens += 1
+                guard model.task.labelCount != nil else { continue }
+                let isCorrect = scored.predictions[row] == targets[row]
+                examples[owner].correct = (examples[owner].correct ?? 0) + (isCorrect ? 1 : 0)
             }
         }
         batch = TokenBatch(ids: [], positions: [], sequences: [], targets: [])
@@ -131,7 +158,7 @@ private struct WindowCollector {
 }
 
 /// Checks that the model has every id below `needed`.
-func checkVocabulary(_ needed: Int, of model: any LanguageModel, in place: String) throws {
+func checkVocabulary(_ needed: Int, of model: any SequenceModel, in place: String) throws {
     guard needed <= model.vocabularySize else {
         throw TrainingError(
             .vocabulary,

@@ -48,6 +48,23 @@ func expectGradient(
 
     @Test func geluTanh() { expectGradient(of: [[3, 8]]) { $0[0].geluTanh() } }
 
+    @Test func geluErf() { expectGradient(of: [[3, 8]]) { $0[0].gelu() } }
+
+    @Test func activations() {
+        expectGradient(of: [[3, 8]]) { $0[0].tanh() }
+        // No element of this seed lies within a step of the corner.
+        expectGradient(of: [[3, 8]]) { $0[0].relu() }
+    }
+
+    @Test func pooling() {
+        expectGradient(of: [[6, 4]]) { $0[0].meanRows(of: [0..<2, 2..<3, 4..<6]) }
+        expectGradient(of: [[3, 4]]) { $0[0].normalizedRows() }
+    }
+
+    @Test func columns() {
+        expectGradient(of: [[3, 5]]) { $0[0].gatheringColumns([4, 0, 4, 2]) }
+    }
+
     @Test(arguments: [GateActivation.silu, .geluTanh])
     func gatedUnit(activation: GateActivation) {
         expectGradient(of: [[3, 8], [3, 8]]) { Tensor.gatedUnit(activation, gate: $0[0], up: $0[1]) }
@@ -121,6 +138,25 @@ func expectGradient(
         }
         expectGradient(of: [[6, 4], [9, 4]]) {
             $0[0].crossEntropy(head: $0[1], targets: [1, -1, 8, 0, -100, 3], scale: 0.25, cap: 2).loss
+        }
+    }
+
+    @Test func crossEntropyOfLogits() {
+        let targets: [Int32] = [1, -1, 3, 0]
+        expectGradient(of: [[4, 5]]) { $0[0].crossEntropy(targets: targets, scale: 0.25).loss }
+        expectGradient(of: [[4, 3], [5, 3]]) { inputs in
+            inputs[0].crossEntropy(targets: targets, scale: 0.25) { $0.linear(inputs[1]) }.loss
+        }
+        let random = RandomStream(seed: 3)
+        let states = random.normal([4, 3], standardDeviation: 1)
+        let head = random.substream(1).normal([5, 3], standardDeviation: 1)
+        let whole = states.crossEntropy(head: head, targets: targets, scale: 0.25)
+        let rows = states.crossEntropy(targets: targets, scale: 0.25) { $0.linear(head) }
+        for (a, b) in zip(whole.negativeLogLikelihoods, rows.negativeLogLikelihoods) { #expect(abs(a - b) < 1e-6) }
+        let logits = states.linear(head).values
+        for (row, target) in targets.enumerated() {
+            let best = (0..<5).max { logits[row * 5 + $0] < logits[row * 5 + $1] }
+            #expect(rows.predictions[row] == (target < 0 ? -1 : Int32(best ?? -1)))
         }
     }
 }

@@ -1,5 +1,6 @@
 import PipelineSpec
 import Tokenizers
+import Training
 
 /// A text, or a pair of texts, and the class it belongs to.
 enum ClassificationFormat: RecordFormat {
@@ -88,7 +89,8 @@ struct ClassNames: Sendable, Equatable {
     }
 }
 
-/// A text, or a pair, and its class. For a model that writes text the name of the class is a completion.
+/// A text, or a pair, and its class. For a model that writes text the name of the class is a completion; one with
+/// a head for classes reads the text alone.
 struct LabelledText: RecordContent {
     let text: String
     let pair: String?
@@ -96,24 +98,38 @@ struct LabelledText: RecordContent {
 
     var identity: String { [text, pair ?? "", label.text].joined(separator: "\u{1E}") }
 
-    private func prompted(for encoder: ExampleEncoder) throws -> (content: PromptedText, index: Int32?) {
+    private func prompted(for encoder: ExampleEncoder) throws -> (content: PromptedText, label: SequenceLabel?) {
         let resolved = try encoder.classes?.resolve(label)
         let prompt = text + (pair.map { "\n\($0)" } ?? "") + "\nLabel:"
-        let index = resolved.map { Int32($0.index) }
-        return (PromptedText(prompt: prompt, completion: " " + (resolved?.name ?? label.text)), index)
+        let content = PromptedText(prompt: prompt, completion: " " + (resolved?.name ?? label.text))
+        return (content, resolved.map { .class(Int32($0.index)) })
     }
 
-    private func labelled(_ examples: [EncodedExample], _ index: Int32?) -> [EncodedExample] {
-        examples.map { EncodedExample(ids: $0.ids, scored: $0.scored, label: index) }
+    private func labelled(_ examples: [EncodedExample], _ label: SequenceLabel?) -> [EncodedExample] {
+        examples.map { EncodedExample(ids: $0.ids, scored: $0.scored, label: label) }
+    }
+
+    /// The label as the head of a model has it.
+    private func judgement(for encoder: ExampleEncoder) throws -> SequenceLabel {
+        guard let classes = encoder.classes else {
+            throw UnusableRecord(reason: "it is not known which classes there are; list them as data.labels")
+        }
+        return .class(Int32(try classes.resolve(label).index))
     }
 
     func encode(with encoder: ExampleEncoder) throws -> [EncodedExample] {
-        let (content, index) = try prompted(for: encoder)
-        return labelled(try content.encode(with: encoder), index)
+        if encoder.judgesTexts {
+            return [try encoder.example(judging: text, pair, as: judgement(for: encoder))]
+        }
+        let (content, label) = try prompted(for: encoder)
+        return labelled(try content.encode(with: encoder), label)
     }
 
     func truncate(with encoder: ExampleEncoder) throws -> [EncodedExample]? {
-        let (content, index) = try prompted(for: encoder)
-        return try content.truncate(with: encoder).map { labelled($0, index) }
+        if encoder.judgesTexts {
+            return try encoder.shortExample(judging: text, pair, as: judgement(for: encoder)).map { [$0] }
+        }
+        let (content, label) = try prompted(for: encoder)
+        return try content.truncate(with: encoder).map { labelled($0, label) }
     }
 }

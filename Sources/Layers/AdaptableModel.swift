@@ -1,0 +1,48 @@
+package import TensorCore
+
+/// A model as adapters and checkpoint files see it: weights by name, and the modules that an adapter may change.
+package protocol AdaptableModel: AnyObject {
+    /// `model_type` of the configuration, such as `gpt2`.
+    var modelType: String { get }
+    /// What its head is for.
+    var task: ModelTask { get }
+    /// Every linear map of the body, from the input upwards: what "all linear maps" means to an adapter.
+    var projections: [Projection] { get }
+    /// The linear maps of the head, from the body upwards, which are adapted only when they are named.
+    var heads: [Projection] { get }
+    /// The tables that ids choose rows of, and that an adapter may change.
+    var embeddings: [Embedding] { get }
+    /// Every weight once, under the name the reference implementation gives it in memory.
+    var parameters: [Parameter] { get }
+    /// What PEFT adapts in this architecture when nothing else is said.
+    var defaultTargets: [String] { get }
+}
+
+extension AdaptableModel {
+    package var heads: [Projection] { [] }
+    package var embeddings: [Embedding] { [] }
+
+    /// The head that shares its matrix with an embedding, and the embedding; `nil` when no two modules do.
+    package var tie: (head: Projection, embedding: Embedding)? {
+        for head in heads {
+            if let embedding = embeddings.first(where: { $0.weight === head.weight }) { return (head, embedding) }
+        }
+        return nil
+    }
+}
+
+/// A model over token sequences, with the loss it is trained by: what training and evaluation see of an architecture.
+package protocol SequenceModel: AdaptableModel {
+    var vocabularySize: Int { get }
+    /// The longest sequence it has positions for.
+    var contextLength: Int { get }
+
+    /// What the head gives: logits, one row a token, or one row a sequence where the task judges whole sequences; for
+    /// ``ModelTask/featureExtraction`` a unit vector a sequence.
+    func outputs(of batch: TokenBatch, context: ForwardContext) -> Tensor
+
+    /// The loss of a batch, `scale` times the sum over its targets, and each target's negative log-likelihood.
+    ///
+    /// Likelihoods come one a token, or one a sequence where the task judges whole sequences.
+    func score(_ batch: TokenBatch, scale: Float, context: ForwardContext) -> ScoredTokens
+}
