@@ -45,7 +45,7 @@ enum TrainStage: Stage {
         let model = try loadBase(run)
         let product = try Product(model, run)
         var options = TrainingOptions(run.manifest.train)
-        let wanted = run.manifest.train.microBatch.map { $0 * training.longest } ?? automaticMicroBatchTokens
+        let wanted = microBatchTokens(run.manifest.train, longest: training.longest)
         let microBatchTokens = run.halved(wanted)
         options.microBatchSize = .tokens(microBatchTokens)
         // What was trained before memory ran out counts.
@@ -81,6 +81,24 @@ enum TrainStage: Stage {
     /// Tokens in one forward pass unless the manifest says otherwise: beyond this, larger products are no faster. The same
     /// on every machine, because results depend on it.
     private static let automaticMicroBatchTokens = 2048
+
+    /// Tokens of the longest sequence that the manifest and the base allow.
+    static func longestSequence(_ manifest: JobManifest, _ limits: ModelLimits) -> Int {
+        min(manifest.data.maxLength ?? limits.contextLength, limits.contextLength)
+    }
+
+    /// The most tokens in one forward pass, when memory has not run out.
+    static func largestMicroBatch(_ train: JobManifest.Train, longest: Int) -> Int {
+        let wanted = max(longest, microBatchTokens(train, longest: longest))
+        // A step is no larger than its last sequence makes it.
+        let step = train.batchSize.map { $0 * longest } ?? train.batchTokens + longest - 1
+        return min(wanted, step)
+    }
+
+    /// The limit for the tokens in one forward pass.
+    static func microBatchTokens(_ train: JobManifest.Train, longest: Int) -> Int {
+        train.microBatch.map { $0 * longest } ?? automaticMicroBatchTokens
+    }
 
     private static func loadBase(_ run: StageRun) throws -> any LanguageModel {
         switch run.manifest.base {
