@@ -27,16 +27,7 @@ enum TokenizeStage: Stage {
             var targets = 0
         }
 
-        /// What was read of the files.
-        struct Reading: Codable {
-            /// The format of each file, in words.
-            var formats: [String: String] = [:]
-            var records = 0
-            /// Each broken record with its place and reason.
-            var badRecords: [String] = []
-        }
-
-        var reading = Reading()
+        var reading = RecordReading()
         var dropped = 0
         var truncated = 0
         var maxLength = 0
@@ -48,7 +39,7 @@ enum TokenizeStage: Stage {
         let configuration = try ModelConfiguration(folder: run.base)
         let tokenizer = try Tokenizer.load(folder: run.base)
         let limits = try ModelRegistry.limits(configuration)
-        var encoder = ExampleEncoder(
+        let encoder = ExampleEncoder(
             folder: run.base.path, tokenizer: tokenizer, vocabularySize: limits.vocabularySize,
             maxLength: min(run.manifest.data.maxLength ?? limits.contextLength, limits.contextLength),
             overlength: run.manifest.data.overlength)
@@ -59,8 +50,17 @@ enum TokenizeStage: Stage {
         for split in SplitName.allCases {
             writers[split] = try TokenDatasetWriter(run.output.appending(path: split.tokensFile))
         }
-        func write(_ text: TextRecord, to split: SplitName) throws {
-            for example in try encoder.encode(text) {
+        // Records that only the encoder finds broken; those that cannot be read are counted apart.
+        var unusable = RecordReading()
+        func write(_ record: Record, to split: SplitName) throws {
+            let encoded = try encoder.encode(record)
+            switch encoded.outcome {
+            case .kept: break
+            case .truncated: report.truncated += 1
+            case .overlength, .nothingToLearn: report.dropped += 1
+            case .bad(let bad): try unusable.tolerate(bad, run.manifest.data)
+            }
+            for example in encoded.examples {
                 try writers[split]?.append(example.ids, scored: example.scored)
                 report.splits[split.rawValue, default: .init()].sequences += 1
                 report.splits[split.rawValue, default: .init()].tokens += example.ids.count
@@ -72,17 +72,22 @@ enum TokenizeStage: Stage {
         run.report(0, "reading the data")
         var hashes: [UInt64] = []
         let trainFiles = run.request.data["train"] ?? []
-        var firstPass = Report.Reading()
-        try source.forEachRecord(in: trainFiles, &firstPass) { record, _ in
-            hashes.append(SplitAssignment.hash(record.text))
+        var firstPass = RecordReading()
+        try source.forEachRecord(in: trainFiles, &firstPass) { record in
+            hashes.append(record.hash)
         }
         let assignment = SplitAssignment(run.manifest.data, hashes: hashes)
         let total = Double(max(trainFiles.reduce(0) { $0 + $1.length }, 1))
 
-        var reading = Report.Reading()
+        var reading = RecordReading()
         var lastReport = 0.0
-        try source.forEachRecord(in: trainFiles, &reading) { record, bytesRead in
-            try write(record, to: assignment.split(of: SplitAssignment.hash(record.text)))
+        // Bytes of the files before this one, and of this one.
+        var (finished, lastEnd) = (Int64(0), Int64(0))
+        try source.forEachRecord(in: trainFiles, &reading) { record in
+            try write(record, to: assignment.split(of: record.hash))
+            if record.end < lastEnd { finished += lastEnd }
+            lastEnd = record.end
+            let bytesRead = finished + lastEnd
             if Double(bytesRead) / total - lastReport > 0.02 {
                 lastReport = Double(bytesRead) / total
                 run.report(ProgressEvent(time: Date().timeIntervalSince1970, fraction: min(0.95, lastReport)))
@@ -90,19 +95,18 @@ enum TokenizeStage: Stage {
             if run.isStopRequested { throw StageError.stopped }
         }
         for split in [SplitName.validation, .test] {
-            try source.forEachRecord(in: run.request.data[split.rawValue] ?? [], &reading) { record, _ in
+            try source.forEachRecord(in: run.request.data[split.rawValue] ?? [], &reading) { record in
                 try write(record, to: split)
             }
         }
         for writer in writers.values { try writer.finish() }
         report.reading = reading
-        report.dropped = encoder.dropped
-        report.truncated = encoder.truncated
+        report.reading.badRecords += unusable.badRecords
         guard (report.splits["train"]?.targets ?? 0) > 0 else {
             throw StageError(
                 "no_data",
                 "the training split has nothing to learn: \(reading.records) records read, \(report.dropped) dropped as longer "
-                    + "than \(report.maxLength) tokens, \(reading.badRecords.count) bad")
+                    + "than \(report.maxLength) tokens, \(report.reading.badRecords.count) bad")
         }
         try run.write(report, to: "report.json")
         for (name, split) in report.splits {
@@ -111,39 +115,5 @@ enum TokenizeStage: Stage {
         }
         let train = report.splits["train"] ?? .init()
         run.report(1, "\(reading.records) records; \(train.tokens) training tokens in \(train.sequences) sequences")
-    }
-}
-
-/// Reads the records of several files in their formats, tolerating as many broken ones as the manifest allows.
-private struct RecordSource {
-    let data: JobManifest.Data
-    let passageBytes: Int
-
-    func forEachRecord(
-        in files: [PinnedFile], _ reading: inout TokenizeStage.Report.Reading,
-        _ body: (_ record: TextRecord, _ bytesRead: Int64) throws -> Void
-    ) throws {
-        var bytesRead: Int64 = 0
-        // A copy, because `body` may not run while its caller's variable is being changed.
-        var counted = reading
-        defer { reading = counted }
-        for file in files {
-            let format = try RecordFormats.format(for: file, data)
-            counted.formats[file.path] = format.summary
-            try format.forEachRecord(in: file, columns: data.columns, passageBytes: passageBytes) { result in
-                switch result {
-                case .success(let record):
-                    counted.records += 1
-                    bytesRead += Int64(record.text.utf8.count)
-                    try body(record, bytesRead)
-                case .failure(let bad):
-                    counted.badRecords.append("\(bad)")
-                    guard counted.badRecords.count <= data.maxBadRecords else {
-                        let allowed = "data.max_bad_records allows \(data.maxBadRecords)"
-                        throw StageError("bad_record", "\(bad) (\(allowed))")
-                    }
-                }
-            }
-        }
     }
 }

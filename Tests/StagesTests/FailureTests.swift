@@ -138,9 +138,8 @@ import Training
             try Data(content.utf8).write(to: file)
             let pinned = try Digest.pin(paths: [file.path])[0]
             var count = 0
-            try RecordFormats.format(for: pinned, JobManifest.Data()).forEachRecord(
-                in: pinned, columns: [:], passageBytes: 9
-            ) {
+            var reading = RecordReading()
+            try RecordSource(data: JobManifest.Data(), passageBytes: 9).forEachRecord(in: [pinned], &reading) {
                 _ in count += 1
             }
             #expect(count == 0)
@@ -155,10 +154,9 @@ import Training
         try Data(("\u{FEFF}" + lines.joined(separator: "\r\n")).utf8).write(to: file)
         let pinned = try Digest.pin(paths: [file.path])[0]
         var texts: [String] = []
-        try RecordFormats.format(for: pinned, JobManifest.Data()).forEachRecord(
-            in: pinned, columns: [:], passageBytes: 9
-        ) {
-            texts.append(try $0.get().text)
+        var reading = RecordReading()
+        try RecordSource(data: JobManifest.Data(), passageBytes: 9).forEachRecord(in: [pinned], &reading) {
+            texts.append($0.content.identity)
         }
         #expect(texts == ["one", long])
     }

@@ -10,7 +10,7 @@ import Testing
     private func records(
         _ text: String, named name: String, format: JobManifest.DataFormat = .auto, columns: [String: String] = [:],
         passageBytes: Int = 40
-    ) throws -> [Result<TextRecord, BadRecord>] {
+    ) throws -> [Result<Record, BadRecord>] {
         let folder = try TemporaryFolder()
         let file = folder.url.appending(path: name)
         try Data(text.utf8).write(to: file)
@@ -18,7 +18,7 @@ import Testing
         var data = JobManifest.Data()
         data.format = format
         data.columns = columns
-        var found: [Result<TextRecord, BadRecord>] = []
+        var found: [Result<Record, BadRecord>] = []
         try RecordFormats.format(for: pinned, data).forEachRecord(
             in: pinned, columns: columns, passageBytes: passageBytes
         ) { found.append($0) }
@@ -30,8 +30,8 @@ import Testing
             "{\"question\": \"Wer bist du? ä\", \"completion\": \" Ich.\"}\r\n\n", named: "a.jsonl",
             columns: ["prompt": "question"])
         #expect(
-            try found.map { try $0.get() } == [
-                TextRecord(text: "Wer bist du? ä Ich.", trainedFrom: 14, isRunning: false)
+            try found.map { try $0.get().content as? PromptedText }.map { [$0?.prompt, $0?.completion] } == [
+                ["Wer bist du? ä", " Ich."]
             ])
     }
 
@@ -47,13 +47,13 @@ import Testing
         guard case .failure(let bad) = try #require(found.last) else {
             return #expect(Bool(false), "\(line) was accepted")
         }
-        #expect(bad.line == 2 && bad.reason.contains(reason))
+        #expect(bad.place.line == 2 && bad.reason.contains(reason))
     }
 
     @Test func passagesAreWholeParagraphsAndStayWhenTheFileGrows() throws {
         let paragraphs = (0..<12).map { "Paragraph \($0) of some length.\nSecond line.\n\n" }
-        let short = try records(paragraphs.prefix(6).joined(), named: "a.txt").map { try $0.get().text }
-        let long = try records(paragraphs.joined(), named: "a.txt").map { try $0.get().text }
+        let short = try records(paragraphs.prefix(6).joined(), named: "a.txt").map { try $0.get().content.identity }
+        let long = try records(paragraphs.joined(), named: "a.txt").map { try $0.get().content.identity }
         #expect(long.joined() == paragraphs.joined())
         #expect(short.count > 2 && Array(long.prefix(short.count - 1)) == Array(short.dropLast()))
     }
@@ -66,7 +66,7 @@ import Testing
         let file = folder.url.appending(path: "a.txt")
         try Data(lines.joined(separator: Data("\n".utf8))).write(to: file)
         var found: [Data] = []
-        try LineReader(file: Digest.pin(paths: [file.path])[0]).forEachLine { line, number in
+        try LineReader(file: Digest.pin(paths: [file.path])[0]).forEachLine { line, number, _ in
             found.append(Data(line))
             #expect(number == found.count)
         }
@@ -79,11 +79,13 @@ import Testing
 
     @Test func aNamedFormatDependsOnTheEndingOnlyWhereItMust() throws {
         let line = "{\"text\": \"a\"}\n"
-        #expect(try records(line, named: "a.jsonl", format: .text).map { try $0.get().text } == ["a"])
-        #expect(try records(line, named: "a.txt", format: .text).map { try $0.get().text } == [line])
-        #expect(try records(line, named: "a.txt").map { try $0.get().text } == ["a"], "auto looks at the first record")
+        #expect(try records(line, named: "a.jsonl", format: .text).map { try $0.get().content.identity } == ["a"])
+        #expect(try records(line, named: "a.txt", format: .text).map { try $0.get().content.identity } == [line])
+        #expect(
+            try records(line, named: "a.txt").map { try $0.get().content.identity } == ["a"],
+            "auto looks at the first record")
         let pair = "{\"prompt\": \"a\", \"completion\": \"b\"}\n"
-        #expect(try records(pair, named: "a.txt", format: .completion).map { try $0.get().text } == ["ab"])
+        #expect(try records(pair, named: "a.txt", format: .completion).map { try $0.get().content.identity } == ["ab"])
         for name in ["a.jsonl", "a.txt"] { #expect(try records("", named: name).isEmpty) }
     }
 

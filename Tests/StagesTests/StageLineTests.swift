@@ -140,11 +140,11 @@ final class StageLine {
         try handle.seekToEnd()
         try handle.write(contentsOf: Data("{\"text\": \"appended later\"}\n".utf8))
         var lines = 0
-        try LineReader(file: pinned).forEachLine { _, _ in lines += 1 }
+        try LineReader(file: pinned).forEachLine { _, _, _ in lines += 1 }
         #expect(lines == 2, "what is appended belongs to the next run")
         try handle.seek(toOffset: 10)
         try handle.write(contentsOf: Data("X".utf8))
-        #expect(throws: StageError.self) { try LineReader(file: pinned).forEachLine { _, _ in } }
+        #expect(throws: StageError.self) { try LineReader(file: pinned).forEachLine { _, _, _ in } }
         withExtendedLifetime(base) {}
     }
 

@@ -38,15 +38,23 @@ package struct TextEvaluation {
         var data = JobManifest.Data()
         data.format = format
         data.columns = columns
-        let pinned = try PinnedFile.reading(file)
-        let reader = try RecordFormats.format(for: pinned, data)
+        // No end token, and whole: the evaluation itself cuts what is longer than the context into windows.
+        var encoder = ExampleEncoder(
+            folder: loaded.folder.path, tokenizer: tokenizer, vocabularySize: loaded.model.vocabularySize,
+            maxLength: .max, overlength: .error)
+        encoder.addsEnd = false
+        let source = RecordSource(data: data, passageBytes: 4 * loaded.model.contextLength)
+        var reading = RecordReading()
         var sequences: [[Int32]] = []
         var scored: [[Bool]?] = []
-        try reader.forEachRecord(in: pinned, columns: columns, passageBytes: 4 * loaded.model.contextLength) { result in
-            let record = try result.get()
-            let encoding = tokenizer.encode(record.text, addSpecialTokens: true)
-            sequences.append(encoding.ids)
-            scored.append(record.trainedFrom == 0 ? nil : encoding.offsets.map { $0.upperBound > record.trainedFrom })
+        try source.forEachRecord(in: [try PinnedFile.reading(file)], &reading) { record in
+            let encoded = try encoder.encode(record)
+            if case .bad(let bad) = encoded.outcome { throw bad }
+            // Nothing to score is an example too.
+            for example in encoded.examples.isEmpty ? [EncodedExample(ids: [])] : encoded.examples {
+                sequences.append(example.ids)
+                scored.append(example.scored)
+            }
         }
         let total = max(sequences.reduce(0) { $0 + max($1.count - 1, 0) }, 1)
         let evaluation = try Evaluation(of: loaded.model, on: sequences, scored: scored, batchTokens: 2048) {

@@ -15,7 +15,7 @@ enum CompletionFormat: RecordFormat {
 
     static func forEachRecord(
         in file: PinnedFile, columns: [String: String], passageBytes: Int,
-        _ body: (Result<TextRecord, BadRecord>) throws -> Void
+        _ body: (Result<Record, BadRecord>) throws -> Void
     ) throws {
         try JSONLines.forEachObject(
             in: file,
@@ -23,8 +23,7 @@ enum CompletionFormat: RecordFormat {
                 let prompt = try JSONLines.string("prompt", in: object, columns)
                 let completion = try JSONLines.string("completion", in: object, columns)
                 guard !completion.isEmpty else { throw JSONLines.BadField(reason: "the completion is empty") }
-                return TextRecord(
-                    text: prompt + completion, trainedFrom: prompt.unicodeScalars.count, isRunning: false)
+                return PromptedText(prompt: prompt, completion: completion)
             }, body)
     }
 }

@@ -11,10 +11,10 @@ struct LineReader {
     /// A record longer than this is a mistake in the data, not a record.
     static let longestLine = 64 << 20
 
-    /// Calls `body` with each line, without its line break, and its number from 1.
+    /// Calls `body` with each line, without its line break, its number from 1, and the offset behind its line break.
     ///
     /// - Throws: `inputs_changed` when the pinned part of the file is no longer what it was, and whatever `body` throws.
-    func forEachLine(_ body: (_ line: Data, _ number: Int) throws -> Void) throws {
+    func forEachLine(_ body: (_ line: Data, _ number: Int, _ end: Int64) throws -> Void) throws {
         guard let handle = FileHandle(forReadingAtPath: file.path) else {
             throw StageError("inputs_changed", "\(file.path) can no longer be opened", exit: .tryAgain)
         }
@@ -39,8 +39,8 @@ struct LineReader {
                 number += 1
                 var line = rest[start..<end]
                 if line.last == UInt8(ascii: "\r") { line = line.dropLast() }
-                try body(line, number)
                 start = end + 1
+                try body(line, number, file.length - Int64(remaining) - Int64(rest.endIndex - start))
                 unsearched = start
             }
             if start > rest.startIndex { rest = Data(rest[start...]) }
@@ -49,7 +49,7 @@ struct LineReader {
                     "bad_record", "\(file.path):\(number + 1): a line of more than \(Self.longestLine >> 20) MiB")
             }
         }
-        if !rest.isEmpty { try body(rest, number + 1) }
+        if !rest.isEmpty { try body(rest, number + 1, file.length) }
         let digest = "sha256:" + hasher.finalize().map { String(format: "%02x", $0) }.joined()
         guard digest == file.digest else {
             throw StageError(

@@ -1,16 +1,6 @@
 import Foundation
 import PipelineSpec
 
-/// One training example as text: what is read, and which part of it is learned.
-struct TextRecord: Equatable {
-    /// The whole text, tokenised in one piece.
-    var text: String
-    /// Where the trained part begins, in Unicode scalars of `text`. 0 trains everything.
-    var trainedFrom: Int
-    /// Whether the text is running text, cut into blocks, rather than an example that is kept whole.
-    var isRunning: Bool
-}
-
 /// A way to read records from data files.
 ///
 /// A format is one file and one line in ``RecordFormats``.
@@ -29,17 +19,8 @@ protocol RecordFormat: SendableMetatype {
     /// Reads every record of a file in order. A broken record is passed as a failure, with its place.
     static func forEachRecord(
         in file: PinnedFile, columns: [String: String], passageBytes: Int,
-        _ body: (Result<TextRecord, BadRecord>) throws -> Void
+        _ body: (Result<Record, BadRecord>) throws -> Void
     ) throws
-}
-
-/// A record that cannot be used, and why.
-struct BadRecord: Error, CustomStringConvertible {
-    let file: String
-    let line: Int
-    let reason: String
-
-    var description: String { "\(file):\(line): \(reason)" }
 }
 
 /// The formats this build reads, in the order `auto` tries them.
@@ -68,7 +49,7 @@ enum RecordFormats {
     private static func firstLine(of file: PinnedFile) throws -> Data {
         struct Found: Error { let line: Data }
         do {
-            try LineReader(file: file).forEachLine { line, _ in
+            try LineReader(file: file).forEachLine { line, _, _ in
                 if line.contains(where: { $0 != 0x20 && $0 != 0x09 }) { throw Found(line: line) }
             }
         } catch let found as Found {
@@ -85,13 +66,14 @@ enum JSONLines {
 
     /// Calls `read` with each object of the file; what it throws as a `String` reason becomes a ``BadRecord``.
     static func forEachObject(
-        in file: PinnedFile, read: ([String: Any]) throws(BadField) -> TextRecord,
-        _ body: (Result<TextRecord, BadRecord>) throws -> Void
+        in file: PinnedFile, read: ([String: Any]) throws(BadField) -> any RecordContent,
+        _ body: (Result<Record, BadRecord>) throws -> Void
     ) throws {
-        try LineReader(file: file).forEachLine { line, number in
+        try LineReader(file: file).forEachLine { line, number, end in
             guard line.contains(where: { $0 != 0x20 && $0 != 0x09 }) else { return }
-            func bad(_ reason: String) -> Result<TextRecord, BadRecord> {
-                .failure(BadRecord(file: file.path, line: number, reason: reason))
+            let place = RecordPlace(file: file.path, line: number)
+            func bad(_ reason: String) -> Result<Record, BadRecord> {
+                .failure(BadRecord(place: place, reason: reason))
             }
             let parsed: Any
             do {
@@ -100,9 +82,9 @@ enum JSONLines {
                 return try body(bad("not valid JSON"))
             }
             guard let object = parsed as? [String: Any] else { return try body(bad("not a JSON object")) }
-            let result: Result<TextRecord, BadRecord>
+            let result: Result<Record, BadRecord>
             do throws(BadField) {
-                result = .success(try read(object))
+                result = .success(Record(content: try read(object), place: place, end: end))
             } catch {
                 result = bad(error.reason)
             }

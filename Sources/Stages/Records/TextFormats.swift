@@ -15,12 +15,12 @@ enum JSONTextFormat: RecordFormat {
 
     static func forEachRecord(
         in file: PinnedFile, columns: [String: String], passageBytes: Int,
-        _ body: (Result<TextRecord, BadRecord>) throws -> Void
+        _ body: (Result<Record, BadRecord>) throws -> Void
     ) throws {
         try JSONLines.forEachObject(
             in: file,
             read: { object throws(JSONLines.BadField) in
-                TextRecord(text: try JSONLines.string("text", in: object, columns), trainedFrom: 0, isRunning: true)
+                RunningText(text: try JSONLines.string("text", in: object, columns))
             }, body)
     }
 }
@@ -41,32 +41,32 @@ enum PlainTextFormat: RecordFormat {
 
     static func forEachRecord(
         in file: PinnedFile, columns: [String: String], passageBytes: Int,
-        _ body: (Result<TextRecord, BadRecord>) throws -> Void
+        _ body: (Result<Record, BadRecord>) throws -> Void
     ) throws {
         var passage = Data()
         var firstLine = 1
-        func finish(nextLine: Int) throws {
+        func finish(nextLine: Int, end: Int64) throws {
             defer {
                 passage.removeAll(keepingCapacity: true)
                 firstLine = nextLine
             }
+            let place = RecordPlace(file: file.path, line: firstLine)
             guard passage.contains(where: { $0 > 0x20 }) else { return }
             guard let text = String(data: passage, encoding: .utf8) else {
                 return try body(
                     .failure(
-                        BadRecord(
-                            file: file.path, line: firstLine, reason: "the passage that begins here is not valid UTF-8")
+                        BadRecord(place: place, reason: "the passage that begins here is not valid UTF-8")
                     ))
             }
-            try body(.success(TextRecord(text: text, trainedFrom: 0, isRunning: true)))
+            try body(.success(Record(content: RunningText(text: text), place: place, end: end)))
         }
-        try LineReader(file: file).forEachLine { line, number in
+        try LineReader(file: file).forEachLine { line, number, end in
             passage.append(line)
             passage.append(UInt8(ascii: "\n"))
             // A text without blank lines is cut at a line's end once a passage is four times as long as asked.
             let isParagraphEnd = line.isEmpty && passage.count >= passageBytes
-            if isParagraphEnd || passage.count >= 4 * passageBytes { try finish(nextLine: number + 1) }
+            if isParagraphEnd || passage.count >= 4 * passageBytes { try finish(nextLine: number + 1, end: end) }
         }
-        try finish(nextLine: 0)
+        try finish(nextLine: 0, end: file.length)
     }
 }
