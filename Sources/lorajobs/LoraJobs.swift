@@ -18,7 +18,7 @@ struct LoraJobs: AsyncParsableCommand {
             CommandGroup(
                 name: "Set up", subcommands: [Init.self, New.self, Config.self, Schema.self]),
             CommandGroup(
-                name: "Run jobs", subcommands: [DaemonCommand.self, Submit.self, Run.self, Validate.self]),
+                name: "Run jobs", subcommands: [DaemonCommand.self, Submit.self, Run.self, Validate.self, Plan.self]),
             CommandGroup(
                 name: "Look",
                 subcommands: [Status.self, Show.self, Explain.self, Logs.self, Wait.self, InboxCommand.self]),

@@ -1,4 +1,5 @@
 import Glibc
+package import PipelineSpec
 import TensorCore
 
 /// The engine for callers that are no stage: its threads and its errors.
@@ -25,5 +26,16 @@ package enum Engine {
         } catch {
             throw StageError(classifying: error)
         }
+    }
+}
+
+extension Engine {
+    /// The most memory that a job's stages will use, in bytes.
+    ///
+    /// Reads `config.json` and nothing of the weights.
+    ///
+    /// - Throws: ``StageError`` for a base that cannot be trained as the manifest says.
+    package static func estimatedPeakBytes(of manifest: JobManifest) throws -> Int64 {
+        try run { try MemoryEstimate(of: manifest).peak }
     }
 }

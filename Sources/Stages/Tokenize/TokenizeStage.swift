@@ -1,0 +1,50 @@
+import Foundation
+import PipelineSpec
+
+/// Turns the job's text into token sequences, once, so that training, evaluation and merge read the same numbers.
+///
+/// Output: `train.tokens`, `validation.tokens`, `test.tokens`, `report.json`, and `records.index`, by which the next run finds
+/// what has not changed. Each example ends with the tokenizer's end token. Running text is cut into consecutive blocks of
+/// `data.max_length`; an example that is longer is dropped, truncated or an error, as `data.overlength` says.
+enum TokenizeStage: Stage {
+    static let descriptor = StageDescriptor(
+        kind: "tokenize", version: 2,
+        manifestKeys: [
+            "data.validation", "data.test", "data.format", "data.columns", "data.max_length", "data.overlength",
+            "data.max_bad_records",
+        ],
+        inputs: [.data, .tokenizer], requires: [])
+
+    static func run(_ run: StageRun) throws {
+        var work = try TokenizeRun(
+            manifest: run.manifest, data: run.request.data, tokenizerFiles: run.request.base,
+            threads: run.request.threads)
+        work.previous = run.request.previous.map { URL(filePath: $0, directoryHint: .isDirectory) }
+        run.report(0, "reading the data")
+        var lastReport = 0.0
+        let outcome = try work.write(to: run.output) { done in
+            if run.isStopRequested { throw StageError.stopped }
+            guard done - lastReport > 0.02 || done < lastReport else { return }
+            lastReport = done
+            run.report(ProgressEvent(time: Date().timeIntervalSince1970, fraction: min(0.95, done)))
+        }
+        let report = outcome.report
+        guard (report.splits["train"]?.targets ?? 0) > 0 else {
+            throw StageError(
+                "no_data",
+                "the training split has nothing to learn: \(report.reading.records) records read, \(report.dropped) dropped "
+                    + "(\(report.reasons["overlength"] ?? 0) longer than \(report.maxLength) tokens), "
+                    + "\(report.reading.badRecords.count) bad")
+        }
+        try run.write(report, to: "report.json")
+        for (name, split) in report.splits {
+            run.metrics["\(name)_tokens"] = Double(split.tokens)
+            run.metrics["\(name)_sequences"] = Double(split.sequences)
+        }
+        run.metrics["reused_records"] = Double(outcome.reused)
+        if let why = outcome.whyNone { run.log("the earlier output is not used: \(why)") }
+        if outcome.reused > 0 { run.log("\(outcome.reused) records are as they were; their sequences are taken over") }
+        let train = report.splits["train"] ?? .init()
+        run.report(1, "\(report.reading.records) records; \(train.tokens) training tokens in \(train.sequences) sequences")
+    }
+}
