@@ -44,7 +44,8 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
     ) throws {
         let folder = URL(filePath: manifest.base.path, directoryHint: .isDirectory)
         let configuration = try ModelConfiguration(folder: folder)
-        let longest = longestSequence ?? TrainStage.longestSequence(manifest, try ModelRegistry.limits(configuration))
+        let limit = TrainStage.longestSequence(manifest, try ModelRegistry.limits(configuration))
+        let longest = longestSequence ?? limit
         try self.init(
             ModelRegistry.outline(configuration), manifest,
             tokens: microBatchTokens ?? TrainStage.largestMicroBatch(manifest.train, longest: longest),
@@ -100,7 +101,8 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
     /// What a buffer really takes: `BufferPool` lays large ones on huge pages.
     private static func resident(_ bytes: Int64) -> Int64 {
         guard bytes >= 4 << 20 else { return bytes }
-        return (bytes + (2 << 20) - 1) >> 21 << 21
+        let page: Int64 = 2 << 20
+        return (bytes + page - 1) / page * page
     }
 
     /// The size of a checkpoint's files, unless they hold as many F32 values as the model, which are used in place.

@@ -98,11 +98,12 @@ package struct TrainingForecast: Codable, Sendable {
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }
         var shown: [EncodedExample] = []
-        let report = try work.write(to: folder) { split, encoded in
+        func show(_ split: SplitName, _ encoded: EncodedRecord) {
             guard split == .train, shown.count < exampleCount, let example = encoded.examples.first else { return }
             shown.append(example)
-        }.report
-        take(report)
+        }
+        let outcome = try work.write(to: folder, watch: show)
+        take(outcome.report)
         examples = shown.map { Example($0, work.tokenizer) }
         guard (splits["train"]?.targets ?? 0) > 0 else {
             throw StageError(

@@ -64,12 +64,7 @@ final class EarlierTokens: Sendable {
     func part(of file: PinnedFile, format: String) throws -> Part? {
         var (record, sequences) = (0, [SplitName: Int]())
         for source in index.contents.sources {
-            let isSame =
-                source.format == format
-                && (source.digest == file.digest && source.length == file.length
-                    || source.path == file.path && source.length < file.length && source.length > 0
-                        && (try Digest.sha256(of: URL(filePath: file.path), length: source.length)) == source.digest)
-            if isSame {
+            if try source.format == format && Self.begins(file, with: source) {
                 return Part(
                     tokens: self, firstRecord: record, recordCount: source.records, firstSequences: sequences)
             }
@@ -79,6 +74,14 @@ final class EarlierTokens: Sendable {
             }
         }
         return nil
+    }
+
+    /// Whether the file is what was read then, or begins with it.
+    private static func begins(_ file: PinnedFile, with source: RecordIndex.Source) throws -> Bool {
+        if source.length == file.length { return source.digest == file.digest }
+        // A file of another name is compared only when it is whole: the beginnings of all would have to be read.
+        guard source.path == file.path, source.length > 0, source.length < file.length else { return false }
+        return try Digest.sha256(of: URL(filePath: file.path), length: source.length) == source.digest
     }
 
     /// Goes through a part record by record and finds the sequences of each.

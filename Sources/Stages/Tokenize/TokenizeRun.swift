@@ -48,7 +48,7 @@ struct TokenizeRun {
     ///   - progress: told the share of the bytes that is done; what it throws ends the work.
     ///   - watch: shown each record with its split.
     func write(
-        to output: URL, progress: (Double) throws -> Void = { _ in },
+        to output: URL, progress: ((Double) throws -> Void)? = nil,
         watch: (SplitName, EncodedRecord) -> Void = { _, _ in }
     ) throws -> Outcome {
         let settings = try self.settings()
@@ -74,7 +74,7 @@ struct TokenizeRun {
 
     private func pass(
         _ tokenizer: DataTokenizer, _ assignment: SplitAssignment, to output: URL, _ settings: String,
-        _ extremes: inout SplitExtremes, _ reused: inout Int, _ progress: (Double) throws -> Void,
+        _ extremes: inout SplitExtremes, _ reused: inout Int, _ progress: ((Double) throws -> Void)?,
         _ watch: (SplitName, EncodedRecord) -> Void
     ) throws -> TokenizeStage.Report {
         var report = TokenizeStage.Report(maxLength: encoder.maxLength)
@@ -107,7 +107,7 @@ struct TokenizeRun {
                 if item.isReused { reused += 1 }
                 try index.append(RecordIndex.Entry(item.encoded, hash: item.hash, end: item.end, split: split))
                 watch(split, item.encoded)
-                try progress(Double(finished + min(item.end, item.file.length)) / total)
+                try progress?(Double(finished + min(item.end, item.file.length)) / total)
             }
         }
         for writer in writers.values { try writer.finish() }

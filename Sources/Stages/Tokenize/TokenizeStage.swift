@@ -22,12 +22,13 @@ enum TokenizeStage: Stage {
         work.previous = run.request.previous.map { URL(filePath: $0, directoryHint: .isDirectory) }
         run.report(0, "reading the data")
         var lastReport = 0.0
-        let outcome = try work.write(to: run.output) { done in
+        func note(_ done: Double) throws {
             if run.isStopRequested { throw StageError.stopped }
             guard done - lastReport > 0.02 || done < lastReport else { return }
             lastReport = done
             run.report(ProgressEvent(time: Date().timeIntervalSince1970, fraction: min(0.95, done)))
         }
+        let outcome = try work.write(to: run.output, progress: note)
         let report = outcome.report
         guard (report.splits["train"]?.targets ?? 0) > 0 else {
             throw StageError(
