@@ -90,7 +90,7 @@ extension ArtifactStore {
     }
 
     /// Brings the log up to the symlinks, which are the truth, where a writer died before it logged its move.
-    private func logUnloggedMoves(
+    func logUnloggedMoves(
         of name: String, in collection: ArtifactCollection, except: String?, now: Date
     ) throws {
         let log = versionLog(of: name, in: collection)

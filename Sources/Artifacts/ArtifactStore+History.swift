@@ -1,4 +1,4 @@
-import Foundation
+package import Foundation
 
 /// Where the log of an artifact and the folder beside it do not tell the same story.
 package struct HistoryFault: Sendable, Equatable, CustomStringConvertible {
@@ -34,6 +34,21 @@ extension ArtifactStore {
         // A store that this user may only read is not being written by this user either.
         guard access(root.path, W_OK) == 0 else { return try faults() }
         return try exclusively { try faults() }
+    }
+
+    /// Writes into the logs what is on disk and not in them, as the next writer of each name would.
+    ///
+    /// The folder is the truth: no alias moves, no version appears or goes.
+    package func mendHistory(now: Date = Date()) throws {
+        try exclusively {
+            for collection in ArtifactCollection.allCases {
+                let names = try FileTree.names(in: root.appending(path: collection.rawValue))
+                for name in names where ArtifactNaming.isArtifact(name) {
+                    try completeInterrupted(name, in: collection)
+                    try logUnloggedMoves(of: name, in: collection, except: nil, now: now)
+                }
+            }
+        }
     }
 
     private func faults() throws -> [HistoryFault] {

@@ -163,6 +163,22 @@ package struct StageCache: Sendable {
         return found
     }
 
+    /// Moves an entry to `trash/`; the stage runs again when its output is wanted.
+    ///
+    /// - Returns: where it lies now; `nil` when there was none.
+    @discardableResult
+    package func discard(_ key: String) throws -> URL? {
+        let entry = try entry(key)
+        guard try FileTree.isFolder(at: entry) else { return nil }
+        let trash = store.root.appending(path: "trash", directoryHint: .isDirectory)
+        try FileTree.makeFolder(trash)
+        let target = trash.appending(path: "cache-\(entry.lastPathComponent)-\(ULID())")
+        try FileTree.rename(entry, to: target)
+        try OpenFile.syncFolder(trash)
+        try OpenFile.syncFolder(cache)
+        return target
+    }
+
     // MARK: An entry on disk
 
     /// What `entry.json` holds.

@@ -9,6 +9,7 @@
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 int clinux_rename_noreplace(const char *from, const char *to) {
     return renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
@@ -17,6 +18,16 @@ int clinux_rename_noreplace(const char *from, const char *to) {
 long clinux_filesystem_type(const char *path) {
     struct statfs s;
     return statfs(path, &s) == 0 ? (long)s.f_type : -1;
+}
+
+int clinux_sync_filesystem(const char *path) {
+    int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) return -1;
+    int result = syncfs(descriptor);
+    int number = errno;
+    close(descriptor);
+    errno = number;
+    return result;
 }
 
 double clinux_boottime(void) {

@@ -18,8 +18,14 @@ package struct OrchestrationError: Error, CustomStringConvertible, Sendable {
         package static let wrongState = Code(rawValue: "wrong_state")
         /// The database belongs to another program, or to a newer version of this one.
         package static let wrongDatabase = Code(rawValue: "wrong_database")
+        /// The workspace lies where it cannot work.
+        package static let badConfiguration = Code(rawValue: "bad_configuration")
+        /// The database is damaged; what it says is worth nothing.
+        package static let damagedDatabase = Code(rawValue: "damaged_database")
         /// Another daemon has taken over since; nothing was written.
         package static let fenced = Code(rawValue: "fenced")
+        /// The user who asks may not do this.
+        package static let permission = Code(rawValue: "permission")
         /// A system call failed.
         package static let io = Code(rawValue: "io")
         /// The file system is full.
@@ -52,6 +58,14 @@ package struct OrchestrationError: Error, CustomStringConvertible, Sendable {
         case let error as DatabaseError: [.SQLITE_CORRUPT, .SQLITE_NOTADB].contains(error.resultCode)
         default: false
         }
+    }
+
+    /// That a database is damaged, and what to do.
+    static func damaged(_ path: String, _ reason: String) -> OrchestrationError {
+        OrchestrationError(
+            .damagedDatabase,
+            "the queue \(path) is damaged (\(reason)); end the daemon and make it anew from the files: "
+                + "lorajobs doctor --rebuild")
     }
 
     /// Whether an error of any kind says that the disk is full.

@@ -26,6 +26,9 @@ package enum Failpoint: String, CaseIterable, Sendable {
     case queueCommitting = "queue.committing"
     case queueCommitted = "queue.committed"
 
+    // An occurrence of a schedule, settled and committed.
+    case scheduleFired = "schedule.fired"
+
     // An attempt at a stage.
     case jobStarted = "job.started"
     case attemptRecorded = "attempt.recorded"

@@ -130,6 +130,8 @@ package struct JobManifest: Codable, Sendable, Equatable {
         package var retries = 2
         package var timeoutSeconds = 8.0 * 3600
         package var threads = 2
+        /// Bytes the job is counted with; `nil` is the estimate.
+        package var memoryBytes: Int?
         /// `nil` is the tenant and the job's name.
         package var concurrencyKey: String?
         package var onConflict: OnConflict = .coalesce

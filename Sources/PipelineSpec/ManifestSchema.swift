@@ -296,8 +296,17 @@ package enum ManifestSchema {
             "run.threads", .integer(1...1024), "Threads a stage keeps busy.",
             get: { .integer($0.run.threads) }, set: { $0.run.threads = try $1.int() }),
         ManifestField(
-            planned: "run.memory", .orWord("auto", .size), default: .string("auto"),
-            "Memory the job may use; `auto` is the estimate."),
+            "run.memory", .orWord("auto", .size),
+            "Memory that must be free before the job starts; `auto` is what equal jobs used before, else the estimate.",
+            get: { .string($0.run.memoryBytes.map(Quantity.size) ?? "auto") },
+            set: { manifest, value in
+                let text = try value.string()
+                guard text != "auto" else { return manifest.run.memoryBytes = nil }
+                guard let bytes = Quantity.bytes(text), bytes > 0 else {
+                    throw SpecError(.key, "run.memory must be more than nothing")
+                }
+                manifest.run.memoryBytes = bytes
+            }),
         ManifestField(
             "run.concurrency.key", .string(maximum: 200),
             "Jobs of one key run one after the other; `tenant/name` is their own.",

@@ -5,12 +5,17 @@ struct SettingsParser {
     private(set) var roots: [String] = []
     private(set) var queues: [String: WorkspaceSettings.Queue] = [:]
     private(set) var inbox = WorkspaceSettings.Inbox()
+    private(set) var tenants: [String: WorkspaceSettings.Tenant] = [:]
+    private(set) var threads: Int?
+    private(set) var memoryBytes: Int?
     private(set) var defaults = ManifestLayer()
     private(set) var written: Set<String> = []
     private var values = ValueParser()
 
-    private static let known = ["version", "roots", "queues", "inbox", "defaults"]
-    private static let planned = ["tenants", "retention", "notify"]
+    private static let known = [
+        "version", "roots", "queues", "tenants", "threads", "memory", "inbox", "defaults",
+    ]
+    private static let planned = ["retention", "notify"]
     private static let inboxKeys = ["settle", "require_end_marker", "max_bytes"]
 
     var findings: [Finding] { values.findings }
@@ -25,6 +30,24 @@ struct SettingsParser {
             case "version": _ = values.parse(entry.value, .integer(1...1), key: "version")
             case "roots": parseRoots(entry.value)
             case "queues": parseQueues(entry.value)
+            case "tenants": parseTenants(entry.value)
+            case "threads":
+                guard
+                    let value = values.parse(entry.value, .orWord("auto", .integer(1...1024)), key: "threads")
+                else { continue }
+                written.insert("threads")
+                if case .integer(let count) = value { threads = count }
+            case "memory":
+                guard case .string(let text)? = values.parse(entry.value, .orWord("auto", .size), key: "memory")
+                else { continue }
+                written.insert("memory")
+                memoryBytes = Quantity.bytes(text)
+                if memoryBytes == 0 {
+                    values.findings.append(
+                        Finding(
+                            .outOfRange, at: entry.value.mark, pointer: entry.value.pointer,
+                            "memory: no job runs without any", hint: "write auto, or more"))
+                }
             case "inbox": parseInbox(entry.value)
             case "defaults": parseDefaults(entry.value)
             case let key where Self.planned.contains(key):
@@ -56,27 +79,66 @@ struct SettingsParser {
     }
 
     private mutating func parseQueues(_ node: SourceNode) {
-        for entry in mapping(node, "queues") {
-            guard ValueConstraint.isName(entry.key) else {
-                values.findings.append(
-                    Finding(
-                        .invalidValue, at: entry.keyMark, pointer: entry.value.pointer,
-                        "queues: expected \(ValueConstraint.name.expectation), got \(PrintableText.quoted(entry.key))"))
-                continue
-            }
+        for entry in named(node, "queues") {
             var queue = WorkspaceSettings.Queue()
             for inner in mapping(entry.value, "queues.\(entry.key)") {
                 let key = "queues.\(entry.key).\(inner.key)"
-                guard inner.key == "max_jobs" else {
-                    unknown(inner, "queues.\(entry.key).", ["max_jobs"])
+                switch inner.key {
+                case "max_jobs":
+                    guard case .integer(let count)? = values.parse(inner.value, .integer(1...1000), key: key)
+                    else { continue }
+                    queue.maxJobs = count
+                case "priority":
+                    guard case .integer(let points)? = values.parse(inner.value, .integer(-100...100), key: key)
+                    else { continue }
+                    queue.priority = points
+                default:
+                    unknown(inner, "queues.\(entry.key).", ["max_jobs", "priority"])
                     continue
                 }
-                if case .integer(let count)? = values.parse(inner.value, .integer(1...1000), key: key) {
-                    queue.maxJobs = count
-                    written.insert(key)
-                }
+                written.insert(key)
             }
             queues[entry.key] = queue
+        }
+    }
+
+    private mutating func parseTenants(_ node: SourceNode) {
+        for entry in named(node, "tenants") {
+            var tenant = WorkspaceSettings.Tenant()
+            for inner in mapping(entry.value, "tenants.\(entry.key)") {
+                let key = "tenants.\(entry.key).\(inner.key)"
+                switch inner.key {
+                case "weight":
+                    switch values.parse(inner.value, .number(0...1_000_000, above: true), key: key) {
+                    case .integer(let weight): tenant.weight = Double(weight)
+                    case .number(let weight): tenant.weight = weight
+                    default: continue
+                    }
+                case "owners":
+                    tenant.owners = (inner.value.elements ?? [inner.value]).compactMap { element in
+                        guard case .string(let user)? = values.parse(element, .string(maximum: 64), key: key)
+                        else { return nil }
+                        return user
+                    }
+                default:
+                    unknown(inner, "tenants.\(entry.key).", ["weight", "owners"])
+                    continue
+                }
+                written.insert(key)
+            }
+            tenants[entry.key] = tenant
+        }
+    }
+
+    /// The members of a mapping from names, without those whose name is none.
+    private mutating func named(_ node: SourceNode, _ section: String) -> [SourceNode.Entry] {
+        mapping(node, section).filter { entry in
+            if ValueConstraint.isName(entry.key) { return true }
+            values.findings.append(
+                Finding(
+                    .invalidValue, at: entry.keyMark, pointer: entry.value.pointer,
+                    "\(section): expected \(ValueConstraint.name.expectation), got \(PrintableText.quoted(entry.key))"))
+            return false
         }
     }
 

@@ -12,11 +12,24 @@ package struct ValidationReport: Sendable, Equatable {
     /// Whether no finding is an error.
     package let isValid: Bool
 
-    package init(_ findings: [Finding]) {
+    /// - Parameter omitted: How many were left out before, when `findings` come out of a report.
+    package init(_ findings: [Finding], omitted: Int = 0) {
         let ordered = findings.inLineOrder
         self.findings = Array(ordered.prefix(Self.limit))
-        omitted = max(0, ordered.count - Self.limit)
+        self.omitted = omitted + max(0, ordered.count - Self.limit)
         isValid = !ordered.hasErrors
+    }
+
+    /// The report that ``json`` was made of.
+    ///
+    /// - Throws: What the decoder says of JSON that is no report.
+    package init(decoding json: Data) throws {
+        struct Report: Decodable {
+            var findings: [Finding]
+            var omitted: Int?
+        }
+        let report = try ProtocolJSON.decode(Report.self, from: json)
+        self.init(report.findings, omitted: report.omitted ?? 0)
     }
 
     /// `{"schema":1,"valid":…,"findings":[…]}`, with `"omitted"` when findings were left out.

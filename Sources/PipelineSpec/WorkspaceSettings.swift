@@ -1,4 +1,5 @@
 package import Foundation
+import Glibc
 
 /// Where a value comes from.
 package enum Origin: String, Codable, Sendable, CaseIterable {
@@ -18,7 +19,25 @@ package struct WorkspaceSettings: Sendable {
     package struct Queue: Sendable, Equatable {
         /// Jobs that may run at once; at least 1.
         package var maxJobs = 1
+        /// Points of priority for all of its jobs, -100…100.
+        package var priority = 0
         package init() {}
+    }
+
+    /// Whose folder of the inbox a tenant's is, and how much of the machine it is entitled to.
+    package struct Tenant: Sendable, Equatable {
+        /// Its part against that of the others; above 0.
+        package var weight = 1.0
+        /// Users who may drop manifests there, by name or number; empty leaves it to the folder's mode.
+        package var owners: [String] = []
+        package init() {}
+
+        /// Whether a user may drop manifests for the tenant.
+        package func admits(_ user: UInt32) -> Bool {
+            if owners.isEmpty || user == 0 { return true }
+            let name = getpwuid(user).flatMap { $0.pointee.pw_name }.map { String(cString: $0) }
+            return owners.contains { $0 == "\(user)" || $0 == name }
+        }
     }
 
     /// How files enter.
@@ -45,6 +64,12 @@ package struct WorkspaceSettings: Sendable {
     /// By name; `default` always exists.
     package private(set) var queues: [String: Queue] = ["default": Queue()]
     package private(set) var inbox = Inbox()
+    /// By name; others have the weight 1.
+    package private(set) var tenants: [String: Tenant] = [:]
+    /// Threads that the daemon's jobs may keep busy in all; `nil` is every core.
+    package private(set) var threads: Int?
+    /// Bytes that the daemon's jobs may use in all; `nil` is nine tenths of what the machine or the control group has.
+    package private(set) var memoryBytes: Int?
     /// The values under `defaults:`.
     private(set) var defaults = ManifestLayer()
     private var written: Set<String> = []
@@ -81,6 +106,9 @@ package struct WorkspaceSettings: Sendable {
         roots = parser.roots
         queues.merge(parser.queues) { $1 }
         inbox = parser.inbox
+        tenants = parser.tenants
+        threads = parser.threads
+        memoryBytes = parser.memoryBytes
         defaults = parser.defaults
         written = parser.written
     }
@@ -94,11 +122,18 @@ package struct WorkspaceSettings: Sendable {
             setting("inbox.max_bytes", .string(Quantity.size(inbox.maxBytes))),
             setting("inbox.require_end_marker", .bool(inbox.requireEndMarker)),
             setting("inbox.settle", .string(Quantity.duration(inbox.settleSeconds))),
+            setting("memory", .string(memoryBytes.map(Quantity.size) ?? "auto")),
         ]
         for (name, queue) in queues.sorted(by: { $0.key < $1.key }) {
             settings.append(setting("queues.\(name).max_jobs", .integer(queue.maxJobs)))
+            settings.append(setting("queues.\(name).priority", .integer(queue.priority)))
         }
         settings.append(setting("roots", .array(roots.map { .string($0) })))
+        for (name, tenant) in tenants.sorted(by: { $0.key < $1.key }) {
+            settings.append(setting("tenants.\(name).owners", .array(tenant.owners.map { .string($0) })))
+            settings.append(setting("tenants.\(name).weight", .number(tenant.weight)))
+        }
+        settings.append(setting("threads", threads.map { .integer($0) } ?? .string("auto")))
         for field in ManifestSchema.fields where field.availability == .built {
             if let entry = defaults.entries[field.path] {
                 settings.append(Setting(key: "defaults.\(field.path)", value: entry.value, origin: .workspace))

@@ -71,8 +71,8 @@ struct CommandFailure: Error, CustomStringConvertible {
         case .notFound: .notFound
         case .ambiguous, .wrongState: .usage
         case .busy, .fenced, .changed: .busy
-        case .wrongDatabase: .badConfiguration
-        case .diskFull: .cannotWrite
+        case .wrongDatabase, .badConfiguration: .badConfiguration
+        case .diskFull, .permission: .cannotWrite
         case .invalidInput: .invalidInput
         default: .ioError
         }
@@ -108,7 +108,11 @@ struct CommandFailure: Error, CustomStringConvertible {
         case 8: self.init(.cannotWrite, "the queue cannot be written: \(words); look at the rights of the folder Jobs")
         case 13: self.init(.cannotWrite, "the queue cannot be written: \(words); free some space and try again")
         case 14: self.init(.ioError, "the queue cannot be opened: \(words); look at the rights of the folder Jobs")
-        case 11, 26: self.init(.ioError, "the queue is damaged: \(words); move Jobs/lorajobs.sqlite away and keep it")
+        case 11, 26:
+            self.init(
+                .ioError,
+                "the queue Jobs/lorajobs.sqlite is damaged: \(words); end the daemon and make it anew from the files: "
+                    + "lorajobs doctor --rebuild")
         default: self.init(.ioError, "the queue cannot be read: \(words)")
         }
     }

@@ -1,4 +1,5 @@
 import Foundation
+import Orchestration
 import PipelineSpec
 
 /// The bytes of a manifest as a person names it on the command line.
@@ -65,7 +66,10 @@ struct ManifestSource: Sendable {
     func judge(_ setup: WorkspaceSetup) -> Judgement {
         do {
             let resolved = try setup.resolver.resolve(data)
-            return Judgement(source: self, findings: resolved.warnings, resolved: resolved)
+            let misfits = setup.capacity.findings(
+                for: resolved.manifest, memoryBytes: WorkspaceSetup.estimateMemory(resolved.manifest))
+            return Judgement(
+                source: self, findings: resolved.warnings + misfits, resolved: misfits.isEmpty ? resolved : nil)
         } catch let error as InvalidFile {
             return Judgement(source: self, findings: error.findings, resolved: nil)
         } catch {

@@ -33,7 +33,8 @@ extension QueueAccess {
     static func detail(_ job: String, in workspace: Workspace) throws -> JobDetail {
         do {
             guard let queue = try reading(workspace) else { throw JobLookup.failure(job, among: []) }
-            return try queue.show(JobLookup.id(job, in: queue))
+            let isDown = try DaemonLock.holder(of: workspace) == nil
+            return try queue.show(JobLookup.id(job, in: queue), isDaemonDown: isDown)
         } catch let failure as CommandFailure where failure.status == .notFound {
             throw try pendingFailure(job, in: workspace) ?? failure
         }

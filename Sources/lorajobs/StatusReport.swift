@@ -18,8 +18,10 @@ struct StatusReport: Sendable {
     private var jobs: [JobStatus] = []
 
     /// Looks at a workspace, whether a daemon runs or not, and whether it has a queue yet or not.
-    init(_ workspace: Workspace, _ filter: JobFilter) throws {
-        let queue = try QueueAccess.reading(workspace)
+    ///
+    /// - Parameter opened: The queue, when the caller has it open already.
+    init(_ workspace: Workspace, _ filter: JobFilter, queue opened: JobQueue? = nil) throws {
+        let queue = try opened ?? QueueAccess.reading(workspace)
         self.workspace = try WorkspaceStatus(of: workspace, queue: queue)
         inboxRefused = try InboxEntry.list(workspace).count { if case .refused = $0.status { true } else { false } }
         production = try Self.production(workspace)
@@ -31,7 +33,8 @@ struct StatusReport: Sendable {
         }
         var filter = filter
         filter.ids = try filter.ids.map { try JobLookup.id($0, in: queue) }
-        jobs = try queue.list(filter, isDiskLow: self.workspace.diskLow != nil)
+        jobs = try queue.list(
+            filter, isDiskLow: self.workspace.diskLow != nil, isDaemonDown: self.workspace.daemon == nil)
     }
 
     private static func production(_ workspace: Workspace) throws -> [Production] {
@@ -48,6 +51,9 @@ struct StatusReport: Sendable {
             }
         }
     }
+
+    /// The progress files of what runs: they change without the queue's doing.
+    var progressFiles: [URL] { jobs.compactMap(\.progressFile) }
 
     // MARK: For programs
 
@@ -91,6 +97,8 @@ struct StatusReport: Sendable {
             "eta_seconds": .optional(job.eta), "reason": .optional(job.reason), "adapter": .optional(job.adapter),
             "created": .optional(job.createdAt), "started": .optional(job.startedAt),
             "finished": .optional(job.finishedAt), "retry_of": .optional(job.retryOf),
+            "owner": .string(JobQueue.name(of: job.ownerID)),
+            "memory_bytes": .optional(job.memoryBytes.map { Int($0) }),
         ]
     }
 

@@ -23,21 +23,32 @@ struct WorkspaceSetup: Sendable {
     let workspace: Workspace
     let settings: WorkspaceSettings
     let resolver: ManifestResolver
+    /// What jobs may use here.
+    let capacity: Capacity
 
     /// - Throws: ``CommandFailure`` with the findings when `lorajobs.yaml` is wrong.
     init(_ workspace: Workspace) throws {
-        self.workspace = workspace
         do {
-            settings = try WorkspaceSettings(of: workspace)
+            self.init(workspace, settings: try WorkspaceSettings(of: workspace))
         } catch let error as InvalidFile {
             let path = workspace.settings.path(percentEncoded: false)
             throw CommandFailure(.badConfiguration, "\(path) is wrong:\n\(error.description)")
         }
+    }
+
+    /// The workspace as if it had these settings.
+    init(_ workspace: Workspace, settings: WorkspaceSettings) {
+        self.workspace = workspace
+        self.settings = settings
         var resolver = ManifestResolver(workspace: workspace, settings: settings, kinds: StageRegistry.descriptors)
         let store = ArtifactStore(workspace.artifacts)
         resolver.store = { try store.resolve(ArtifactReference($0), in: .models).url }
         self.resolver = resolver
+        capacity = Capacity(settings)
     }
+
+    /// The most memory that a job's stages will use, in bytes, as far as anybody can say.
+    static let estimateMemory: @Sendable (JobManifest) -> Int64? = { _ in nil }
 
     /// What a daemon, or a run in the foreground, needs.
     ///
@@ -45,7 +56,8 @@ struct WorkspaceSetup: Sendable {
     /// the time between checkpoints.
     func orchestration(logger: Logger) throws -> OrchestrationConfiguration {
         var configuration = OrchestrationConfiguration(
-            resolver, stageCommand: [try Self.executable(), "stage"], numericsVersion: Numerics.version, logger: logger)
+            resolver, stageCommand: [try Self.executable(), "stage"], numericsVersion: Numerics.version,
+            estimateMemory: Self.estimateMemory, logger: logger)
         let pause = ProcessInfo.processInfo.environment["LORAJOBS_RETRY_SECONDS"].flatMap(Double.init)
         if let pause, (0...86_400).contains(pause) { configuration.retry.firstPause = pause }
         return configuration

@@ -66,6 +66,10 @@ import Testing
     @Test func refusedManifestsAreReportedAndAGoodOneRuns() async throws {
         guard let shop = try await Workshop.make() else { return }
         try await shop.startDaemon()
+        // Only an event says of a file that is cut off that no more of it will come.
+        try await shop.until("the watcher is ready") {
+            try await shop.program.run("status", "--json").json()["daemon"]?["watching"] == true
+        }
         let all = try refused(shop)
         for (index, one) in all.enumerated() {
             try shop.drop(one.bytes, as: "\(one.name).yaml")

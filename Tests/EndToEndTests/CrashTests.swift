@@ -35,10 +35,10 @@ import Testing
 
     @Test func aKilledDaemonLeavesItsWorkerToTheNext() async throws {
         guard let shop = try await Workshop.make() else { return }
-        try await shop.startDaemon(often)
-        try shop.drop(shop.manifest(steps: steps), as: "tone.yaml")
+        try await shop.startDaemon(shop.stoppingAtCheckpoint)
+        try shop.drop(shop.manifest(), as: "tone.yaml")
         let id = try await shop.id()
-        let worker = try await shop.trainingWithCheckpoint(id)
+        let worker = try await shop.trainingStoppedAtCheckpoint(id)
         try await shop.endDaemon(SIGKILL)
         #expect(kill(worker, 0) == 0)
         // Nobody drives it, and the queue can be seen all the same.
@@ -48,6 +48,7 @@ import Testing
         #expect(kill(worker, 0) == 0, "the training ended before the next daemon could find it")
 
         try await shop.startDaemon(often)
+        kill(worker, SIGCONT)
         let job = try await shop.ended()
         #expect(job["state"] == "succeeded" && job["adapter"] == "tone:1", "\(job)")
         #expect(try shop.names(in: "Jobs/runs/\(id)").filter { $0.hasPrefix("train.") } == ["train.1"])

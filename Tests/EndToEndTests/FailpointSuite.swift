@@ -1,4 +1,5 @@
 import Foundation
+import GRDB
 import PipelineSpec
 import Synchronization
 import TestSupport
@@ -11,6 +12,8 @@ import Testing
     static let elsewhere: Set<Failpoint> = [
         // `CrashTests` of the store: nothing a daemon does moves an alias.
         .aliasMade, .aliasRenamed, .aliasLogged,
+        // `firing`: it needs a schedule whose time has passed.
+        .scheduleFired,
     ]
     static let points = Failpoint.allCases.filter { !elsewhere.contains($0) }
     /// Points where each hit is another place in the life of a job.
@@ -86,6 +89,29 @@ import Testing
             try run.expectSound()
             let hits = run.hits()
             for point in points { #expect(hits[point, default: 0] > 0, "\(name) \(action): \(point.rawValue)") }
+        }
+    }
+
+    /// An occurrence that passed while no daemon ran makes one job, whatever happens to the daemon that finds it.
+    @Test func firing() async throws {
+        let killed = (1...4).flatMap { ["queue.committing=kill@\($0)", "queue.committed=kill@\($0)"] }
+        let fired = ["kill", "throw", "enospc", "eio", "delay"].map { "schedule.fired=\($0)@1" }
+        try await inTurns(killed + fired) { orders in
+            guard let run = try await Survival.make(orders) else { return }
+            // Half an hour ago, by a clock without summer time.
+            let minutes = (Int(Date().timeIntervalSince1970) / 60 - 30) % 1440
+            let schedule =
+                "schedule: {cron: \"\(minutes % 60) \(minutes / 60) * * *\", time_zone: UTC, catch_up: latest}\n"
+            try run.shop.write(run.manifest("tone") + schedule, to: "Jobs/schedules/nightly.yaml")
+            func count(_ table: String) throws -> Int {
+                try run.query { try Int.fetchOne($0, sql: "SELECT count(*) FROM \(table)") } ?? 0
+            }
+            try await run.live { _ in try !run.hasDatabase || count("schedule") == 0 }
+            try run.update("UPDATE schedule SET evaluated_ms = evaluated_ms - 3600000")
+            try await run.live(orders) { _ in try count("job") == 0 }
+            try run.expectSound()
+            #expect(try count("job") == 1 && count("schedule_fire") == 1, "\(orders)")
+            if orders.hasPrefix("schedule") { #expect(run.hits()[.scheduleFired] ?? 0 > 0, "\(orders)") }
         }
     }
 

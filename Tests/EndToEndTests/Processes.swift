@@ -13,6 +13,14 @@ enum Processes {
         }
     }
 
+    /// The letter of a process's state, such as `T` for one that was stopped; `nil` when it is gone.
+    static func state(_ pid: Int32) -> Character? {
+        guard let stat = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8),
+            let name = stat.lastIndex(of: ")")
+        else { return nil }
+        return stat[stat.index(after: name)...].first { $0 != " " }
+    }
+
     /// The `lorajobs-inotify` of a daemon.
     static func watcher(of daemon: Int32) -> Int32? {
         all().first { pid in

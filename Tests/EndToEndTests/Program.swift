@@ -91,7 +91,15 @@ final class Running: @unchecked Sendable {
         // Files, not pipes: nothing has to be drained while the program runs.
         process.standardOutput = try FileHandle(forWritingTo: scratch.appending(path: "out"))
         process.standardError = try FileHandle(forWritingTo: scratch.appending(path: "err"))
-        try process.run()
+        for attempt in 1... {
+            do {
+                try process.run()
+                return
+            } catch let error as NSError where attempt < 100 && "\(error)".contains("Text file busy") {
+                // Another test has started a process while this file was still being copied.
+                usleep(50_000)
+            }
+        }
     }
 
     deinit {

@@ -85,8 +85,8 @@ import Testing
         kill(worker, SIGCONT)
         try await shop.until("it goes on from its checkpoint") {
             let log = "Jobs/runs/\(id)/train.2/log.txt"
-            return FileManager.default.fileExists(atPath: shop.url(log).path)
-                && self.continued(try shop.text(log)) != nil
+            guard FileManager.default.fileExists(atPath: shop.url(log).path) else { return false }
+            return self.continued(try shop.text(log)) != nil
         }
         let cancel = try await shop.program.run("cancel", "--now", id)
         #expect(cancel.status == 0 && cancel.talk.contains("killed"), "\(cancel)")

@@ -118,7 +118,7 @@ final class Survival: @unchecked Sendable {
 
     /// Whether every drop has its verdict and lies where it belongs, and every job has ended.
     func isDrained() throws -> Bool {
-        guard FileManager.default.fileExists(atPath: shop.url("Jobs/lorajobs.sqlite").path) else { return false }
+        guard hasDatabase else { return false }
         guard let queue = try? JobQueue.openReadOnly(shop.url("Jobs/lorajobs.sqlite")) else { return false }
         defer { try? queue.close() }
         return try queue.read { db in
@@ -126,6 +126,19 @@ final class Survival: @unchecked Sendable {
             let open = try Int.fetchOne(db, sql: "SELECT count(*) FROM job WHERE finished_ms IS NULL")
             return taken == drops && open == 0
         }
+    }
+
+    /// Whether the queue has its tables.
+    var hasDatabase: Bool {
+        guard FileManager.default.fileExists(atPath: shop.url("Jobs/lorajobs.sqlite").path) else { return false }
+        return (try? query { try $0.tableExists("schedule") }) ?? false
+    }
+
+    /// Changes rows while no daemon runs.
+    func update(_ statement: String) throws {
+        let queue = try DatabaseQueue(path: shop.url("Jobs/lorajobs.sqlite").path)
+        try queue.write { try $0.execute(sql: statement) }
+        try queue.close()
     }
 
     func query<T>(_ body: (Database) throws -> T) throws -> T {

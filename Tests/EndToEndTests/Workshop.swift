@@ -201,6 +201,27 @@ final class Workshop {
         return try #require(Processes.working(in: url(folder)).first, "the training has ended already")
     }
 
+    /// Lets the training of the next job stop itself after its first checkpoint, as SIGSTOP does, until someone sends
+    /// SIGCONT: so that a test has all the time it needs.
+    var stoppingAtCheckpoint: [String: String] {
+        [
+            "LORAJOBS_CHECKPOINT_SECONDS": "0.05", "LORAJOBS_FAILPOINTS": "checkpoint.renamed=stop@1",
+            "LORAJOBS_FAILPOINT_LOG": outside.appending(path: "hits").path,
+        ]
+    }
+
+    /// Waits until the training of a job has stopped itself; its process.
+    func trainingStoppedAtCheckpoint(_ job: String, at location: SourceLocation = #_sourceLocation) async throws
+        -> Int32
+    {
+        var stopped: Int32?
+        try await until("the training has stopped", at: location) {
+            stopped = Processes.working(in: self.url("Jobs/runs/\(job)/train.1")).first { Processes.state($0) == "T" }
+            return stopped != nil
+        }
+        return try #require(stopped)
+    }
+
     /// The numbers of the versions of an adapter.
     func versions(_ name: String = "tone", in collection: String = "adapters") throws -> [Int] {
         let folder = url("Artifacts/\(collection)/\(name)").path

@@ -186,7 +186,7 @@ private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
             let pid = try await test.runningPID(id, stage: "train")
             #expect(try test.status(id).stage == "train")
             try await eventually("the next one waits") {
-                (try? test.status(next).reason) == "Concurrency(default/tone)"
+                (try? test.status(next).reason) == "Concurrency(default/tone by \(id))"
             }
             #expect(try test.queue().cancel(id) == false)
             DaemonLock.poke(test.workspace)

@@ -126,16 +126,20 @@ import Testing
     @Test func aFileThatEndsInTheMiddleGetsMoreTime() async throws {
         let test = try TestWorkspace()
         let queue = try test.queue()
-        var inbox = Inbox(test.configuration(), queue)
-        try drop(test, "slow.yaml", "name: slow\nhalf")
-        _ = try inbox.scan(movedIn: [])
-        try await Task.sleep(for: .milliseconds(300))
-        let next = try inbox.scan(movedIn: [])
-        // On a slow machine the longer time may have passed as well; then it was rejected, which is right too.
-        if next != nil {
-            #expect(test.files(test.workspace.inbox, ending: "slow.yaml").count == 1)
+        var configuration = test.configuration()
+        configuration.settle = 0.05
+        configuration.truncationPatience = 3600
+        var inbox = Inbox(configuration, queue)
+        try drop(test, "slow.yaml", "name: \"slow\nhalf")
+        for _ in 0..<5 {
+            _ = try inbox.scan(movedIn: [])
+            try await Task.sleep(for: .milliseconds(40))
         }
-        try await drain(test, test.configuration(), queue)
+        #expect(test.files(test.workspace.inbox, ending: "slow.yaml").count == 1)
+        #expect(test.files(test.workspace.claimed).isEmpty)
+        // When nobody goes on with it for long enough, it is judged as it is.
+        configuration.truncationPatience = 0
+        try await drain(test, configuration, queue)
         #expect(test.files(test.workspace.rejected, ending: "slow.yaml").count == 1)
     }
 

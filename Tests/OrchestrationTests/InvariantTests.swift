@@ -56,7 +56,7 @@ import Testing
         (
             "I9",
             """
-            CREATE TEMP TABLE copy AS SELECT * FROM job;
+            CREATE TEMP TABLE copy AS SELECT * FROM job; ALTER TABLE copy DROP COLUMN rank_ms;
             UPDATE copy SET id = 'other', seq = 99, claim_id = NULL, retry_of = (SELECT id FROM job), finished_ms = NULL;
             INSERT INTO job SELECT * FROM copy; UPDATE job SET finished_ms = NULL;
             """
@@ -64,7 +64,7 @@ import Testing
         (
             "I9",
             """
-            CREATE TEMP TABLE copy AS SELECT * FROM job;
+            CREATE TEMP TABLE copy AS SELECT * FROM job; ALTER TABLE copy DROP COLUMN rank_ms;
             UPDATE copy SET id = 'other', seq = 99, claim_id = NULL, retry_of = (SELECT id FROM job), started_ms = NULL;
             INSERT INTO job SELECT * FROM copy; UPDATE job SET finished_ms = NULL, started_ms = NULL;
             """

@@ -35,7 +35,7 @@ private let stoppable =
             #expect(throws: OrchestrationError.self) { try queue.resume(other) }
             // Its cores are free, its key is not.
             _ = try await test.runningPID(other, stage: "train")
-            #expect(try test.status(sameKey).reason == "Concurrency(default/tone)")
+            #expect(try test.status(sameKey).reason == "Concurrency(default/tone by \(id))")
             try queue.resume(id)
             try go(test)
             #expect(try await test.end(of: id).state == .succeeded)
@@ -190,6 +190,30 @@ private let stoppable =
         try await task.value
         #expect(WorkerProcess.startTime(pid) == nil)
         #expect(try test.status(id).state == .queued)
+    }
+
+    @Test func aJobThatYieldsIsQueuedAgainWithoutACharge() async throws {
+        let test = try TestWorkspace()
+        try test.behave("train", stoppable)
+        let queue = try test.queue()
+        // As whoever wants its cores asks for them.
+        try queue.write { db in
+            guard try !db.columns(in: "job").contains(where: { $0.name == "yield_requested_ms" }) else { return }
+            try db.execute(sql: "ALTER TABLE job ADD COLUMN yield_requested_ms INTEGER")
+        }
+        let id = try test.submit("name: tone\nretries: 0\n")
+        try await withDaemon(test.configuration()) { _ async throws -> Void in
+            _ = try await test.runningPID(id, stage: "train")
+            try queue.setPaused(true, queue: "default")
+            try queue.write { try $0.execute(sql: "UPDATE job SET yield_requested_ms = 1") }
+            try await eventually("queued") { try test.status(id).state == .queued }
+            #expect(try test.status(id).reason == "QueuePaused")
+            #expect(try queue.stopRequests(id) == StopRequests())
+            try go(test)
+            try queue.setPaused(false, queue: "default")
+            #expect(try await test.end(of: id).state == .succeeded)
+        }
+        #expect(try queue.show(id).stages[1].attempts.map(\.state) == [.preempted, .succeeded])
     }
 
     /// What a job has come to is committed even when the task that says so is cancelled.

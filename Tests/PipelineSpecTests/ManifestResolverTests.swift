@@ -28,6 +28,7 @@ import Testing
             "evaluate": ["metrics": ["loss"]], "merge": false,
             "run": [
                 "queue": "default", "priority": 0, "retries": 2, "timeout": "8h", "threads": 2,
+                "memory": "auto",
                 "concurrency": ["key": "tenant/name", "on_conflict": "coalesce"], "idempotency_key": .null,
                 "hold": false, "at": .null, "after": [],
             ],
@@ -185,7 +186,7 @@ import Testing
         Case("train: {gradient_checkpointing: true}", "unsupported", 4, 33),
         Case("train: {init: production}", "unsupported", 4, 15),
         Case("gate: production", "unsupported", 4, 7),
-        Case("run: {memory: 8GiB}", "unsupported", 4, 15),
+        Case("run: {memory: 8}", "wrong_type", 4, 15), Case("run: {memory: 0B}", "invalid_value", 4, 15),
         Case("run: {timeout: 8}", "wrong_type", 4, 16, hint: "write the unit: 8s for seconds"),
         Case("run: {timeout: 8 hours}", "wrong_type", 4, 16),
         Case("run: {timeout: 30m6h}", "wrong_type", 4, 16),

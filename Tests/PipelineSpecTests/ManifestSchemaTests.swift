@@ -25,7 +25,7 @@ import Testing
         }
         #expect(
             ManifestSchema.fields.filter { $0.availability != .built }.map(\.path) == [
-                "data.train_on", "train.gradient_checkpointing", "train.init", "gate", "run.memory",
+                "data.train_on", "train.gradient_checkpointing", "train.init", "gate",
             ])
     }
 

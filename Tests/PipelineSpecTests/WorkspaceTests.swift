@@ -58,19 +58,34 @@ import Testing
             Data(
                 """
                 roots: [/data, "/mnt/models"]
-                queues: {night: {max_jobs: 2}}
+                queues: {night: {max_jobs: 2, priority: -5}}
+                tenants: {acme: {weight: 2.5, owners: [4001, nobody]}, guest: {}}
+                threads: 6
+                memory: 20GiB
                 inbox: {settle: 500s, require_end_marker: true, max_bytes: 64KiB}
                 defaults: {train: {epochs: 1}}
                 """.utf8))
         #expect(settings.roots == ["/data", "/mnt/models"])
         #expect(settings.queues["night"]?.maxJobs == 2)
         #expect(settings.queues["default"]?.maxJobs == 1)
+        #expect(settings.queues["night"]?.priority == -5)
+        #expect(settings.threads == 6 && settings.memoryBytes == 20 << 30)
+        #expect(settings.tenants["acme"]?.weight == 2.5 && settings.tenants["guest"]?.weight == 1)
+        #expect(settings.tenants["acme"]?.owners == ["4001", "nobody"])
+        #expect(settings.tenants["acme"]?.admits(4001) == true && settings.tenants["acme"]?.admits(0) == true)
+        #expect(settings.tenants["acme"]?.admits(4002) == false && settings.tenants["guest"]?.admits(4002) == true)
         #expect(settings.inbox.settleSeconds == 500)
         #expect(settings.inbox.maxBytes == 65_536)
         let all = Dictionary(uniqueKeysWithValues: settings.all.map { ($0.key, $0) })
         #expect(all["inbox.max_bytes"] == .init(key: "inbox.max_bytes", value: "64KiB", origin: .workspace))
         #expect(all["queues.night.max_jobs"]?.origin == .workspace)
         #expect(all["queues.default.max_jobs"]?.origin == .default)
+        #expect(all["memory"] == .init(key: "memory", value: "20GiB", origin: .workspace))
+        #expect(
+            all["tenants.acme.weight"] == .init(key: "tenants.acme.weight", value: .number(2.5), origin: .workspace))
+        #expect(
+            WorkspaceSettings().all.first { $0.key == "threads" }
+                == .init(key: "threads", value: "auto", origin: .default))
         #expect(all["defaults.train.epochs"] == .init(key: "defaults.train.epochs", value: 1, origin: .workspace))
         #expect(all["defaults.adapter.rank"] == .init(key: "defaults.adapter.rank", value: 8, origin: .default))
         #expect(try WorkspaceSettings(Data("# nothing yet\n".utf8)).all == WorkspaceSettings().all)
@@ -84,7 +99,11 @@ import Testing
         ("queues: {a b: {}}", [Place("invalid_value", 1, 10)]),
         ("queues: {a: {max_jobs: 0}}", [Place("out_of_range", 1, 24)]),
         ("queues: {a: 2}", [Place("wrong_type", 1, 13)]), ("queues: {a: {jobs: 2}}", [Place("unknown_key", 1, 14)]),
-        ("tenants: {}", [Place("unsupported", 1, 1)]), ("defaults: {name: x}", [Place("invalid_value", 1, 12)]),
+        ("retention: {}", [Place("unsupported", 1, 1)]), ("tenants: {a: {weight: 0}}", [Place("out_of_range", 1, 23)]),
+        ("tenants: {a: {owner: x}}", [Place("unknown_key", 1, 15)]), ("threads: 0", [Place("out_of_range", 1, 10)]),
+        ("memory: 20", [Place("wrong_type", 1, 9)]), ("memory: 0B", [Place("out_of_range", 1, 9)]),
+        ("queues: {a: {priority: 101}}", [Place("out_of_range", 1, 24)]),
+        ("defaults: {name: x}", [Place("invalid_value", 1, 12)]),
         ("defaults: {adapter: {rank: 0}}", [Place("out_of_range", 1, 28)]),
         ("defaults: {lora_r: 8}", [Place("unknown_key", 1, 12)]), ("[]", [Place("wrong_type", 1, 1)]),
         ("roots: &a []", [Place("anchor", 1, 8)]),

@@ -11,6 +11,10 @@ long clinux_filesystem_type(const char *path);
 // Bytes that an unprivileged process may still write to the file system that holds `path`, or -1 with errno.
 long long clinux_free_bytes(const char *path);
 
+// syncfs(2) for the file system that holds the folder `path`: everything written to it so far outlasts a power cut.
+// Returns 0, or -1 with errno.
+int clinux_sync_filesystem(const char *path);
+
 // Seconds on CLOCK_BOOTTIME: goes on during suspend, never steps.
 double clinux_boottime(void);
 

@@ -25,13 +25,27 @@ package struct OrchestrationConfiguration: Sendable {
     package var logger: Logger
     /// How many jobs of each queue run at once at most, from the workspace's settings.
     package var queues: [String: WorkspaceSettings.Queue] = [:]
+    /// Weights of tenants and who may drop for them, from the workspace's settings.
+    package var tenants: [String: WorkspaceSettings.Tenant] = [:]
 
     /// Threads that may be busy at once.
     package var cores = ProcessInfo.processInfo.activeProcessorCount
+    /// Memory that jobs may use in all, in bytes; `nil` is without a limit.
+    package var memoryBytes: Int64?
+    /// The most memory that a job's stages will use, in bytes, as far as anybody can say.
+    package var estimateMemory: @Sendable (JobManifest) -> Int64? = { _ in nil }
     /// How long a file that was not renamed in must be unchanged, in seconds.
     package var settle = 2.0
     /// Whether a YAML file that was not renamed in must end in a line `...` before it is taken.
     package var requiresEndMarker = false
+    /// How long a copied file that ends in the middle of something must be unchanged before it is rejected, in seconds.
+    package var truncationPatience = 60.0
+    /// At most so many files are taken before the daemon looks at its other work.
+    package var intakeBatch = 256
+    /// How long a file that cannot be read or moved is left alone, in seconds.
+    package var setback = 2.0
+    /// After so many seconds a file that is not taken is spoken of in the log.
+    package var warnAfter = 3600.0
     /// Between two looks at the whole inbox while events arrive, in seconds.
     package var scanInterval = 30.0
     /// Between two looks while none can, in seconds; also how soon a change of the database is noticed at the latest.
@@ -53,6 +67,8 @@ package struct OrchestrationConfiguration: Sendable {
 
     /// What is free where a folder lies, in bytes; tests make it up.
     var freeBytes: @Sendable (URL) -> Int64 = { DiskSpace.free(at: $0) }
+    /// What a folder lies on; tests make it up.
+    var fileSystem: @Sendable (URL) -> FileSystem = { FileSystem(of: $0) }
 
     package init(
         workspace: Workspace, stageCommand: [String], descriptors: [StageDescriptor], numericsVersion: Int,
@@ -78,16 +94,24 @@ package struct OrchestrationConfiguration: Sendable {
 
 extension OrchestrationConfiguration {
     /// The usual configuration: manifests are judged by a resolver, whose workspace, roots and settings hold.
+    ///
+    /// - Parameter estimateMemory: As ``estimateMemory``.
     package init(
         _ resolver: ManifestResolver, stageCommand: [String], numericsVersion: Int,
+        estimateMemory: @escaping @Sendable (JobManifest) -> Int64? = { _ in nil },
         logger: Logger = Logger(label: "lorajobs")
     ) {
+        let capacity = Capacity(resolver.settings)
         self.init(
             workspace: resolver.workspace, stageCommand: stageCommand, descriptors: Array(resolver.kinds.values),
             numericsVersion: numericsVersion,
             resolve: { bytes, _ in
                 do {
-                    return .success(try Submission(resolver.resolve(bytes)))
+                    let resolved = try resolver.resolve(bytes)
+                    let memory = estimateMemory(resolved.manifest)
+                    let misfits = capacity.findings(for: resolved.manifest, memoryBytes: memory)
+                    guard misfits.isEmpty else { return .failure(InvalidFile(resolved.warnings + misfits)) }
+                    return .success(try Submission(resolved, memoryBytes: memory))
                 } catch let error as InvalidFile {
                     return .failure(error)
                 } catch {
@@ -98,6 +122,18 @@ extension OrchestrationConfiguration {
         requiresEndMarker = resolver.settings.inbox.requireEndMarker
         maximumManifestBytes = resolver.settings.inbox.maxBytes
         queues = resolver.settings.queues
-        readSchedule = { resolver.readSchedule($0) }
+        tenants = resolver.settings.tenants
+        cores = capacity.threads
+        memoryBytes = capacity.memoryBytes
+        self.estimateMemory = estimateMemory
+        readSchedule = { bytes in
+            let file = resolver.readSchedule(bytes)
+            guard case .success(let resolved) = file.manifest else { return file }
+            let misfits = capacity.findings(
+                for: resolved.manifest, memoryBytes: estimateMemory(resolved.manifest))
+            if misfits.isEmpty { return file }
+            return ScheduleFile(
+                definition: file.definition, manifest: .failure(InvalidFile(resolved.warnings + misfits)))
+        }
     }
 }

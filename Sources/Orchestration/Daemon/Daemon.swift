@@ -16,6 +16,8 @@ package actor Daemon {
     private var driverWakeups: [String: Wakeup] = [:]
     /// Jobs whose driver failed, and when it may be tried again on `CLOCK_BOOTTIME`.
     private var setback: [String: Double] = [:]
+    /// How often the driver of a job has failed without a success in between.
+    private var failures: [String: Int] = [:]
     /// What a driver met that ends the daemon.
     private var fatal: (any Error)?
     /// Whether a job may be running that nobody drives: an error can come after a commit, a start before its last driver
@@ -64,17 +66,18 @@ package actor Daemon {
     package func run() async throws {
         let workspace = configuration.workspace
         try workspace.create()
+        try configuration.checkFileSystems()
         let lock = try DaemonLock(workspace)
         let startedAt = Date()
         try lock.write(DaemonLock.Note(pid: getpid(), startedAt: startedAt, isWatching: false))
-        try Inbox.check(workspace)
         let plain = try JobQueue.open(workspace.database)
-        let queue = try plain.taken(by: getpid(), cores: configuration.cores)
+        let queue = try plain.taken(
+            by: getpid(), cores: configuration.cores, memoryBytes: configuration.memoryBytes)
         let swept = try ArtifactStore(workspace.artifacts).sweepTemporary()
         if !swept.isEmpty {
             configuration.logger.info("removed what interrupted writers left", metadata: ["count": "\(swept.count)"])
         }
-        for (name, settings) in configuration.queues { try queue.setMaximumJobs(settings.maxJobs, queue: name) }
+        try queue.configure(queues: configuration.queues, tenants: configuration.tenants)
         for job in try queue.runningJobs() { drive(job, queue) }
         var endings = try EndingLog(queue, configuration.logger)
 
@@ -87,7 +90,7 @@ package actor Daemon {
         var nextScan = 0.0
         while !shutdown.isSet {
             if isSignalled { for wakeup in driverWakeups.values { wakeup.signal() } }
-            var isWatching = watcher?.isReady ?? false
+            var isWatching = configuration.hasReliableEvents && watcher?.isReady ?? false
             var wait = isWatching ? configuration.pollInterval * 2 : configuration.pollInterval
             do {
                 if let fatal { throw fatal }
@@ -115,7 +118,10 @@ package actor Daemon {
                     for job in try queue.runningJobs() where setback[job] == nil { drive(job, queue) }
                     isUnsure = false
                 }
-                while let job = try queue.startNext(cores: configuration.cores, isDiskLow: configuration.isDiskLow) {
+                while let job = try queue.startNext(
+                    cores: configuration.cores, memoryBytes: configuration.memoryBytes,
+                    isDiskLow: configuration.isDiskLow)
+                {
                     drive(job, queue, isNew: true)
                 }
             } catch  where OrchestrationError.endsDaemon(error) {
@@ -156,11 +162,15 @@ package actor Daemon {
             if OrchestrationError.endsDaemon(failure) { fatal = failure }
             configuration.logger.error(
                 "a job's driver failed; it is tried again", metadata: ["job": "\(job)", "error": "\(failure)"])
-            setback[job] = ProcessInfo.processInfo.systemUptime + min(5, configuration.retry.firstPause)
+            // Longer and longer, so that trouble that stays does not fill the log.
+            let pause = min(60, min(5, configuration.retry.firstPause) * pow(2, Double(failures[job, default: 0])))
+            failures[job, default: 0] += 1
+            setback[job] = ProcessInfo.processInfo.systemUptime + pause
         } else if !shutdown.isSet {
             // It may have been started again between its driver's last look and now, when it still had one.
             isUnsure = true
         }
+        if failure == nil { failures[job] = nil }
         wakeup.signal()
     }
 
@@ -192,6 +202,6 @@ package actor Daemon {
     private func watch(_ watcher: InboxWatcher?) throws -> Bool {
         guard let watcher else { return false }
         watcher.watch(try InboxEntry.folders(configuration.workspace).map(\.path))
-        return watcher.isReady
+        return watcher.isReady && configuration.hasReliableEvents
     }
 }

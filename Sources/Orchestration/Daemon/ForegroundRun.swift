@@ -35,10 +35,12 @@ package struct ForegroundRun: Sendable {
         let submission = try configuration.resolve(manifest, tenant).get()
         let workspace = configuration.workspace
         try workspace.create()
+        try configuration.checkFileSystems()
         let lock = try DaemonLock(workspace)
         try lock.write(DaemonLock.Note(pid: getpid(), startedAt: Date(), isWatching: false))
         defer { withExtendedLifetime(lock) {} }
-        let queue = try JobQueue.open(workspace.database).taken(by: getpid(), cores: configuration.cores)
+        let queue = try JobQueue.open(workspace.database).taken(
+            by: getpid(), cores: configuration.cores, memoryBytes: configuration.memoryBytes)
         let verdict = try Inbox.record(manifest, name: name, tenant: tenant, submission, configuration, queue)
         guard let job = verdict.job else {
             throw OrchestrationError(.invalidInput, "the manifest was not accepted")

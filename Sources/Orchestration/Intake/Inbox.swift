@@ -7,324 +7,261 @@ import PipelineSpec
 
 /// Takes manifests out of the inbox: claim, record, file, each step repeatable after a crash.
 ///
-/// The folder listing is the truth; events only say which files were renamed in, and are therefore whole.
+/// The folder listing is the truth; events only say which files were renamed in, and are therefore whole. What is
+/// complete is taken in batches, so that many files share the commits and the flushes that make each durable, and so
+/// that the daemon gets to its other work between two of them.
 struct Inbox {
-    /// What identifies the content of a file without reading it.
-    private struct Identity: Equatable {
-        var device: UInt
-        var inode: UInt
-        var size: Int
-        var modified: [Int]
-        var changed: [Int]
+    /// A complete file, as it was when it was looked at.
+    struct Candidate {
+        var folder: String
+        var tenant: String
+        var name: String
+        var identity: FileIdentity
+        /// The id its name carries, where that is still free.
+        var claim: ULID?
 
-        init(_ status: stat) {
-            device = UInt(status.st_dev)
-            inode = UInt(status.st_ino)
-            size = Int(status.st_size)
-            modified = [status.st_mtim.tv_sec, status.st_mtim.tv_nsec]
-            changed = [status.st_ctim.tv_sec, status.st_ctim.tv_nsec]
-        }
+        var path: String { "\(folder)/\(name)" }
     }
 
     private struct Sighting {
-        var identity: Identity
+        var identity: FileIdentity
         /// On `CLOCK_BOOTTIME`.
         var since: Double
-        var isLogged = false
+        /// Whether `submit` wrote it; `nil` until it was found out.
+        var isSubmitted: Bool?
+        /// Whether an event said that it was renamed in.
+        var isMovedIn = false
+        /// What its end lacks, as far as can be told; `nil` until it was looked at.
+        var end: FileEnd?
     }
 
-    private let configuration: OrchestrationConfiguration
-    private let queue: JobQueue
+    let configuration: OrchestrationConfiguration
+    let queue: JobQueue
+    /// Files and claims that could not be dealt with, and when they may be tried again on `CLOCK_BOOTTIME`.
+    var setbacks: [String: Double] = [:]
     private var sightings: [String: Sighting] = [:]
+    /// Files and claims that the log has spoken of.
+    private var complaints: Set<String> = []
+    /// Complete files that no batch had room for yet, the next one last.
+    private var ready: [Candidate] = []
+    private var listedAt = 0.0
+    private var movedIn: Set<String> = []
+    /// Folders whose names are known to be durable.
+    private var madeFolders: Set<String> = []
     /// Why nothing is taken at the moment.
     private(set) var pausedReason: String?
 
-    private var workspace: Workspace { configuration.workspace }
+    var workspace: Workspace { configuration.workspace }
 
     init(_ configuration: OrchestrationConfiguration, _ queue: JobQueue) {
         self.configuration = configuration
         self.queue = queue
     }
 
-    /// Checks that a claim, which is a rename, can work.
-    static func check(_ workspace: Workspace) throws {
-        var devices: Set<UInt> = []
-        for folder in [workspace.inbox, workspace.claimed, workspace.accepted, workspace.rejected] {
-            var status = stat()
-            guard stat(folder.path, &status) == 0 else {
-                throw OrchestrationError(system: "examine", folder.path, errno)
-            }
-            devices.insert(UInt(status.st_dev))
-        }
-        guard devices.count == 1 else {
-            throw OrchestrationError(
-                .io, "inbox, claimed, accepted and rejected under \(workspace.jobs.path) must be on one file system")
-        }
-    }
-
-    /// Finishes what was begun, then takes every file that is complete.
+    /// Finishes what was begun, then takes one batch of the files that are complete.
     ///
     /// - Parameter movedIn: Names known to have been renamed into a folder of the inbox.
-    /// - Returns: In how many seconds a file that is being written may have settled; `nil` when none is.
+    /// - Returns: In how many seconds there may be something to take, without any event; 0 when there is now.
     mutating func scan(movedIn: Set<String>) throws -> Double? {
+        self.movedIn.formUnion(movedIn)
         let free = configuration.freeBytes(workspace.jobs)
         if free < configuration.diskFloor {
             pausedReason = "disk full: \(free >> 20) MiB free, \(configuration.diskFloor >> 20) MiB needed"
             return nil
         }
         do {
-            try finishClaims()
-            let next = try takeSettled(movedIn)
+            let now = clinux_boottime()
+            setbacks = setbacks.filter { $0.value > now }
+            // What an earlier scan, or an earlier daemon, had begun.
+            let begun = try begunClaims()
+            let limit = configuration.intakeBatch
+            try record(begun.prefix(limit))
+            try fileRecorded()
+            var next: Double?
+            if ready.isEmpty || now - listedAt >= 2 { next = try look(now, reserved: Set(begun.map(\.id))) }
+            if !ready.isEmpty {
+                try record(try claim(nextBatch())[...])
+                try fileRecorded()
+            }
             pausedReason = nil
-            return next
+            if !ready.isEmpty || begun.count > limit { return 0 }
+            return setbacks.values.reduce(next) { min($0 ?? .infinity, max(0.01, $1 - now)) }
         } catch  where OrchestrationError.isDiskFull(error) {
             pausedReason = "disk full: \(error)"
             return nil
         }
     }
 
-    // MARK: Settling
-
-    private mutating func takeSettled(_ movedIn: Set<String>) throws -> Double? {
-        let now = clinux_boottime()
-        var next: Double?
-        var present: Set<String> = []
-        let folders = try InboxEntry.folders(workspace)
-        var owners: [String: Int] = [:]
-        var candidates: [(folder: String, tenant: String, name: String)] = []
-        for folder in folders {
-            for name in try InboxEntry.names(in: folder.path) where InboxName(name) == .manifest {
-                owners[name, default: 0] += 1
-                candidates.append((folder.path, folder.tenant, name))
-            }
-        }
-        for (folder, tenant, name) in candidates {
-            let path = "\(folder)/\(name)"
-            var status = stat()
-            guard lstat(path, &status) == 0, status.st_mode & S_IFMT != S_IFDIR else { continue }
-            present.insert(path)
-            let identity = Identity(status)
-            if sightings[path]?.identity != identity { sightings[path] = Sighting(identity: identity, since: now) }
-            let age = now - (sightings[path]?.since ?? now)
-            // An event names the file, not the folder: of two with one name, either may be meant.
-            let isWhole =
-                status.st_nlink == 1
-                && (InboxName.claim(in: name) != nil || movedIn.contains(name) && owners[name] == 1)
-            if !isWhole {
-                var settle = configuration.settle
-                if age >= settle {
-                    // Looked at once more when its writer goes on: that changes its identity.
-                    if configuration.requiresEndMarker && !hasEndMarker(path) { continue }
-                    if age < settle * 5 && looksTruncated(path, tenant) { settle *= 5 }
-                }
-                guard age >= settle else {
-                    next = min(next ?? .infinity, settle - age)
-                    continue
-                }
-            }
-            do {
-                try take(folder, name, tenant)
-                sightings[path] = nil
-            } catch  where OrchestrationError.isDiskFull(error) || OrchestrationError.endsDaemon(error) {
-                throw error
-            } catch {
-                // One file that cannot be taken does not stop the others.
-                if sightings[path]?.isLogged == false {
-                    configuration.logger.error(
-                        "cannot take a file", metadata: ["file": "\(path)", "error": "\(error)"])
-                    sightings[path]?.isLogged = true
-                }
-            }
-        }
-        sightings = sightings.filter { present.contains($0.key) }
-        return next
+    /// Postpones one file that cannot be dealt with: it does not stop the others.
+    ///
+    /// - Throws: The error itself, when it concerns all files.
+    mutating func setBack(_ key: String, _ path: String, _ error: any Error) throws {
+        if OrchestrationError.isDiskFull(error) || OrchestrationError.endsDaemon(error) { throw error }
+        let code = (error as? OrchestrationError)?.code
+        if code != .changed { complain(key, "cannot take a file", path, "\(error)") }
+        setbacks[key] = clinux_boottime() + (code == .changed ? configuration.settle : configuration.setback)
     }
 
-    /// Whether a file that was not renamed in ends in the middle of something; then its writer gets more time.
-    private func looksTruncated(_ path: String, _ tenant: String) -> Bool {
-        guard let read = try? ManifestFile.read(path, limit: configuration.maximumManifestBytes),
-            case .bytes(let bytes) = read.content, case .failure(let invalid) = configuration.resolve(bytes, tenant)
-        else { return false }
-        return invalid.findings.contains { $0.code == .truncated }
+    /// Postpones all files of a step that they share.
+    mutating func setBack(_ files: [(key: String, path: String)], _ error: any Error) throws {
+        for file in files { try setBack(file.key, file.path, error) }
     }
 
-    /// Whether the last line of a YAML file that is not blank is `...`; JSON ends where its braces do.
-    private func hasEndMarker(_ path: String) -> Bool {
-        guard !path.hasSuffix(".json") else { return true }
-        guard let read = try? ManifestFile.read(path, limit: configuration.maximumManifestBytes),
-            case .bytes(let bytes) = read.content
-        else { return true }
-        let lines = bytes.split(separator: UInt8(ascii: "\n"))
-        let last = lines.last { $0.contains { $0 != UInt8(ascii: " ") && $0 != UInt8(ascii: "\r") } }
-        return last.map { String(decoding: $0, as: UTF8.self).trimmingCharacters(in: .whitespaces) == "..." } ?? false
-    }
-
-    // MARK: Claim
-
-    private func take(_ folder: String, _ name: String, _ tenant: String) throws {
-        var id = ULID().description
-        var original = name
-        if let claim = InboxName.claim(in: name) {
-            original = claim.name
-            // A file that was filed before and is dropped again is a new drop.
-            if try queue.intakeRecord(claim.id.description) == nil { id = claim.id.description }
-        }
-        let home = claimedFolder(tenant)
-        if mkdir(home, 0o700) == 0 {
-            try AtomicFile.syncFolder(InboxEntry.path(workspace.claimed))
-        } else if errno != EEXIST {
-            throw OrchestrationError(system: "make the folder", home, errno)
-        }
-        let claimed = "\(home)/\(id)__\(original)"
-        guard clinux_rename_noreplace("\(folder)/\(name)", claimed) == 0 else {
-            // Gone: its writer has taken it back.
-            if errno == ENOENT { return }
-            throw OrchestrationError(system: "claim", "\(folder)/\(name)", errno)
-        }
-        try Failpoint.intakeClaimed.hit()
-        try AtomicFile.syncFolder(home)
-        try AtomicFile.syncFolder(folder)
-        try Failpoint.intakeClaimFlushed.hit()
-        try finish(id, original, tenant)
-    }
-
-    private func claimedFolder(_ tenant: String) -> String {
-        let claimed = InboxEntry.path(workspace.claimed)
-        return tenant == InboxEntry.defaultTenant ? claimed : "\(claimed)/\(tenant)"
-    }
-
-    /// What an earlier scan, or an earlier daemon, had begun.
-    private func finishClaims() throws {
-        let claimed = InboxEntry.path(workspace.claimed)
-        let tenants = try InboxEntry.names(in: claimed).filter {
-            InboxEntry.isTenant($0) && InboxEntry.isFolder("\(claimed)/\($0)")
-        }
-        for tenant in [InboxEntry.defaultTenant] + tenants {
-            for name in try InboxEntry.names(in: claimedFolder(tenant)) {
-                guard let claim = InboxName.claim(in: name) else { continue }
-                try guarded(name) { try finish(claim.id.description, claim.name, tenant) }
-            }
-        }
-        // The file itself may be gone: then it is restored from the bytes in the queue.
-        for record in try queue.unfiledIntake() { try guarded(record.originalName) { try file(record) } }
-    }
-
-    private func guarded(_ name: String, _ body: () throws -> Void) throws {
-        do {
-            try body()
-        } catch  where OrchestrationError.isDiskFull(error) || OrchestrationError.endsDaemon(error) {
-            throw error
-        } catch {
-            configuration.logger.error("cannot finish a claim", metadata: ["file": "\(name)", "error": "\(error)"])
-        }
-    }
-
-    // MARK: Record
-
-    /// Brings a claimed file to its place, from whatever point it had reached.
-    private func finish(_ id: String, _ original: String, _ tenant: String) throws {
-        if try queue.intakeRecord(id) == nil {
-            let path = "\(claimedFolder(tenant))/\(id)__\(original)"
-            let read = try ManifestFile.read(path, limit: configuration.maximumManifestBytes)
-            try Failpoint.intakeRead.hit()
-            let bytes = read.bytes
-            let claimed = ClaimedFile(
-                claimID: id, tenant: tenant, originalName: original, bytes: bytes, digest: Digest.sha256(bytes),
-                size: read.size, ownerID: read.ownerID)
-            let judgement: Result<Submission, InvalidFile> =
-                switch read.content {
-                case .bytes(let bytes): configuration.resolve(bytes, tenant)
-                case .refused(let finding): .failure(InvalidFile([finding]))
-                }
-            try Failpoint.intakeJudged.hit()
-            switch judgement {
-            case .success(let submission):
-                do {
-                    _ = try queue.accept(claimed, submission)
-                } catch let refusal as RefusedSubmission {
-                    let finding = Finding(
-                        Finding.Code(rawValue: refusal.code), pointer: refusal.pointer, refusal.description)
-                    _ = try queue.reject(claimed, report: Self.report([finding]))
-                }
-            case .failure(let invalid):
-                _ = try queue.reject(claimed, report: Self.report(invalid.findings))
-            }
-            try Failpoint.intakeRecorded.hit()
-        }
-        if let record = try queue.intakeRecord(id), record.filedPath == nil { try file(record) }
-    }
-
-    private static func report(_ findings: [Finding]) -> Data {
-        Data(ValidationReport(findings).json.text().utf8)
-    }
-
-    /// Records a manifest that did not come through the inbox, and files it like one that did.
-    static func record(
-        _ manifest: Data, name: String, tenant: String, _ submission: Submission,
-        _ configuration: OrchestrationConfiguration, _ queue: JobQueue
-    ) throws -> IntakeVerdict {
-        let file = ClaimedFile(
-            claimID: ULID().description, tenant: tenant, originalName: InboxName.accepted(from: name), bytes: manifest,
-            digest: Digest.sha256(manifest), size: Int64(manifest.count), ownerID: geteuid())
-        let verdict = try queue.accept(file, submission)
-        if let record = try queue.intakeRecord(file.claimID) { try Inbox(configuration, queue).file(record) }
-        return verdict
-    }
-
-    // MARK: File
-
-    /// Writes the receipt or the report, and moves the file beside it.
-    private func file(_ record: JobQueue.IntakeRecord) throws {
-        let isRejected = record.verdict.job == nil
-        let day = record.receivedAt.formatted(.iso8601.year().month().day())
-        let folder = InboxEntry.path(isRejected ? workspace.rejected : workspace.accepted) + "/\(day)"
-        if mkdir(folder, 0o755) == 0 {
-            try AtomicFile.syncFolder(InboxEntry.path(isRejected ? workspace.rejected : workspace.accepted))
+    /// Makes a folder inside another where there is none, and makes that durable.
+    mutating func make(_ folder: String, in parent: String, mode: mode_t) throws {
+        if mkdir(folder, mode) == 0 {
+            madeFolders.remove(folder)
         } else if errno != EEXIST {
             throw OrchestrationError(system: "make the folder", folder, errno)
         }
-        let name = "\(record.claimID)__\(record.originalName)"
-        let target = "\(folder)/\(name)"
-        if case .rejected(let report) = record.verdict {
-            struct Report: Decodable { var findings: [Finding] }
-            let findings = try ProtocolJSON.decode(Report.self, from: report).findings
-            let text = ValidationReport(findings).text(file: record.originalName, source: record.bytes)
-            try AtomicFile.write(report + Data("\n".utf8), to: URL(filePath: target + ".error.json"))
-            try AtomicFile.write(Data(text.utf8), to: URL(filePath: target + ".error.txt"))
-        } else {
-            let receipt = Receipt(
-                verdict: record.verdict.word, jobs: [Receipt.Job(id: record.verdict.job ?? "")],
-                file: record.originalName, tenant: record.tenant, received: record.receivedAt.formatted(.iso8601))
-            let data = try ProtocolJSON.encode(receipt)
-            try AtomicFile.write(data + Data("\n".utf8), to: URL(filePath: target + ".receipt.json"))
-        }
-        try Failpoint.intakeReported.hit()
-
-        let source = "\(claimedFolder(record.tenant))/\(name)"
-        if rename(source, target) == 0 {
-            try AtomicFile.syncFolder(folder)
-            try AtomicFile.syncFolder(claimedFolder(record.tenant))
-        } else if errno == ENOENT {
-            var status = stat()
-            if lstat(target, &status) != 0 { try AtomicFile.write(record.bytes, to: URL(filePath: target)) }
-        } else {
-            throw OrchestrationError(system: "file", source, errno)
-        }
-        try Failpoint.intakeMoved.hit()
-        try queue.markFiled(record.claimID, at: workspace.relativePath(URL(filePath: target)))
-        try Failpoint.intakeFiled.hit()
-        configuration.logger.info(
-            "\(record.verdict.word) \(record.originalName)", metadata: ["claim": "\(record.claimID)"])
+        // One that is there already may have been made by a process that died before it could sync it.
+        if madeFolders.contains(folder) { return }
+        try AtomicFile.syncFolder(parent)
+        madeFolders.insert(folder)
     }
 
-    /// The content of `.receipt.json`.
-    private struct Receipt: Encodable {
-        struct Job: Encodable { var id: String }
-        var schema = 1
-        var verdict: String
-        var jobs: [Job]
-        var file: String
-        var tenant: String
-        var received: String
+    /// Says something of a file, once.
+    private mutating func complain(_ key: String, _ message: Logger.Message, _ path: String, _ reason: String) {
+        if complaints.count > 10_000 { complaints = [] }
+        guard complaints.insert(key).inserted else { return }
+        configuration.logger.warning(message, metadata: ["file": "\(path)", "reason": "\(reason)"])
+    }
+
+    /// Files for one batch: so many, and not much more than so many bytes.
+    private mutating func nextBatch() -> [Candidate] {
+        var batch: [Candidate] = []
+        var bytes = 0
+        while batch.count < configuration.intakeBatch, bytes < Self.batchBytes, let next = ready.popLast() {
+            batch.append(next)
+            bytes += min(next.identity.size, configuration.maximumManifestBytes)
+        }
+        return batch
+    }
+
+    /// How much content a batch may hold in memory.
+    static let batchBytes = 16 << 20
+
+    // MARK: Looking
+
+    /// Lists the folders and sorts out what is complete.
+    ///
+    /// - Returns: In how many seconds a file that is being written may be complete; `nil` when none is.
+    private mutating func look(_ now: Double, reserved: Set<String>) throws -> Double? {
+        var next: Double?
+        var present: Set<String> = []
+        var seen: [Candidate] = []
+        var owners: [String: Int] = [:]
+        for folder in try InboxEntry.folders(workspace) {
+            let names: [String]
+            do {
+                names = try InboxEntry.names(in: folder.path)
+            } catch {
+                if folder.tenant == InboxEntry.defaultTenant { throw error }
+                // One tenant's folder does not close the others'.
+                present.insert(folder.path)
+                try setBack(folder.path, folder.path, error)
+                setbacks[folder.path] = nil
+                continue
+            }
+            for name in names {
+                let kind = InboxName(name)
+                let path = "\(folder.path)/\(name)"
+                if kind == .ignored { continue }
+                var status = stat()
+                guard lstat(path, &status) == 0 else { continue }
+                present.insert(path)
+                let identity = FileIdentity(status)
+                if folder.tenant == InboxEntry.defaultTenant, identity.isFolder, InboxEntry.isTenant(name) { continue }
+                if sightings[path]?.identity != identity {
+                    sightings[path] = Sighting(identity: identity, since: now)
+                    setbacks[path] = nil
+                }
+                guard kind == .manifest, !identity.isFolder else {
+                    warn(path, now, InboxEntry.reason(kind, isFolder: identity.isFolder))
+                    continue
+                }
+                owners[name, default: 0] += 1
+                let claim = InboxName.claim(in: name)?.id
+                seen.append(
+                    Candidate(folder: folder.path, tenant: folder.tenant, name: name, identity: identity, claim: claim))
+            }
+        }
+        try recognizeSubmitted(&seen, reserved)
+        ready = []
+        for candidate in seen where setbacks[candidate.path] == nil {
+            let wait = completeness(candidate, now, isAlone: owners[candidate.name] == 1)
+            if let wait {
+                next = min(next ?? .infinity, wait)
+            } else {
+                ready.append(candidate)
+            }
+        }
+        ready = Self.inTurns(ready).reversed()
+        movedIn = []
+        sightings = sightings.filter { present.contains($0.key) || setbacks[$0.key] != nil }
+        listedAt = now
+        return next == .infinity ? nil : next
+    }
+
+    /// Tells the files that `submit` has named from copies of those that it had named before.
+    ///
+    /// The first are whole, since `submit` renames, and keep their id; the others are drops like any.
+    private mutating func recognizeSubmitted(_ candidates: inout [Candidate], _ reserved: Set<String>) throws {
+        let unknown = candidates.filter { $0.claim != nil && sightings[$0.path]?.isSubmitted == nil }
+        let recorded = try queue.recorded(among: unknown.compactMap { $0.claim?.description })
+        for candidate in unknown {
+            sightings[candidate.path]?.isSubmitted = candidate.claim.map { !recorded.contains($0.description) }
+        }
+        var taken = reserved
+        for index in candidates.indices {
+            guard let claim = candidates[index].claim else { continue }
+            let isFree =
+                sightings[candidates[index].path]?.isSubmitted == true && taken.insert(claim.description).inserted
+            if !isFree { candidates[index].claim = nil }
+        }
+    }
+
+    /// In how many seconds to look at a file again; `nil` when it is complete, infinity when only a change can help.
+    private mutating func completeness(_ candidate: Candidate, _ now: Double, isAlone: Bool) -> Double? {
+        guard var sighting = sightings[candidate.path] else { return 0 }
+        // An event names the file, not the folder: of two with one name, either may be meant.
+        if isAlone && movedIn.contains(candidate.name) {
+            sighting.isMovedIn = true
+            sightings[candidate.path] = sighting
+        }
+        if candidate.claim != nil || sighting.isMovedIn, candidate.identity.links == 1 { return nil }
+        let age = now - sighting.since
+        if age < configuration.settle { return configuration.settle - age }
+        if sighting.end == nil {
+            sighting.end = FileEnd(of: candidate.path, configuration)
+            sightings[candidate.path] = sighting
+        }
+        switch sighting.end ?? .whole {
+        case .whole: return nil
+        case .unmarked:
+            // Its writer may have died: taking it could run half of it, so it stays until it changes.
+            warn(candidate.path, now, "its last line is not \"...\", which inbox.require_end_marker asks for")
+            return .infinity
+        case .cutOff:
+            let patience = max(configuration.settle * FileEnd.patience, configuration.truncationPatience)
+            return age < patience ? patience - age : nil
+        }
+    }
+
+    /// Says once that a file has been lying there for an hour and why.
+    private mutating func warn(_ path: String, _ now: Double, _ reason: String?) {
+        guard let reason, let sighting = sightings[path], now - sighting.since >= configuration.warnAfter else { return }
+        complain(path, "a file in the inbox is not taken", path, reason)
+    }
+
+    /// The first of each tenant, then the second of each, and so on: one tenant's thousands do not keep another waiting.
+    private static func inTurns(_ candidates: [Candidate]) -> [Candidate] {
+        var turn: [String: Int] = [:]
+        let ranked = candidates.enumerated().map { index, candidate in
+            defer { turn[candidate.tenant, default: 0] += 1 }
+            return (rank: turn[candidate.tenant, default: 0], index: index, candidate: candidate)
+        }
+        if turn.count < 2 { return candidates }
+        return ranked.sorted { ($0.rank, $0.index) < ($1.rank, $1.index) }.map(\.candidate)
     }
 }

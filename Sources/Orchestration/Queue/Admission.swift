@@ -1,110 +1,116 @@
-package import Foundation
-import PipelineSpec
-
-/// Why a job does not run now, after Slurm's REASON column.
-package enum WaitingReason: Sendable, Equatable, CustomStringConvertible {
-    /// Another job of its queue is before it.
-    case priority
-    /// Too few free cores, or its queue runs as many jobs as it may.
-    case resources
-    /// A job it comes after has not ended.
-    case dependency
-    case held
-    /// Held by `pause`, until `resume`.
-    case paused
-    /// Its time has not come.
-    case beginTime(Date)
-    /// A job with the same concurrency key runs.
-    case concurrency(key: String)
-    /// A stage failed, for this reason, and is tried again then.
-    case retryAt(Date, why: String?)
-    /// Too little free space to start anything.
-    case diskLow
-    case queuePaused
-
-    /// The word people know from elsewhere, such as `RetryAt(03:12:30 crashed: ended by signal 9)`.
-    package var description: String {
-        switch self {
-        case .priority: "Priority"
-        case .resources: "Resources"
-        case .dependency: "Dependency"
-        case .held: "Held"
-        case .paused: "Paused"
-        case .beginTime(let date): "BeginTime(\(date.formatted(.iso8601)))"
-        case .concurrency(let key): "Concurrency(\(key))"
-        case .retryAt(let date, let why): "RetryAt(\(Moment.near(date))\(why.map { " " + Self.short($0) } ?? ""))"
-        case .diskLow: "DiskLow"
-        case .queuePaused: "QueuePaused"
-        }
-    }
-
-    /// A failure without the place to read more, which `logs` knows.
-    private static func short(_ failure: String) -> String {
-        // The class of the failure stands before the place.
-        PrintableText.line(String(failure.split(separator: "; see ", maxSplits: 1).first ?? ""), limit: 120)
-    }
-}
-
 /// Which queued jobs may start: a pure function of what runs and what waits, used both to start jobs and to say
 /// why one has not.
 struct Admission {
-    struct Job {
+    /// A queued job whose concurrency key is free for it.
+    struct Candidate {
         var id: String
         var tenant: String
         var queue: String
-        var key: String?
+        /// Its concurrency key.
+        var key: String
         var threads: Int
+        /// Bytes; `nil` when nobody knows, which counts as nothing.
+        var memoryBytes: Int64?
+        var priority: EffectivePriority
+        var sequence: Int64
     }
 
     struct Queue {
-        var isPaused: Bool
+        var isPaused = false
         var maximumJobs: Int?
+        /// Points for all of its jobs.
+        var priority = 0
+        var running = 0
+
+        var isFull: Bool { maximumJobs.map { running >= $0 } ?? false }
     }
 
-    var cores: Int
+    private struct Slot: Hashable {
+        var tenant: String
+        var key: String
+    }
+
+    var capacity: Capacity
     var isDiskLow: Bool
     var queues: [String: Queue]
-    /// Jobs that hold cores.
-    var running: [Job]
-    /// Tenant and concurrency key of every job that has started and not ended.
-    var activeKeys: [String: String]
+    /// What running jobs hold.
+    var usedThreads = 0
+    var usedMemoryBytes: Int64 = 0
+    var runningJobs = 0
 
-    private static func slot(_ tenant: String, _ key: String) -> String { "\(tenant)\u{0}\(key)" }
-
-    static func activeKeys(_ jobs: [Job]) -> [String: String] {
-        var keys: [String: String] = [:]
-        for job in jobs { if let key = job.key { keys[slot(job.tenant, key)] = job.id } }
-        return keys
+    /// Puts candidates in the order in which they go.
+    ///
+    /// - Parameter lines: For each tenant and queue its candidates, each line in its own order, which is kept; of the
+    ///   first ones of all lines the one with the most points goes next, and of equal ones the one that came first.
+    static func order(_ lines: [[Candidate]]) -> [Candidate] {
+        var places = lines.map { _ in 0 }
+        var ordered: [Candidate] = []
+        while true {
+            var best: (line: Int, candidate: Candidate)?
+            for (line, place) in places.enumerated() where place < lines[line].count {
+                let candidate = lines[line][place]
+                if let best, !candidate.goes(before: best.candidate) { continue }
+                best = (line, candidate)
+            }
+            guard let best else { return ordered }
+            ordered.append(best.candidate)
+            places[best.line] += 1
+        }
     }
 
-    /// For each queued job, highest priority first: `nil` when it may start now, otherwise why not.
+    /// For each candidate, in the order given: `nil` when it may start now, otherwise why not.
     ///
-    /// A job that does not fit stops those behind it, so that small jobs do not starve a large one. One whose queue
-    /// is paused or full, or whose key is taken, stops nobody.
-    func decide(_ queued: [Job]) -> [(job: Job, reason: WaitingReason?)] {
-        var threads = running.reduce(0) { $0 + $1.threads }
-        var perQueue = Dictionary(running.map { ($0.queue, 1) }, uniquingKeysWith: +)
-        var count = running.count
-        var keys = activeKeys
+    /// The first job that does not fit keeps its place: what it needs is set aside for it, and those behind it get what
+    /// is left, so that small jobs do not starve a large one. When it waits for cores that stops everybody, when it
+    /// waits for memory all that need memory. One whose queue is paused or full, whose key is taken, or that can never
+    /// fit, stops nobody.
+    func decide(_ ordered: [Candidate]) -> [(job: Candidate, reason: WaitingReason?)] {
+        var threads = capacity.threads - usedThreads
+        var memory = capacity.memoryBytes.map { $0 - usedMemoryBytes }
+        var queues = queues
         var isBlocked = false
-        return queued.map { job in
-            let queue = queues[job.queue]
-            if queue?.isPaused == true { return (job, .queuePaused) }
-            if isDiskLow { return (job, .diskLow) }
-            if let key = job.key, let holder = keys[Self.slot(job.tenant, key)], holder != job.id {
-                return (job, .concurrency(key: key))
-            }
-            if isBlocked { return (job, .priority) }
-            if let maximum = queue?.maximumJobs, perQueue[job.queue, default: 0] >= maximum { return (job, .resources) }
-            guard count == 0 || threads + job.threads <= cores else {
+        var keys: [Slot: String] = [:]
+        return ordered.map { job in
+            let queue = queues[job.queue] ?? Queue()
+            if let reason = standstill(job.queue) { return (job, reason) }
+            let slot = Slot(tenant: job.tenant, key: job.key)
+            if let holder = keys[slot] { return (job, .concurrency(key: job.key, by: holder)) }
+            if queue.isFull { return (job, .resources(.queue)) }
+            if let reason = misfit(job.memoryBytes) { return (job, reason) }
+            // A job that was accepted on a larger machine gets all there is.
+            let wanted = min(job.threads, capacity.threads)
+            let isShort: WaitingReason.Resource? =
+                if wanted > threads { .cores } else if let free = memory, let need = job.memoryBytes, need > free {
+                    .memory
+                } else { nil }
+            if isShort != nil, isBlocked { return (job, .priority) }
+            threads = max(0, threads - wanted)
+            memory = memory.map { max(0, $0 - (job.memoryBytes ?? 0)) }
+            if let isShort {
                 isBlocked = true
-                return (job, .resources)
+                return (job, .resources(isShort))
             }
-            threads += job.threads
-            count += 1
-            perQueue[job.queue, default: 0] += 1
-            if let key = job.key { keys[Self.slot(job.tenant, key)] = job.id }
+            keys[slot] = job.id
+            queues[job.queue, default: Queue()].running += 1
             return (job, nil)
         }
+    }
+
+    /// Why nothing of a queue starts, whatever is free.
+    func standstill(_ queue: String) -> WaitingReason? {
+        if queues[queue]?.isPaused == true { return .queuePaused }
+        return isDiskLow ? .diskLow : nil
+    }
+
+    /// Why a job that needs so much memory never starts.
+    func misfit(_ memoryBytes: Int64?) -> WaitingReason? {
+        guard let need = memoryBytes, let limit = capacity.memoryBytes, need > limit else { return nil }
+        return .doesNotFit(needs: need, limit: limit)
+    }
+}
+
+extension Admission.Candidate {
+    fileprivate func goes(before other: Self) -> Bool {
+        (priority.total, -sequence) > (other.priority.total, -other.sequence)
     }
 }

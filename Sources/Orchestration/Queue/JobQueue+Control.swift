@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import Glibc
 import PipelineSpec
 
 /// What the command line asks of the queue. All of it works with the daemon down; a running daemon notices within a
@@ -18,8 +19,11 @@ extension JobQueue {
     /// - Parameter atOnce: Whether a worker is killed without being asked to stop, so that it writes no checkpoint.
     /// - Returns: Whether it is cancelled already; otherwise a daemon will do it.
     /// - Throws: `wrongState` when the job has ended.
-    @discardableResult package func cancel(_ job: String, atOnce: Bool = false) throws -> Bool {
+    @discardableResult package func cancel(
+        _ job: String, atOnce: Bool = false, as user: UInt32 = geteuid()
+    ) throws -> Bool {
         try write { db in
+            try authorize(db, job, as: user)
             let state = try state(db, job)
             switch state {
             case .held, .waiting, .queued, .retryWait:
@@ -49,8 +53,9 @@ extension JobQueue {
     ///
     /// - Returns: Whether it is paused already; otherwise a daemon will do it.
     /// - Throws: `wrongState` when the job has ended, or is being cancelled.
-    @discardableResult package func pause(_ job: String) throws -> Bool {
+    @discardableResult package func pause(_ job: String, as user: UInt32 = geteuid()) throws -> Bool {
         try write { db in
+            try authorize(db, job, as: user)
             let state = try state(db, job)
             switch state {
             case .held: return true
@@ -77,8 +82,9 @@ extension JobQueue {
     /// Lets a paused job go on from its checkpoint, or withdraws a pause that has not come about.
     ///
     /// - Throws: `wrongState` when it is not paused.
-    package func resume(_ job: String) throws {
+    package func resume(_ job: String, as user: UInt32 = geteuid()) throws {
         try write { db in
+            try authorize(db, job, as: user)
             let state = try state(db, job)
             let isAsked = try Bool.fetchOne(
                 db, sql: "SELECT pause_requested_ms IS NOT NULL FROM job WHERE id = ?", arguments: [job])
@@ -110,8 +116,9 @@ extension JobQueue {
     /// Keeps a job back until ``release(_:)``.
     ///
     /// - Throws: `wrongState` when it runs or has ended.
-    package func hold(_ job: String) throws {
+    package func hold(_ job: String, as user: UInt32 = geteuid()) throws {
         try write { db in
+            try authorize(db, job, as: user)
             let state = try state(db, job)
             switch state {
             case .held: return
@@ -130,8 +137,9 @@ extension JobQueue {
     /// Lets a held job go.
     ///
     /// - Throws: `wrongState` when it is not held.
-    package func release(_ job: String) throws {
+    package func release(_ job: String, as user: UInt32 = geteuid()) throws {
         try write { db in
+            try authorize(db, job, as: user)
             let state = try state(db, job)
             guard state == .held else {
                 throw OrchestrationError(.wrongState, "job \(job) is not held but \(state.rawValue)")
@@ -142,11 +150,12 @@ extension JobQueue {
     }
 
     /// Changes the place of an unfinished job in its queue; -100…100, higher first.
-    package func prioritize(_ job: String, to priority: Int) throws {
+    package func prioritize(_ job: String, to priority: Int, as user: UInt32 = geteuid()) throws {
         guard (-100...100).contains(priority) else {
             throw OrchestrationError(.invalidInput, "a priority is between -100 and 100, not \(priority)")
         }
         try write { db in
+            try authorize(db, job, as: user)
             let state = try state(db, job)
             guard !state.isFinal else {
                 throw OrchestrationError(.wrongState, "job \(job) has ended already (\(state.rawValue))")
@@ -166,8 +175,11 @@ extension JobQueue {
     /// - Returns: The new job's id.
     /// - Throws: `wrongState` when the job has not ended, or a stage before `stage` was never finished; `notFound` for a
     ///   stage that the job does not have.
-    package func retry(_ job: String, fresh: Bool = false, from stage: String? = nil) throws -> String {
+    package func retry(
+        _ job: String, fresh: Bool = false, from stage: String? = nil, as user: UInt32 = geteuid()
+    ) throws -> String {
         try write { db in
+            try authorize(db, job, as: user)
             let state = try state(db, job)
             guard state.isFinal else {
                 throw OrchestrationError(.wrongState, "job \(job) has not ended (\(state.rawValue)); cancel it first")
@@ -225,7 +237,10 @@ extension JobQueue {
     /// Stops, or lets go again, a whole queue.
     ///
     /// What runs goes on.
-    package func setPaused(_ paused: Bool, queue: String) throws {
+    ///
+    /// - Throws: `permission` for others than the daemon's user and root.
+    package func setPaused(_ paused: Bool, queue: String, as user: UInt32 = geteuid()) throws {
+        try authorizeQueues(as: user)
         try write { db in
             try db.execute(
                 sql:
@@ -235,15 +250,19 @@ extension JobQueue {
         }
     }
 
-    /// How many jobs of a queue run at once at most; `nil` is as many as there are cores for.
-    package func setMaximumJobs(_ maximum: Int?, queue: String) throws {
+    /// How many jobs of a queue run at once at most, in place of what `lorajobs.yaml` says; `nil` is what it says.
+    ///
+    /// - Throws: `permission` for others than the daemon's user and root.
+    package func setMaximumJobs(_ maximum: Int?, queue: String, as user: UInt32 = geteuid()) throws {
+        try authorizeQueues(as: user)
         try write { db in
             try db.execute(
                 sql: """
-                    INSERT INTO queue (name, max_jobs) VALUES (?, ?)
-                    ON CONFLICT (name) DO UPDATE SET max_jobs = excluded.max_jobs
+                    INSERT INTO queue (name, set_max_jobs) VALUES (?, ?)
+                    ON CONFLICT (name) DO UPDATE SET set_max_jobs = excluded.set_max_jobs
                     """,
                 arguments: [queue, maximum.map { max(1, $0) }])
+            try note(db, "queue_set", ["queue": queue, "max_jobs": maximum.map { "\($0)" } ?? "default"])
         }
     }
 
@@ -272,8 +291,16 @@ extension JobQueue {
 
     func setState(_ db: Database, _ job: String, _ state: JobState, reason: String? = nil) throws {
         try db.execute(
-            sql: "UPDATE job SET state = ?, reason = ?, finished_ms = ? WHERE id = ?",
-            arguments: [state.rawValue, reason, state.isFinal ? now() : nil, job])
+            sql: """
+                UPDATE job SET state = :state, reason = :reason, finished_ms = :finished,
+                  eligible_ms = CASE :state WHEN 'queued' THEN coalesce(eligible_ms, :now) WHEN 'held' THEN NULL
+                                ELSE eligible_ms END
+                WHERE id = :job
+                """,
+            arguments: [
+                "state": state.rawValue, "reason": reason, "finished": state.isFinal ? now() : nil, "now": now(),
+                "job": job,
+            ])
     }
 
     /// Ends a job of which nothing runs.

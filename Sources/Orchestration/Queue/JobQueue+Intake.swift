@@ -1,7 +1,7 @@
 import Artifacts
 package import Foundation
 import GRDB
-import PipelineSpec
+package import PipelineSpec
 
 extension JobQueue {
     /// A file that was claimed and recorded; it may not be filed yet.
@@ -16,33 +16,30 @@ extension JobQueue {
         package var filedPath: String?
     }
 
-    /// Records a claimed file and makes its job, or finds the job that already stands for it: the one point at which a
-    /// drop becomes a job.
+    /// Records claimed files in one transaction: the one point at which a drop becomes a job, or finds the job that
+    /// already stands for it, or is refused with a report.
     ///
-    /// Asked again for the same claim, it answers as before and changes nothing.
+    /// A file that the queue refuses is recorded as rejected and takes none of the others with it. Asked again for the
+    /// same claim, it answers as before and changes nothing.
+    ///
+    /// - Returns: The verdicts, in the order of the files.
+    package func record(_ files: [JudgedFile]) throws -> [IntakeVerdict] {
+        try write { db in
+            let verdicts = try files.map { try record(db, $0) }
+            try settleWaiting(db)
+            return verdicts
+        }
+    }
+
+    /// Records one valid file.
     ///
     /// - Throws: ``RefusedSubmission`` when the queue's state forbids the job; then nothing is recorded.
     package func accept(_ file: ClaimedFile, _ submission: Submission) throws -> IntakeVerdict {
         try write { db in
             if let known = try intakeRecord(db, file.claimID) { return known.verdict }
-            let job = try NewJob(
-                id: file.claimID, origin: .claim(file.claimID), tenant: file.tenant, ownerID: file.ownerID,
-                manifestDigest: file.digest, submission)
-            if let verdict = try precedent(db, job) { return try record(db, file, verdict) }
-            _ = try record(db, file, .accepted(job: job.id))
-            try insert(db, job)
+            let verdict = try enter(db, file, submission)
             try settleWaiting(db)
-            return .accepted(job: file.claimID)
-        }
-    }
-
-    /// Records a claimed file that is no job, with the report that says why.
-    ///
-    /// Idempotent like ``accept(_:_:)``.
-    package func reject(_ file: ClaimedFile, report: Data) throws -> IntakeVerdict {
-        try write { db in
-            if let known = try intakeRecord(db, file.claimID) { return known.verdict }
-            return try record(db, file, .rejected(report: report))
+            return verdict
         }
     }
 
@@ -51,20 +48,59 @@ extension JobQueue {
         try read { try intakeRecord($0, claimID) }
     }
 
-    /// Files that were recorded and whose last move may not have happened.
-    package func unfiledIntake() throws -> [IntakeRecord] {
-        try read { db in
-            try String.fetchAll(db, sql: "SELECT claim_id FROM intake WHERE filed_ms IS NULL ORDER BY claim_id")
-                .compactMap { try intakeRecord(db, $0) }
+    /// Those of these claims that have been recorded.
+    func recorded(among claims: [String]) throws -> Set<String> {
+        if claims.isEmpty { return [] }
+        return try read { db in
+            var known: Set<String> = []
+            for start in stride(from: 0, to: claims.count, by: 500) {
+                let chunk = claims[start..<min(start + 500, claims.count)]
+                let marks = Array(repeating: "?", count: chunk.count).joined(separator: ",")
+                known.formUnion(
+                    try String.fetchSet(
+                        db, sql: "SELECT claim_id FROM intake WHERE claim_id IN (\(marks))",
+                        arguments: StatementArguments(Array(chunk))))
+            }
+            return known
         }
     }
 
-    /// Notes where a recorded file lies in the end.
-    package func markFiled(_ claimID: String, at path: String) throws {
+    /// Files that were recorded and whose last move may not have happened, the oldest first.
+    ///
+    /// - Parameters:
+    ///   - excluded: Claims to leave out.
+    ///   - limit: At most so many.
+    ///   - byteLimit: No more after so many bytes of content.
+    package func unfiledIntake(
+        excluding excluded: Set<String> = [], limit: Int = .max, byteLimit: Int = .max
+    ) throws -> [IntakeRecord] {
+        try read { db in
+            let rows = try Row.fetchCursor(
+                db,
+                sql: """
+                    SELECT claim_id, length(bytes) AS length FROM intake INDEXED BY intake_unfiled
+                    WHERE filed_ms IS NULL ORDER BY claim_id
+                    """)
+            var ids: [String] = []
+            var bytes = 0
+            while ids.count < limit, bytes < byteLimit, let row = try rows.next() {
+                let id: String = row["claim_id"]
+                if excluded.contains(id) { continue }
+                ids.append(id)
+                bytes += row["length"]
+            }
+            return try ids.compactMap { try intakeRecord(db, $0) }
+        }
+    }
+
+    /// Notes where recorded files lie in the end: paths by claim, in one transaction.
+    package func markFiled(_ paths: [(claimID: String, path: String)]) throws {
         try write { db in
-            try db.execute(
-                sql: "UPDATE intake SET filed_path = ?, filed_ms = ? WHERE claim_id = ? AND filed_ms IS NULL",
-                arguments: [path, now(), claimID])
+            for (claimID, path) in paths {
+                try db.execute(
+                    sql: "UPDATE intake SET filed_path = ?, filed_ms = ? WHERE claim_id = ? AND filed_ms IS NULL",
+                    arguments: [path, now(), claimID])
+            }
         }
     }
 
@@ -77,20 +113,64 @@ extension JobQueue {
                     FROM intake WHERE claim_id = ?
                     """, arguments: [claimID])
         else { return nil }
-        let job: String = row["job_id"] ?? ""
-        let word: String = row["verdict"]
-        let verdict: IntakeVerdict =
-            switch word {
-            case "accepted": .accepted(job: job)
-            case "coalesced": .coalesced(job: job)
-            case "duplicate": .duplicate(job: job)
-            default: .rejected(report: Data((row["error_json"] as String).utf8))
-            }
         let milliseconds: Int64 = row["received_ms"]
         return IntakeRecord(
             claimID: claimID, tenant: row["tenant"], originalName: row["orig_name"], bytes: row["bytes"],
-            receivedAt: Date(timeIntervalSince1970: Double(milliseconds) / 1000), verdict: verdict,
+            receivedAt: Date(timeIntervalSince1970: Double(milliseconds) / 1000), verdict: Self.verdict(row),
             filedPath: row["filed_path"])
+    }
+
+    private static func verdict(_ row: Row) -> IntakeVerdict {
+        let job: String = row["job_id"] ?? ""
+        let word: String = row["verdict"]
+        return switch word {
+        case "accepted": .accepted(job: job)
+        case "coalesced": .coalesced(job: job)
+        case "duplicate": .duplicate(job: job)
+        default: .rejected(report: Data((row["error_json"] as String).utf8))
+        }
+    }
+
+    private func record(_ db: Database, _ judged: JudgedFile) throws -> IntakeVerdict {
+        let file = judged.file
+        let known = try Row.fetchOne(
+            db, sql: "SELECT verdict, job_id, error_json FROM intake WHERE claim_id = ?", arguments: [file.claimID])
+        if let known { return Self.verdict(known) }
+        let refusal: Finding
+        switch judged.judgement {
+        case .failure(let invalid): return try reject(db, file, invalid.findings)
+        case .success(let submission):
+            do {
+                var verdict: IntakeVerdict?
+                try db.inSavepoint {
+                    verdict = try enter(db, file, submission)
+                    return .commit
+                }
+                if let verdict { return verdict }
+                refusal = Finding(.refusedByQueue, "the queue did not take it")
+            } catch let error as RefusedSubmission {
+                refusal = Finding(.init(rawValue: error.code), pointer: error.pointer, error.description)
+            } catch let error as DatabaseError where error.resultCode == .SQLITE_CONSTRAINT {
+                // A rule of the database that no one had checked before: this file's fault, and not the others'.
+                refusal = Finding(.refusedByQueue, "the queue refuses it: \(error.message ?? "a rule is broken")")
+            }
+        }
+        return try reject(db, file, [refusal])
+    }
+
+    /// Makes the job of a valid file, or finds the one that stands for it.
+    private func enter(_ db: Database, _ file: ClaimedFile, _ submission: Submission) throws -> IntakeVerdict {
+        let job = try NewJob(
+            id: file.claimID, origin: .claim(file.claimID), tenant: file.tenant, ownerID: file.ownerID,
+            manifestDigest: file.digest, submission)
+        if let verdict = try precedent(db, job) { return try record(db, file, verdict) }
+        _ = try record(db, file, .accepted(job: job.id))
+        try insert(db, job)
+        return .accepted(job: job.id)
+    }
+
+    private func reject(_ db: Database, _ file: ClaimedFile, _ findings: [Finding]) throws -> IntakeVerdict {
+        try record(db, file, .rejected(report: Data(ValidationReport(findings).json.text().utf8)))
     }
 
     private func record(_ db: Database, _ file: ClaimedFile, _ verdict: IntakeVerdict) throws -> IntakeVerdict {
@@ -109,4 +189,11 @@ extension JobQueue {
             db, "intake", job: verdict.job, ["claim": file.claimID, "file": file.originalName, "verdict": verdict.word])
         return verdict
     }
+}
+
+extension Finding.Code {
+    /// A manifest that is valid by itself, and that a rule of the queue's database does not admit.
+    package static let refusedByQueue = Self(rawValue: "refused_by_queue")
+    /// The file belongs to someone who may not drop into its folder.
+    package static let ownerNotAllowed = Self(rawValue: "owner_not_allowed")
 }

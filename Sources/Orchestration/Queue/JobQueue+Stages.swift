@@ -249,6 +249,7 @@ extension JobQueue {
             guard db.changesCount == 1 else {
                 throw OrchestrationError(.wrongState, "attempt \(attempt.id) is final already")
             }
+            try chargeUsage(db, job: job, attempt: attempt.id)
             try note(
                 db, "attempt_ended", job: job, stage: attempt.stage, attempt: attempt.id,
                 ["state": outcome.state.rawValue].merging(

@@ -5,11 +5,15 @@ package import PipelineSpec
 extension JobQueue {
     /// Jobs in the order they were submitted.
     ///
-    /// - Parameter isDiskLow: Whether there is too little room to start anything, which then is the reason shown.
+    /// - Parameters:
+    ///   - isDiskLow: Whether there is too little room to start anything, which then is the reason shown.
+    ///   - isDaemonDown: Whether nobody is there to start what could start.
     /// - Throws: `notFound` or `ambiguous` for an id of the filter.
-    package func list(_ filter: JobFilter = JobFilter(), isDiskLow: Bool = false) throws -> [JobStatus] {
+    package func list(
+        _ filter: JobFilter = JobFilter(), isDiskLow: Bool = false, isDaemonDown: Bool = false
+    ) throws -> [JobStatus] {
         let (rows, reasons) = try read { db in
-            var conditions = ["1"]
+            var conditions: [String] = []
             var arguments: [any DatabaseValueConvertible] = []
             func require(_ column: String, in values: [String]) {
                 conditions.append("\(column) IN (\(values.map { _ in "?" }.joined(separator: ",")))")
@@ -17,26 +21,17 @@ extension JobQueue {
             }
             let ids = try filter.ids.map { try resolve(db, $0) }
             if !ids.isEmpty { require("j.id", in: ids) }
+            if !filter.includesOld && ids.isEmpty {
+                conditions.append(StatusSQL.recent)
+                arguments.append(now() - 86_400_000)
+            }
             if !filter.states.isEmpty { require("j.state", in: filter.states.map(\.rawValue)) }
             for (column, value) in [("name", filter.name), ("tenant", filter.tenant), ("queue", filter.queue)] {
                 if let value { require("j.\(column)", in: [value]) }
             }
-            if !filter.includesOld && ids.isEmpty {
-                conditions.append("(j.finished_ms IS NULL OR j.finished_ms > ?)")
-                arguments.append(now() - 86_400_000)
-            }
-            let limit = filter.limit.map { "LIMIT \(max(0, $0))" } ?? ""
             let rows = try Row.fetchAll(
-                db,
-                sql: """
-                    SELECT j.*, s.name AS stage_name, a.workdir AS workdir FROM job AS j
-                    LEFT JOIN stage_run AS s ON s.job_id = j.id AND s.ord = (
-                      SELECT min(ord) FROM stage_run WHERE job_id = j.id
-                        AND state IN ('blocked','ready','running','retry_wait'))
-                    LEFT JOIN attempt AS a ON a.stage_id = s.id AND a.state IN ('starting','running')
-                    WHERE \(conditions.joined(separator: " AND ")) ORDER BY j.seq DESC \(limit)
-                    """, arguments: StatementArguments(arguments))
-            return (rows, try waitingReasons(db, isDiskLow: isDiskLow))
+                db, sql: StatusSQL.list(conditions, limit: filter.limit), arguments: StatementArguments(arguments))
+            return (rows, try waitingReasons(db, rows, isDiskLow: isDiskLow, isDaemonDown: isDaemonDown))
         }
         return try rows.reversed().map { try status($0, reasons) }
     }
@@ -44,11 +39,11 @@ extension JobQueue {
     /// All that is known of a job.
     ///
     /// - Parameter job: An id, or the unique beginning of one.
-    package func show(_ job: String, isDiskLow: Bool = false) throws -> JobDetail {
+    package func show(_ job: String, isDiskLow: Bool = false, isDaemonDown: Bool = false) throws -> JobDetail {
         let id = try resolve(job)
         var filter = JobFilter()
         filter.ids = [id]
-        guard let status = try list(filter, isDiskLow: isDiskLow).first else {
+        guard let status = try list(filter, isDiskLow: isDiskLow, isDaemonDown: isDaemonDown).first else {
             throw OrchestrationError(.notFound, "there is no job \(job)")
         }
         return try read { db in
@@ -134,32 +129,6 @@ extension JobQueue {
         }
     }
 
-    /// Why each job that waits does so.
-    private func waitingReasons(_ db: Database, isDiskLow: Bool) throws -> [String: WaitingReason] {
-        let cores =
-            try Int.fetchOne(db, sql: "SELECT cores FROM daemon") ?? ProcessInfo.processInfo.activeProcessorCount
-        let (admission, queued) = try admission(db, cores: cores, isDiskLow: isDiskLow)
-        var reasons: [String: WaitingReason] = [:]
-        for decision in admission.decide(queued) { reasons[decision.job.id] = decision.reason }
-        let others = try Row.fetchAll(
-            db,
-            sql: """
-                SELECT id, state, reason, pause_requested_ms IS NOT NULL AS paused, not_before_ms, EXISTS (
-                  SELECT 1 FROM job_dep AS d JOIN job AS n ON n.id = d.needs
-                  WHERE d.job_id = job.id AND n.finished_ms IS NULL) AS depends
-                FROM job WHERE state IN ('held','waiting','retry_wait')
-                """)
-        for row in others {
-            let due = Self.date(row["not_before_ms"])
-            switch JobState(rawValue: row["state"]) {
-            case .held: reasons[row["id"]] = row["paused"] ? .paused : .held
-            case .retryWait: reasons[row["id"]] = .retryAt(due, why: row["reason"])
-            default: reasons[row["id"]] = row["depends"] ? .dependency : .beginTime(due)
-            }
-        }
-        return reasons
-    }
-
     private func status(_ row: Row, _ reasons: [String: WaitingReason]) throws -> JobStatus {
         let id: String = row["id"]
         let state = JobState(rawValue: row["state"]) ?? .queued
@@ -179,7 +148,8 @@ extension JobQueue {
             },
             reason: reasons[id]?.description ?? (row["reason"] as String?), adapter: row["adapter"],
             createdAt: Self.date(row["created_ms"]), startedAt: started.map(Self.date),
-            finishedAt: finished.map(Self.date), retryOf: row["retry_of"])
+            finishedAt: finished.map(Self.date), retryOf: row["retry_of"], ownerID: row["owner_uid"],
+            memoryBytes: row["memory_bytes"], progressFile: directory?.progress)
     }
 
     /// The last whole line of a progress file, without reading all of it.
@@ -212,7 +182,7 @@ extension JobQueue {
             startedAt: date(row["started_ms"]), endedAt: ended.map(date))
     }
 
-    private static func date(_ milliseconds: Int64) -> Date {
+    static func date(_ milliseconds: Int64) -> Date {
         Date(timeIntervalSince1970: Double(milliseconds) / 1000)
     }
 }
@@ -232,16 +202,42 @@ extension WorkspaceStatus {
         nextSchedule = try NextFire.first(in: workspace, queue: queue)
         guard let queue else { return }
         (rejectedSinceYesterday, pausedQueues, jobCounts) = try queue.read { db in
-            let counts = try Row.fetchAll(db, sql: "SELECT state, count(*) AS n FROM job GROUP BY state").compactMap {
-                row in JobState(rawValue: row["state"]).map { ($0, row["n"] as Int) }
+            let counts = try Row.fetchAll(db, sql: StatusSQL.counts).compactMap { row in
+                JobState(rawValue: row["state"]).map { ($0, row["n"] as Int) }
             }
             return (
-                try Int.fetchOne(
-                    db, sql: "SELECT count(*) FROM intake WHERE verdict = 'rejected' AND received_ms > ?",
-                    arguments: [queue.now() - 86_400_000]) ?? 0,
+                try Int.fetchOne(db, sql: StatusSQL.rejected, arguments: ["since": queue.now() - 86_400_000]) ?? 0,
                 try String.fetchAll(db, sql: "SELECT name FROM queue WHERE paused = 1 ORDER BY name"),
                 Dictionary(counts, uniquingKeysWith: { $1 })
             )
         }
+    }
+}
+
+/// What `status` asks; what it costs grows with what it shows, not with what has ended.
+enum StatusSQL {
+    static let recent = """
+        j.id IN (SELECT id FROM job WHERE finished_ms IS NULL
+                 UNION ALL SELECT id FROM job WHERE finished_ms > ?)
+        """
+    static let counts = "SELECT state, n FROM job_count WHERE n > 0"
+    static let rejected = """
+        SELECT (SELECT count(*) FROM intake WHERE verdict = 'rejected' AND received_ms > :since)
+          + (SELECT count(*) FROM schedule_fire WHERE outcome = 'rejected' AND fired_ms > :since)
+        """
+
+    static func list(_ conditions: [String], limit: Int?) -> String {
+        """
+        SELECT j.id, j.name, j.tenant, j.queue, j.priority, j.state, j.reason, j.adapter, j.created_ms, j.started_ms,
+          j.finished_ms, j.retry_of, j.owner_uid, j.unique_key, j.memory_bytes, j.not_before_ms, j.leads, j.open_needs,
+          j.pause_requested_ms, s.name AS stage_name, a.workdir AS workdir
+        FROM job AS j
+        LEFT JOIN stage_run AS s ON s.job_id = j.id AND s.ord = CASE WHEN j.finished_ms IS NULL THEN (
+          SELECT min(ord) FROM stage_run WHERE job_id = j.id
+            AND state IN ('blocked','ready','running','retry_wait')) END
+        LEFT JOIN attempt AS a ON a.stage_id = s.id AND a.state IN ('starting','running')
+        \(conditions.isEmpty ? "" : "WHERE " + conditions.joined(separator: " AND "))
+        ORDER BY j.seq DESC \(limit.map { "LIMIT \(max(0, $0))" } ?? "")
+        """
     }
 }

@@ -7,9 +7,9 @@ import PipelineSpec
 ///
 /// Each method is one transaction.
 ///
-/// The daemon uses a queue that is fenced by its epoch (``taken(by:cores:)``); the command line uses a plain one, which
-/// works whether a daemon runs or not. Writes are synchronous and therefore cannot be cancelled half way with the
-/// task that makes them.
+/// The daemon uses a queue that is fenced by its epoch (``taken(by:cores:memoryBytes:)``); the command line uses a
+/// plain one, which works whether a daemon runs or not. Writes are synchronous and therefore cannot be cancelled half
+/// way with the task that makes them.
 package struct JobQueue: Sendable {
     let database: any DatabaseWriter
     /// The daemon this queue writes for; `nil` for the command line.
@@ -34,6 +34,7 @@ package struct JobQueue: Sendable {
         // GRDB lowers `synchronous` to NORMAL when it sets up WAL, which can lose what was committed when power
         // fails. So it is set after the opening, and read back.
         try database.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
+        try QueueBackup(of: file).make(database)
         try QueueSchema.migrator.migrate(database)
         try database.writeWithoutTransaction { db in
             // Not at every opening: each would be a commit of its own.
@@ -69,9 +70,11 @@ package struct JobQueue: Sendable {
         configuration.label = "queue (read only)"
         let database = try DatabaseQueue(path: file.path, configuration: configuration)
         try checkOwnership(database, file)
-        guard try database.read({ try Int32.fetchOne($0, sql: "PRAGMA user_version") }) != 0 else {
+        let version = try database.read { try Int32.fetchOne($0, sql: "PRAGMA user_version") ?? 0 }
+        guard version != 0 else {
             throw OrchestrationError(.notFound, "the queue at \(file.path) is being made; try again")
         }
+        if version < QueueSchema.version { try open(file).close() }
         return JobQueue(database: database, epoch: nil, now: now)
     }
 
@@ -123,16 +126,18 @@ package struct JobQueue: Sendable {
     }
 
     /// The same queue for a daemon that starts now: fenced, so that no earlier daemon can write any more.
-    package func taken(by pid: Int32, cores: Int) throws -> JobQueue {
+    package func taken(by pid: Int32, cores: Int, memoryBytes: Int64? = nil) throws -> JobQueue {
         let epoch = try database.write { db -> Int64 in
             let last = try Int64.fetchOne(db, sql: "SELECT epoch FROM daemon") ?? 0
             try db.execute(
                 sql: """
-                    INSERT INTO daemon (one, epoch, boot_id, pid, cores, started_ms) VALUES (1, ?, ?, ?, ?, ?)
+                    INSERT INTO daemon (one, epoch, boot_id, pid, cores, memory_bytes, started_ms)
+                    VALUES (1, ?, ?, ?, ?, ?, ?)
                     ON CONFLICT (one) DO UPDATE SET epoch = excluded.epoch, boot_id = excluded.boot_id,
-                      pid = excluded.pid, cores = excluded.cores, started_ms = excluded.started_ms
+                      pid = excluded.pid, cores = excluded.cores, memory_bytes = excluded.memory_bytes,
+                      started_ms = excluded.started_ms
                     """,
-                arguments: [last + 1, try WorkerProcess.bootID(), pid, cores, now()])
+                arguments: [last + 1, try WorkerProcess.bootID(), pid, cores, memoryBytes, now()])
             return last + 1
         }
         return JobQueue(database: database, epoch: epoch, now: now)

@@ -33,6 +33,12 @@ package struct JobStatus: Sendable, Equatable {
     package var finishedAt: Date?
     /// The job this one does again.
     package var retryOf: String?
+    /// The user who may change it, beside the daemon's.
+    package var ownerID: UInt32 = 0
+    /// Bytes of memory it is counted with; `nil` when nobody knows.
+    package var memoryBytes: Int64?
+    /// Where the worker that runs says how far it is.
+    package var progressFile: URL?
 }
 
 /// All that is known of a job.

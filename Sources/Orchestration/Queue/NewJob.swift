@@ -28,8 +28,8 @@ struct NewJob: Sendable {
     let digest: String
     let concurrencyKey: String
     /// As the manifest says; a retry goes behind whatever holds its key.
-    let onConflict: JobManifest.OnConflict
-    let idempotencyKey: String?
+    var onConflict: JobManifest.OnConflict
+    var idempotencyKey: String?
     /// The inputs of the job that is done again.
     var pins: Data?
     /// Whether the checkpoints of the job that is done again may be used.
@@ -63,7 +63,7 @@ struct NewJob: Sendable {
 extension JobQueue {
     /// The job that already stands for a new one, as its concurrency and idempotency keys say; `nil` when there is none.
     ///
-    /// Pending jobs that the new one replaces are cancelled.
+    /// Pending jobs of the same owner that the new one replaces are cancelled.
     ///
     /// - Throws: ``RefusedSubmission`` when the manifest wants no second job of its key.
     func precedent(_ db: Database, _ job: NewJob) throws -> IntakeVerdict? {
@@ -74,24 +74,34 @@ extension JobQueue {
         {
             return .duplicate(job: first)
         }
-        let unfinished = try Row.fetchAll(
-            db,
-            sql: """
-                SELECT id, started_ms IS NULL AS pending, spec_sha256, on_conflict FROM job
-                WHERE tenant = ? AND unique_key = ? AND finished_ms IS NULL ORDER BY seq
-                """, arguments: [job.tenant, job.concurrencyKey])
-        let pending = unfinished.filter { $0["pending"] }
+        let slot = StatementArguments([job.tenant, job.concurrencyKey])
         switch job.onConflict {
         case .coalesce:
-            let equal = pending.first { $0["spec_sha256"] == job.digest && $0["on_conflict"] == "coalesce" }
-            return equal.map { .coalesced(job: $0["id"]) }
+            // Another user's job may be changed by that user, and is therefore none of this one's.
+            let equal = try String.fetchOne(
+                db,
+                sql: """
+                    SELECT id FROM job WHERE tenant = ? AND unique_key = ? AND spec_sha256 = ? AND owner_uid = ?
+                      AND on_conflict = 'coalesce' AND started_ms IS NULL AND finished_ms IS NULL
+                    """, arguments: slot + [job.digest, job.ownerID])
+            return equal.map { .coalesced(job: $0) }
         case .queue: return nil
         case .replace:
-            for other in pending { try cancelPending(db, other["id"], reason: "replaced by \(job.id)") }
+            let pending = try String.fetchAll(
+                db,
+                sql: """
+                    SELECT id FROM job WHERE tenant = ? AND unique_key = ? AND finished_ms IS NULL
+                      AND started_ms IS NULL AND owner_uid = ? ORDER BY seq
+                    """, arguments: slot + [job.ownerID])
+            for other in pending { try cancelPending(db, other, reason: "replaced by \(job.id)") }
             return nil
         case .reject:
-            guard let other = unfinished.first else { return nil }
-            let id: String = other["id"]
+            guard
+                let id = try String.fetchOne(
+                    db,
+                    sql: "SELECT id FROM job WHERE tenant = ? AND unique_key = ? AND finished_ms IS NULL ORDER BY seq LIMIT 1",
+                    arguments: slot)
+            else { return nil }
             throw RefusedSubmission(
                 code: "concurrency_conflict", pointer: "/run/concurrency",
                 description:
@@ -102,7 +112,7 @@ extension JobQueue {
 
     /// Makes the rows of a job, its stages and the jobs it comes after.
     ///
-    /// - Throws: ``RefusedSubmission`` when it comes after a job that is not known.
+    /// - Throws: ``RefusedSubmission`` when it comes after a job that is not known, or is another tenant's.
     func insert(_ db: Database, _ job: NewJob) throws {
         let run = job.submission.manifest.run
         let notBefore = Int64(((run.notBefore ?? 0) * 1000).rounded())
@@ -115,7 +125,7 @@ extension JobQueue {
         case .retry(let id): retryOf = id
         }
         let isRetry = retryOf != nil
-        let needs = isRetry ? [] : try dependencies(db, run.after)
+        let needs = isRetry ? [] : try dependencies(db, run.after, tenant: job.tenant)
         let state: JobState =
             run.hold && !isRetry ? .held : notBefore > now() || !needs.isEmpty ? .waiting : .queued
         try db.execute(sql: "INSERT INTO queue (name) VALUES (?) ON CONFLICT DO NOTHING", arguments: [run.queue])
@@ -123,15 +133,16 @@ extension JobQueue {
         try db.execute(
             sql: """
                 INSERT INTO job (id, seq, claim_id, schedule_id, retry_of, owner_uid, name, tenant, queue, priority,
-                  threads, spec, spec_sha256, manifest_sha256, origins, idempotency_key, unique_key, on_conflict, pins,
-                  resume, rerun_from, state, not_before_ms, created_ms)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                  threads, memory_bytes, spec, spec_sha256, manifest_sha256, origins, idempotency_key, unique_key,
+                  on_conflict, pins, resume, rerun_from, state, not_before_ms, created_ms, eligible_ms)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """,
             arguments: [
                 job.id, sequence, claim, schedule, retryOf, job.ownerID, job.submission.manifest.name, job.tenant,
-                run.queue, run.priority, max(1, run.threads), job.specification, job.digest, job.manifestDigest,
+                run.queue, run.priority, max(1, run.threads), try memoryBytes(db, job), job.specification, job.digest,
+                job.manifestDigest,
                 job.submission.origins, job.idempotencyKey, job.concurrencyKey, job.onConflict.rawValue, job.pins,
-                job.resume, job.rerunFrom, state.rawValue, notBefore, now(),
+                job.resume, job.rerunFrom, state.rawValue, notBefore, now(), state == .queued ? now() : nil,
             ])
         for (order, stage) in job.submission.stages.enumerated() {
             try db.execute(
@@ -152,22 +163,46 @@ extension JobQueue {
         try note(db, "created", job: job.id, ["state": state.rawValue])
     }
 
+    /// Bytes of memory the job is counted with: what its manifest says; else a tenth more than the most that the last
+    /// five equal jobs that succeeded were seen to use; else the estimate.
+    ///
+    /// What was measured never keeps a job from this machine, on which it may have run: it is cut to the capacity.
+    private func memoryBytes(_ db: Database, _ job: NewJob) throws -> Int64? {
+        if let written = job.submission.manifest.run.memoryBytes { return Int64(max(1, written)) }
+        let estimate = job.submission.memoryBytes.map { max(1, $0) }
+        let measured = try Int64.fetchOne(
+            db,
+            sql: """
+                SELECT max(a.peak_rss) FROM (
+                  SELECT id FROM job WHERE state = 'succeeded' AND tenant = ? AND spec_sha256 = ?
+                  ORDER BY finished_ms DESC LIMIT 5) AS j
+                JOIN stage_run AS s ON s.job_id = j.id
+                JOIN attempt AS a ON a.stage_id = s.id AND a.state = 'succeeded' AND a.peak_rss > 0
+                """, arguments: [job.tenant, job.digest])
+        guard let measured else { return estimate }
+        let limit = try Int64.fetchOne(db, sql: "SELECT memory_bytes FROM daemon WHERE memory_bytes IS NOT NULL")
+        return min(measured / 10 * 11, max(limit ?? .max, estimate ?? 0))
+    }
+
     /// `ID`, `ID:ok`, `ID:any`, `ID:notok`; the id may be a unique prefix.
     private func dependencies(
-        _ db: Database, _ after: [String]
+        _ db: Database, _ after: [String], tenant: String
     ) throws -> [(id: String, condition: String)] {
         var seen = Set<String>()
         return try after.compactMap { text in
             let parts = text.split(separator: ":", maxSplits: 1).map(String.init)
             let condition = parts.count == 2 ? parts[1] : "ok"
-            func refuse(_ why: String) -> RefusedSubmission {
-                RefusedSubmission(code: "unknown_job", pointer: "/run/after", description: "after \"\(text)\": \(why)")
+            func refuse(_ why: String, code: String = "unknown_job") -> RefusedSubmission {
+                RefusedSubmission(code: code, pointer: "/run/after", description: "after \"\(text)\": \(why)")
             }
             guard let wanted = parts.first, ["ok", "any", "notok"].contains(condition) else {
                 throw refuse("expected a job id, and after a colon ok, any or notok")
             }
             do {
                 let id = try resolve(db, wanted)
+                guard
+                    try String.fetchOne(db, sql: "SELECT tenant FROM job WHERE id = ?", arguments: [id]) == tenant
+                else { throw refuse("that job is another tenant's", code: "foreign_job") }
                 return seen.insert(id).inserted ? (id, condition) : nil
             } catch let error as OrchestrationError {
                 throw refuse(error.description)

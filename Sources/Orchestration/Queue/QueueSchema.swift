@@ -14,10 +14,13 @@ enum QueueSchema {
 
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
-        migrator.registerMigration("1") { try $0.execute(sql: tables + transitions) }
-        migrator.registerMigration("2") { try $0.execute(sql: second) }
+        migrator.registerMigration("1") { try $0.execute(sql: first) }
+        migrator.registerMigration("2") { try $0.execute(sql: second + scheduling) }
         return migrator
     }
+
+    /// The first schema, as released: databases of it are brought up to date from here.
+    static let first = tables + transitions
 
     private static let tables = """
         -- One row. The epoch grows with each daemon; every write of a daemon checks it, so that one that lost its
@@ -221,13 +224,14 @@ enum QueueSchema {
         ALTER TABLE job ADD COLUMN owner_uid INTEGER NOT NULL DEFAULT 0;
         ALTER TABLE job ADD COLUMN memory_bytes INTEGER CHECK (memory_bytes > 0);
         ALTER TABLE job ADD COLUMN pause_requested_ms INTEGER;
+        -- When somebody asked a running job to stop at a checkpoint and queue again, without a charge.
+        ALTER TABLE job ADD COLUMN yield_requested_ms INTEGER;
         ALTER TABLE job ADD COLUMN rerun_from TEXT;
         ALTER TABLE job ADD COLUMN schedule_id TEXT;
         UPDATE job SET owner_uid = coalesce(
           (SELECT owner_uid FROM intake WHERE intake.claim_id = job.claim_id),
           (SELECT owner_uid FROM intake ORDER BY received_ms LIMIT 1), 0);
 
-        CREATE INDEX job_state ON job (state);
         CREATE INDEX job_finished ON job (finished_ms) WHERE finished_ms IS NOT NULL;
 
         CREATE TRIGGER job_one_origin BEFORE INSERT ON job
@@ -257,7 +261,8 @@ enum QueueSchema {
 
         -- Threads times seconds that a tenant's jobs have held, in thousandths, halved every week.
         CREATE TABLE usage (
-          tenant TEXT PRIMARY KEY, decayed_core_ms REAL NOT NULL, at_ms INTEGER NOT NULL
+          tenant TEXT PRIMARY KEY, decayed_core_ms REAL NOT NULL DEFAULT 0, at_ms INTEGER NOT NULL DEFAULT 0,
+          weight REAL NOT NULL DEFAULT 1 CHECK (weight > 0)
         ) STRICT, WITHOUT ROWID;
 
         -- What is known of each file in schedules/; the file is the truth.
@@ -279,6 +284,7 @@ enum QueueSchema {
           PRIMARY KEY (schedule_id, occurrence)
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX schedule_fire_time ON schedule_fire (schedule_id, fired_ms);
+        CREATE INDEX schedule_fire_rejected ON schedule_fire (fired_ms) WHERE outcome = 'rejected';
 
         """
 }

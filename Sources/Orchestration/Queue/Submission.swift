@@ -36,17 +36,24 @@ package struct Submission: Sendable {
     package var stages: [StagePlan]
     /// Where each value came from: JSON of an ``Origin`` by dotted key.
     package var origins: Data
+    /// The estimate of the most memory its stages use, in bytes; `nil` when nobody knows.
+    ///
+    /// `run.memory` wins, and so does what equal jobs were measured to use.
+    package var memoryBytes: Int64?
 
-    package init(manifest: JobManifest, stages: [StagePlan], origins: Data = Data("{}".utf8)) {
+    package init(
+        manifest: JobManifest, stages: [StagePlan], origins: Data = Data("{}".utf8), memoryBytes: Int64? = nil
+    ) {
         self.manifest = manifest
         self.stages = stages
         self.origins = origins
+        self.memoryBytes = memoryBytes
     }
 }
 
 extension Submission {
     /// What a resolved manifest asks for.
-    package init(_ resolved: ResolvedManifest) throws {
+    package init(_ resolved: ResolvedManifest, memoryBytes: Int64? = nil) throws {
         self.init(
             manifest: resolved.manifest,
             stages: resolved.pipeline.topologicalOrder.map { stage in
@@ -54,7 +61,7 @@ extension Submission {
                     name: stage.name, kind: stage.uses, needs: stage.needs, condition: stage.when,
                     timeoutSeconds: resolved.timeoutSeconds(of: stage), retries: resolved.retries(of: stage))
             },
-            origins: try ProtocolJSON.encode(resolved.origins))
+            origins: try ProtocolJSON.encode(resolved.origins), memoryBytes: memoryBytes)
     }
 }
 
@@ -82,6 +89,17 @@ package struct ClaimedFile: Sendable {
         self.digest = digest
         self.size = size
         self.ownerID = ownerID
+    }
+}
+
+/// A claimed file and what its bytes are: a job, or what is wrong with them.
+package struct JudgedFile: Sendable {
+    package var file: ClaimedFile
+    package var judgement: Result<Submission, InvalidFile>
+
+    package init(_ file: ClaimedFile, _ judgement: Result<Submission, InvalidFile>) {
+        self.file = file
+        self.judgement = judgement
     }
 }
 
@@ -116,7 +134,7 @@ package enum IntakeVerdict: Sendable, Equatable {
 
 /// Why the queue will not take a manifest that is valid by itself.
 package struct RefusedSubmission: Error, CustomStringConvertible, Sendable {
-    /// A stable word: `concurrency_conflict`, `unknown_job`.
+    /// A stable word: `concurrency_conflict`, `unknown_job`, `foreign_job`.
     package let code: String
     /// JSON pointer of the value in the manifest.
     package let pointer: String

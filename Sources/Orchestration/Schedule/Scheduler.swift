@@ -175,8 +175,11 @@ struct Scheduler {
         // The manifest is read against the files as they are now: a base may have gone, or come.
         var entry = one.entry
         if !plan.due.isEmpty { entry = try judged(entry) }
-        let due = try plan.due.map { occurrence in
-            (occurrence, entry.findings.isEmpty ? try NewJob(schedule: entry, entry.submission(at: occurrence)) : nil)
+        let due = try plan.due.map { occurrence -> (Occurrence, NewJob?) in
+            guard entry.findings.isEmpty else { return (occurrence, nil) }
+            var submission = try entry.submission(at: occurrence)
+            submission.memoryBytes = configuration.estimateMemory(submission.manifest)
+            return (occurrence, try NewJob(schedule: entry, submission))
         }
         guard
             let (fires, refusal) = try queue.settleSchedule(
@@ -185,6 +188,7 @@ struct Scheduler {
             one.next = now
             return
         }
+        if !fires.isEmpty { try Failpoint.scheduleFired.hit() }
         for fire in fires {
             configuration.logger.info(
                 "schedule \(id): \(fire.outcome.rawValue)",
@@ -212,12 +216,12 @@ private final class Fence {
 
     init(_ logger: Logger) { self.logger = logger }
 
-    /// - Throws: what concerns every file: that another daemon has taken over, or that the disk is full.
+    /// - Throws: what concerns every file: that the daemon must end, or that the disk is full.
     func around(_ name: String, _ body: () throws -> Void, orElse: () -> Void = {}) throws {
         do {
             try body()
             told[name] = nil
-        } catch let error as OrchestrationError where error.code == .fenced {
+        } catch  where OrchestrationError.endsDaemon(error) {
             throw error
         } catch  where OrchestrationError.isDiskFull(error) {
             throw error

@@ -84,7 +84,7 @@ extension JobDriver {
     }
 
     /// Makes sure that no process that was started for an attempt, and has not yet begun, ever begins.
-    private func abandon(_ directory: RunDirectory) throws {
+    func abandon(_ directory: RunDirectory) throws {
         guard unlink(directory.request.path) == 0 || errno == ENOENT else {
             throw OrchestrationError(system: "remove", directory.request.path, errno)
         }

@@ -4,6 +4,9 @@ import TensorCore
 
 /// The engine for callers that are no stage: its threads and its errors.
 package enum Engine {
+    /// Which kernels and which BLAS this processor gets, in a line.
+    package static var description: String { EngineDescription.text }
+
     /// Sets how many threads compute in this process; at its start, before anything is loaded.
     package static func setThreads(_ count: Int) { Parallel.threadCount = count }
 

@@ -6,7 +6,7 @@ import PipelineSpec
 struct InboxCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "inbox", abstract: "Show what lies in the inbox, and what was rejected and why.",
-        subcommands: [List.self, Errors.self], defaultSubcommand: List.self)
+        subcommands: [List.self, Errors.self, Retry.self], defaultSubcommand: List.self)
 
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
@@ -16,106 +16,231 @@ struct InboxCommand: ParsableCommand {
         @Flag(name: .long, help: "Print one JSON object.") var json = false
 
         mutating func run() throws {
-            let workspace = try options.locate()
-            let entries = try InboxEntry.list(workspace)
+            let setup = try WorkspaceSetup(options.locate())
+            let workspace = setup.workspace
+            let daemon = try DaemonLock.holder(of: workspace)
+            let rows = try (InboxEntry.claimed(workspace) + InboxEntry.list(workspace)).map { entry in
+                Row(
+                    entry: entry, word: Self.word(entry.status),
+                    reason: entry.reason(in: workspace, setup.settings.inbox, daemon: daemon))
+            }
             if json {
                 return try StandardOutput.json([
                     "files": .array(
-                        entries.map { entry in
+                        rows.map { row in
                             .object([
-                                "path": .string("Jobs/inbox/\(entry.path)"), "tenant": .string(entry.tenant),
-                                "status": .string(Self.words(entry.status).status),
-                                "reason": .optional(Self.words(entry.status).reason),
+                                "path": .string("Jobs/\(row.folder)/\(row.entry.path)"),
+                                "tenant": .string(row.entry.tenant), "status": .string(row.word),
+                                "reason": .string(row.reason), "age_seconds": .optional(row.entry.age),
                             ])
                         })
                 ])
             }
-            if entries.isEmpty { Talk.say("the inbox is empty") }
-            guard !entries.isEmpty else { return }
-            let isDaemonUp = try DaemonLock.holder(of: workspace) != nil
-            var table = Table("FILE TENANT STATUS ~REASON")
-            for entry in entries {
-                let words = Self.words(entry.status)
-                let waits = isDaemonUp ? "until it is complete" : "for a daemon: lorajobs daemon"
+            guard !rows.isEmpty else { return Talk.say("the inbox is empty") }
+            var table = Table("FILE TENANT >AGE STATUS ~REASON")
+            for row in rows {
                 table.add([
-                    Table.Cell(entry.path), Table.Cell(entry.tenant),
-                    Table.Cell(words.status, words.status == "refused" ? .red : nil),
-                    Table.Cell(words.reason ?? (entry.status == .waiting ? waits : "a temporary file")),
+                    Table.Cell(row.entry.path), Table.Cell(row.entry.tenant),
+                    Table.Cell(row.entry.age.map(Durations.text) ?? ""),
+                    Table.Cell(row.word, row.word == "refused" ? .red : nil), Table.Cell(row.reason),
                 ])
             }
             try StandardOutput.write(table.text(.output))
         }
 
-        private static func words(_ status: InboxEntry.Status) -> (status: String, reason: String?) {
+        private struct Row {
+            var entry: InboxEntry
+            var word: String
+            var reason: String
+            var folder: String { entry.status == .claimed ? "claimed" : "inbox" }
+        }
+
+        private static func word(_ status: InboxEntry.Status) -> String {
             switch status {
-            case .waiting: ("waiting", nil)
-            case .ignored: ("ignored", nil)
-            case .refused(let reason): ("refused", reason)
+            case .waiting: "waiting"
+            case .claimed: "claimed"
+            case .ignored: "ignored"
+            case .refused: "refused"
             }
         }
     }
 
     struct Errors: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Print the reports of rejected manifests, the newest last.")
+            abstract: "List rejected manifests, the newest last; with ids, print their reports.",
+            discussion: "Without --since or --all, those of the last day, which are those that status counts.")
 
         @OptionGroup var options: WorkspaceOptions
-        @Option(name: .shortAndLong, help: "At most so many.") var count = 10
+        @OptionGroup var period: RejectionPeriod
+        @Argument(help: "Ids, their unique beginnings, or rejected files: their whole reports.") var ids: [String] = []
         @Flag(name: .long, help: "Print one JSON object.") var json = false
 
         mutating func run() throws {
             let workspace = try options.locate()
-            let reports = RejectionReport.newest(max(0, count), in: workspace)
+            let queue = try QueueAccess.reading(workspace)
+            let rejections = try period.select(ids, in: queue)
             if json {
-                return try StandardOutput.json([
-                    "rejected": .array(
-                        try reports.map { report in
-                            .object([
-                                "id": .string(report.id), "file": .string(workspace.relativePath(report.manifest)),
-                                "report": try report.json(),
-                            ])
-                        })
+                return try StandardOutput.json(["rejected": .array(rejections.map { .object(Self.json($0)) })])
+            }
+            if rejections.isEmpty {
+                return Talk.say("nothing was rejected\(period.words); lorajobs inbox errors --all lists all")
+            }
+            guard ids.isEmpty else {
+                for (index, rejection) in rejections.enumerated() {
+                    if index > 0 { try StandardOutput.write("\n") }
+                    Talk.say("==> \(PrintableText.line(rejection.path ?? rejection.name, limit: 300)) <==")
+                    let bytes = try queue?.rejected(rejection.id).bytes ?? Data()
+                    try StandardOutput.write(rejection.report.text(file: rejection.name, source: bytes))
+                }
+                return
+            }
+            var table = Table("ID ~FILE TENANT RECEIVED ~PROBLEM")
+            for rejection in rejections {
+                table.add([
+                    Table.Cell(rejection.id), Table.Cell(rejection.name), Table.Cell(rejection.tenant),
+                    Table.Cell(Moments.local(rejection.receivedAt)), Table.Cell(Self.problem(rejection)),
                 ])
             }
-            if reports.isEmpty { Talk.say("nothing was rejected") }
-            for (index, report) in reports.enumerated() {
-                if index > 0 { try StandardOutput.write("\n") }
-                Talk.say("==> \(workspace.relativePath(report.manifest)) <==")
-                try StandardOutput.write(try report.text())
+            try StandardOutput.write(table.text(.output))
+            Talk.say("the whole report: lorajobs inbox errors ID; drop one again: lorajobs inbox retry ID")
+        }
+
+        /// The first finding, where it is, and how many more there are.
+        private static func problem(_ rejection: Rejection) -> String {
+            let report = rejection.report
+            guard let first = report.findings.first else { return "" }
+            let place = first.line.map { "line \($0): " } ?? ""
+            let more = report.findings.count + report.omitted - 1
+            return place + first.message + (more > 0 ? " (and \(more) more)" : "")
+        }
+
+        private static func json(_ rejection: Rejection) -> [String: JSON] {
+            [
+                "id": .string(rejection.id), "name": .string(rejection.name), "tenant": .string(rejection.tenant),
+                "received": .optional(rejection.receivedAt), "file": .optional(rejection.path),
+                "report_file": .optional(rejection.path.map { $0 + ".error.txt" }),
+                "dropped_again": .bool(rejection.wasDroppedAgain), "report": rejection.report.json,
+            ]
+        }
+    }
+
+    struct Retry: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Drop rejected manifests again, as they were; print the id of each.",
+            discussion: """
+                For a manifest that was right and found something missing that is there now. One that would be rejected \
+                again is not dropped, unless --force says so. With --all, what was dropped again already is left out.
+                """)
+
+        @OptionGroup var options: WorkspaceOptions
+        @OptionGroup var period: RejectionPeriod
+        @Argument(help: "Ids, their unique beginnings, or files below Jobs/rejected.") var ids: [String] = []
+        @Flag(name: .long, help: "Drop it even if it is still wrong.") var force = false
+        @Flag(name: .long, help: "Print one JSON object.") var json = false
+
+        mutating func validate() throws {
+            guard !ids.isEmpty || period.isGiven else {
+                throw ValidationError("name what to retry: ids, files, or --all or --since")
             }
+        }
+
+        mutating func run() throws {
+            let setup = try WorkspaceSetup(options.locate())
+            let queue = try QueueAccess.reading(setup.workspace)
+            var rejections = try period.select(ids, in: queue)
+            if ids.isEmpty { rejections.removeAll { $0.wasDroppedAgain } }
+            var dropped: [JSON] = []
+            var refused: [JSON] = []
+            for rejection in rejections {
+                guard let record = try queue?.rejected(rejection.id) else { continue }
+                let source = ManifestSource(path: record.originalName, data: record.bytes)
+                let report = Self.report(on: source, rejection, setup)
+                guard report.isValid || force && !record.bytes.isEmpty else {
+                    refused.append(.object(["id": .string(rejection.id), "report": report.json]))
+                    if !json {
+                        let consequence = "\(rejection.id) was not dropped again; --force would."
+                        Talk.write(report.text(file: record.originalName, source: record.bytes, consequence: consequence))
+                    }
+                    continue
+                }
+                let tenant = record.tenant == InboxEntry.defaultTenant ? nil : record.tenant
+                let id = try InboxEntry.drop(
+                    record.bytes, name: record.originalName, tenant: tenant, in: setup.workspace)
+                dropped.append(.object(["id": .string(id), "retry_of": .string(rejection.id)]))
+                if !json { try StandardOutput.line(id) }
+            }
+            if !dropped.isEmpty { DaemonLock.poke(setup.workspace) }
+            if json { try StandardOutput.json(["jobs": .array(dropped), "refused": .array(refused)]) }
+            if rejections.isEmpty { Talk.say("nothing to retry") }
+            if !refused.isEmpty { try ExitStatus.invalidInput.end() }
+        }
+
+        /// What is wrong with the stored bytes now; of a file that was never read, what was wrong then.
+        private static func report(
+            on source: ManifestSource, _ rejection: Rejection, _ setup: WorkspaceSetup
+        ) -> ValidationReport {
+            source.data.isEmpty ? rejection.report : source.judge(setup).report
         }
     }
 }
 
-/// A rejected manifest and what stands beside it.
-private struct RejectionReport {
-    /// The id its claim had.
-    let id: String
-    let manifest: URL
+/// Which rejected manifests are meant.
+struct RejectionPeriod: ParsableArguments {
+    @Flag(name: .long, help: "All there have ever been.") var all = false
+    @Option(
+        name: .long,
+        help: ArgumentHelp("Those since then: 2h, 7d, 2027-01-31 or 2027-01-31T02:30.", valueName: "time"))
+    var since: String?
+    @Option(name: .shortAndLong, help: "The newest so many.") var count: Int?
 
-    /// The newest rejections, oldest first.
-    static func newest(_ count: Int, in workspace: Workspace) -> [RejectionReport] {
-        let manager = FileManager.default
-        func names(_ folder: URL) -> [String] {
-            ((try? manager.contentsOfDirectory(atPath: folder.path(percentEncoded: false))) ?? []).sorted()
+    var isGiven: Bool { all || since != nil }
+
+    mutating func validate() throws {
+        if all, since != nil { throw ValidationError("--all and --since exclude each other") }
+        if let count, count < 0 { throw ValidationError("--count: expected a number of files, got \(count)") }
+        if let since, Self.moment(since, now: Date()) == nil {
+            throw ValidationError(
+                "--since: expected a time such as 2h, 7d or 2027-01-31, got \(PrintableText.quoted(since))")
         }
-        var found: [RejectionReport] = []
-        for day in names(workspace.rejected).reversed() where found.count < count {
-            let folder = workspace.rejected.appending(path: day, directoryHint: .isDirectory)
-            for name in names(folder).reversed() where name.hasSuffix(".error.json") && found.count < count {
-                let manifest = String(name.dropLast(".error.json".count))
-                guard let claim = InboxName.claim(in: manifest) else { continue }
-                found.append(RejectionReport(id: claim.id.description, manifest: folder.appending(path: manifest)))
-            }
-        }
-        return found.reversed()
     }
 
-    func text() throws -> String { String(decoding: try read(".error.txt"), as: UTF8.self) }
+    /// How the period is spoken of.
+    var words: String { all ? "" : since == nil ? " since yesterday" : " since then" }
 
-    func json() throws -> JSON { try JSONDecoder().decode(JSON.self, from: try read(".error.json")) }
+    /// The rejections of the period, or those that are named.
+    ///
+    /// - Throws: `notFound` or `ambiguous` for a name.
+    func select(_ names: [String], in queue: JobQueue?) throws -> [Rejection] {
+        guard let queue else {
+            guard let name = names.first else { return [] }
+            throw CommandFailure(
+                .notFound, "no rejected file has the id \(PrintableText.line(name, limit: 80)); there is no queue yet")
+        }
+        if names.isEmpty {
+            let now = Date()
+            let first = all ? nil : since.flatMap { Self.moment($0, now: now) } ?? now.addingTimeInterval(-86_400)
+            return try queue.rejections(since: first, limit: count)
+        }
+        let ids = try names.map { name in
+            // The claim is in the name of the file, and of its report.
+            let file = name.split(separator: "/").last.map(String.init) ?? name
+            return try queue.rejected(InboxName.claim(in: file)?.id.description ?? name).claimID
+        }
+        let byID = Dictionary(try queue.rejections().map { ($0.id, $0) }, uniquingKeysWith: { $1 })
+        return ids.compactMap { byID[$0] }
+    }
 
-    private func read(_ ending: String) throws -> Data {
-        try Data(contentsOf: URL(filePath: manifest.path(percentEncoded: false) + ending))
+    /// The moment that `7d`, `2027-01-31` or `2027-01-31T02:30` means.
+    static func moment(_ text: String, now: Date, timeZone: TimeZone = .current) -> Date? {
+        if let seconds = Durations.seconds(text) { return now.addingTimeInterval(-seconds) }
+        if let date = try? Date(text, strategy: .iso8601) { return date }
+        guard let match = text.wholeMatch(of: #/(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d))?/#) else { return nil }
+        var calendar = Calendar(identifier: .gregorian)
+        calendar.timeZone = timeZone
+        var parts = DateComponents(year: Int(match.1), month: Int(match.2), day: Int(match.3))
+        parts.hour = match.4.flatMap { Int($0) } ?? 0
+        parts.minute = match.5.flatMap { Int($0) } ?? 0
+        guard parts.isValidDate(in: calendar) else { return nil }
+        return calendar.date(from: parts)
     }
 }

@@ -17,6 +17,10 @@ struct Submit: AsyncParsableCommand {
     @Argument(help: "Manifests; - is standard input.")
     var files: [String]
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp("Drop into this tenant's folder of the inbox, which must be there.", valueName: "name"))
+    var tenant: String?
     @Flag(name: .long, help: "Wait until the jobs have ended.") var wait = false
     @Flag(name: .long, help: "Wait, and show how they move.") var follow = false
     @Option(name: .long, help: ArgumentHelp("Wait no longer than this, such as 90s or 8h.", valueName: "time"))
@@ -32,6 +36,7 @@ struct Submit: AsyncParsableCommand {
 
     mutating func run() async throws {
         let setup = try WorkspaceSetup(options.locate())
+        if let tenant { try Self.check(tenant, in: setup.workspace) }
         let judgements = try files.map {
             try ManifestSource($0).setting(changes.assignments(in: setup.workspace)).judge(setup)
         }
@@ -42,7 +47,7 @@ struct Submit: AsyncParsableCommand {
         var ids: [String] = []
         for judgement in judgements {
             let source = judgement.source
-            let id = try InboxEntry.drop(source.data, name: source.name, in: setup.workspace)
+            let id = try InboxEntry.drop(source.data, name: source.name, tenant: tenant, in: setup.workspace)
             ids.append(id)
             if !json { try StandardOutput.line(id) }
         }
@@ -58,6 +63,23 @@ struct Submit: AsyncParsableCommand {
         watch.showsProgress = follow
         watch.deadline = JobWatch.deadline(try timeout.map(seconds))
         try await ended(ids, watch, json: json)
+    }
+
+    /// Checks that a tenant has a folder: its owner and mode say who may drop, so that nobody makes one in passing.
+    private static func check(_ tenant: String, in workspace: Workspace) throws {
+        if tenant == InboxEntry.defaultTenant { return }
+        guard InboxEntry.isTenant(tenant) else {
+            throw CommandFailure(
+                .usage,
+                "--tenant: \(PrintableText.quoted(tenant)) cannot be a tenant: use up to 64 letters, digits, _ and -")
+        }
+        var isFolder: ObjCBool = false
+        let path = workspace.inbox.appending(path: tenant).path(percentEncoded: false)
+        guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue else {
+            throw CommandFailure(
+                .notFound,
+                "there is no tenant \(tenant); make its folder, whose owner and mode say who may drop: mkdir \(path)")
+        }
     }
 
     /// Waits for submitted manifests, says how they ended, and ends with their exit code.

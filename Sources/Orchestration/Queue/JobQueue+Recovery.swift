@@ -1,0 +1,158 @@
+import Artifacts
+import Foundation
+import GRDB
+import PipelineSpec
+
+/// Rows made from files: what `doctor --rebuild` writes.
+extension JobQueue {
+    /// How a recovered job stands.
+    enum RecoveredState {
+        /// It has published this.
+        case succeeded(adapter: String, at: Date)
+        /// Whether it ran, failed or never began is not known: it runs again when somebody says so.
+        case held
+        /// Its manifest is not valid any more, so it cannot run again.
+        case failed(reason: String)
+    }
+
+    static let recoveredReason = "recovered; release to run again"
+
+    /// Writes a claimed file's row as it was after it was filed; a file that still lies in `claimed` is filed by the
+    /// next daemon.
+    ///
+    /// - Returns: Whether it was not known.
+    func recover(
+        _ db: Database, _ claim: RecoveredFiles.Claim, verdict: IntakeVerdict, filedPath: String?
+    ) throws -> Bool {
+        let known = try Bool.fetchOne(
+            db, sql: "SELECT EXISTS (SELECT 1 FROM intake WHERE claim_id = ?)", arguments: [claim.id])
+        if known == true { return false }
+        var report: String?
+        if case .rejected(let data) = verdict { report = String(decoding: data, as: UTF8.self) }
+        let received = Self.milliseconds(claim.receivedAt)
+        try db.execute(
+            sql: """
+                INSERT INTO intake (claim_id, tenant, orig_name, sha256, bytes, size, owner_uid, received_ms, verdict,
+                  job_id, error_json, filed_path, filed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                claim.id, claim.tenant, claim.originalName, Digest.sha256(claim.bytes), claim.bytes, claim.bytes.count,
+                claim.ownerID, received, verdict.word, verdict.job, report, filedPath,
+                filedPath == nil ? nil : received,
+            ])
+        return true
+    }
+
+    /// Whether the queue has a job of this id.
+    func hasJob(_ db: Database, _ id: String) throws -> Bool {
+        try Bool.fetchOne(db, sql: "SELECT EXISTS (SELECT 1 FROM job WHERE id = ?)", arguments: [id]) ?? false
+    }
+
+    /// Makes a job that was there before, in the state that the files speak of.
+    func recover(_ db: Database, _ job: NewJob, createdAt: Date, as state: RecoveredState) throws {
+        var job = job
+        // Any number of equal ones may be held, as they have been pending at different times.
+        job.onConflict = .queue
+        if let key = job.idempotencyKey,
+            try Bool.fetchOne(
+                db, sql: "SELECT EXISTS (SELECT 1 FROM job WHERE tenant = ? AND idempotency_key = ?)",
+                arguments: [job.tenant, key]) == true
+        {
+            job.idempotencyKey = nil
+        }
+        // It is held or has ended: when it goes on is for whoever releases it to say.
+        job.submission.manifest.run.after = []
+        job.submission.manifest.run.notBefore = nil
+        try insert(db, job)
+        try db.execute(
+            sql: "UPDATE job SET created_ms = ? WHERE id = ?", arguments: [Self.milliseconds(createdAt), job.id])
+        try settle(db, job.id, as: state)
+    }
+
+    /// Brings an unfinished job into the state that the files speak of.
+    func settle(_ db: Database, _ job: String, as recovered: RecoveredState) throws {
+        try db.execute(
+            sql: """
+                UPDATE attempt SET state = 'lost', ended_ms = max(started_ms, ?) WHERE state IN ('starting','running')
+                  AND stage_id IN (SELECT id FROM stage_run WHERE job_id = ?)
+                """, arguments: [now(), job])
+        try db.execute(
+            sql: "UPDATE stage_run SET state = 'ready' WHERE job_id = ? AND state IN ('running','retry_wait')",
+            arguments: [job])
+        switch recovered {
+        case .held:
+            if try state(db, job) != .held { try setState(db, job, .held) }
+            try db.execute(
+                sql: "UPDATE job SET reason = ?, cancel_requested_ms = NULL, pause_requested_ms = NULL WHERE id = ?",
+                arguments: [Self.recoveredReason, job])
+        case .failed(let reason):
+            try endStages(db, job, "cancelled", why: nil)
+            if try [.held, .running].contains(state(db, job)) { try setState(db, job, .queued) }
+            try setState(db, job, .failed, reason: reason)
+            try db.execute(
+                sql: "UPDATE job SET finished_ms = max(created_ms, coalesce(started_ms, 0)) WHERE id = ?",
+                arguments: [job])
+        case .succeeded(let adapter, let date):
+            try endStages(db, job, "skipped", why: "recovered; what it did is not known any more")
+            // Not two of one key have started, not even for the length of this transaction.
+            let key = try String.fetchOne(db, sql: "SELECT unique_key FROM job WHERE id = ?", arguments: [job])
+            try db.execute(sql: "UPDATE job SET unique_key = NULL WHERE id = ?", arguments: [job])
+            if try [.held, .waiting, .retryWait].contains(state(db, job)) { try setState(db, job, .queued) }
+            try db.execute(
+                sql: """
+                    UPDATE job SET state = 'running', started_ms = coalesce(started_ms, ?) WHERE id = ?
+                    """, arguments: [Self.milliseconds(date), job])
+            try db.execute(
+                sql: """
+                    UPDATE job SET state = 'succeeded', reason = NULL, adapter = ?, unique_key = ?,
+                      finished_ms = max(?, started_ms) WHERE id = ?
+                    """, arguments: [adapter, key, Self.milliseconds(date), job])
+        }
+        try note(db, "recovered", job: job)
+    }
+
+    /// Notes a folder of a try, so that its number is not given again and its checkpoint can be found.
+    ///
+    /// - Parameter hasPublished: Whether a version says that it is of this try.
+    func recover(_ db: Database, _ run: RecoveredFiles.Run, hasPublished: Bool) throws {
+        let stage = "\(run.job)/\(run.stage)"
+        guard
+            try Bool.fetchOne(db, sql: "SELECT EXISTS (SELECT 1 FROM stage_run WHERE id = ?)", arguments: [stage])
+                == true
+        else { return }
+        let isDone = hasPublished || run.result?.exitCode == WorkerExit.done.rawValue
+        let began = Self.milliseconds(run.beganAt)
+        try db.execute(
+            sql: """
+                INSERT INTO attempt (id, stage_id, n, epoch, executor, boot_id, boot_seconds, workdir, state, exit_code,
+                  started_ms, ended_ms) VALUES (?, ?, ?, 0, 'local', '', 0, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+                """,
+            arguments: [
+                run.attemptID, stage, run.number, run.directory.url.path,
+                isDone ? "succeeded" : run.result == nil ? "lost" : "failed", run.result?.exitCode, began, began,
+            ])
+    }
+
+    /// Lets a schedule count from now; what was due before never fires.
+    func recoverSchedule(_ db: Database, _ id: String, _ definition: String, isPaused: Bool) throws {
+        try db.execute(
+            sql: """
+                INSERT INTO schedule (id, paused, definition, defined_ms, evaluated_ms) VALUES (?, ?, ?, ?, ?)
+                ON CONFLICT (id) DO UPDATE SET definition = excluded.definition, evaluated_ms = excluded.evaluated_ms
+                """, arguments: [id, isPaused, definition, now(), now()])
+    }
+
+    /// The jobs that have not ended, in their order.
+    func unfinishedJobs(_ db: Database) throws -> [String] {
+        try String.fetchAll(db, sql: "SELECT id FROM job WHERE finished_ms IS NULL ORDER BY seq")
+    }
+
+    private func endStages(_ db: Database, _ job: String, _ end: String, why: String?) throws {
+        try db.execute(
+            sql: """
+                UPDATE stage_run SET state = ?, why = coalesce(?, why) WHERE job_id = ? AND state IN ('blocked','ready')
+                """, arguments: [end, why, job])
+    }
+
+    private static func milliseconds(_ date: Date) -> Int64 { Int64((date.timeIntervalSince1970 * 1000).rounded()) }
+}
