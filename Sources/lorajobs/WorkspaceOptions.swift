@@ -48,7 +48,10 @@ struct WorkspaceSetup: Sendable {
     }
 
     /// The most memory that a job's stages will use, in bytes, as far as anybody can say.
-    static let estimateMemory: @Sendable (JobManifest) -> Int64? = { _ in nil }
+    static let estimateMemory: @Sendable (JobManifest) -> Int64? = {
+        // A base that cannot be trained is refused by its stage, in words that say why.
+        try? Engine.estimatedPeakBytes(of: $0)
+    }
 
     /// What a daemon, or a run in the foreground, needs.
     ///

@@ -28,7 +28,8 @@ final class OrderedMap<Input: Sendable, Output: Sendable>: @unchecked Sendable {
         let map = OrderedMap(threads: threads, transform)
         defer { map.close() }
         do {
-            try produce { try map.submit($0, deliver) }
+            // `submit` delivers what is ready; nothing outlives this call.
+            try withoutActuallyEscaping(deliver) { deliver in try produce { try map.submit($0, deliver) } }
         } catch let error as Failed {
             throw error.error
         } catch {

@@ -24,12 +24,13 @@ struct RecordHashes {
         count += 1
         while count > capacity, shift < 40 {
             shift += 1
-            for split in hashes.keys { hashes[split]?.removeAll { !isKept($0) } }
+            let mask: UInt64 = (1 << UInt64(shift)) - 1
+            for split in hashes.keys { hashes[split]?.removeAll { $0 & mask != 0 } }
             count = hashes.values.reduce(0) { $0 + $1.count }
         }
     }
 
-    private func isKept(_ hash: UInt64) -> Bool { hash & (1 << UInt64(shift) - 1) == 0 }
+    private func isKept(_ hash: UInt64) -> Bool { hash & ((1 << UInt64(shift)) - 1) == 0 }
 
     /// Records of each split that repeat an earlier one of it, and records of validation and test that are also trained on.
     mutating func summary() -> (duplicates: [String: Int], overlap: [String: Int]) {

@@ -89,7 +89,8 @@ struct TokenizeRun {
         var finished: Int64 = 0
         var current: PinnedFile?
         reused = 0
-        try tokenizer.forEach(in: files, &report.reading) { event in
+        var reading = RecordReading()
+        try tokenizer.forEach(in: files, &reading) { event in
             switch event {
             case .began(let file, let format):
                 finished += current?.length ?? 0
@@ -110,6 +111,7 @@ struct TokenizeRun {
                 try progress?(Double(finished + min(item.end, item.file.length)) / total)
             }
         }
+        report.reading = reading
         for writer in writers.values { try writer.finish() }
         try index.finish()
         (report.duplicates, report.overlap) = hashes.summary()
