@@ -43,6 +43,11 @@ final class EarlierTokens: Sendable {
         self.datasets = datasets
     }
 
+    private func releasePages() {
+        index.releasePages()
+        for dataset in datasets.values { dataset.releasePages() }
+    }
+
     /// What an earlier run made of the beginning of a file, in the order of its records.
     struct Part: Sendable {
         fileprivate let tokens: EarlierTokens
@@ -89,6 +94,8 @@ final class EarlierTokens: Sendable {
         private let part: Part
         private var ordinal = 0
         private var sequences: [SplitName: Int]
+        /// Tokens read since memory was given back.
+        private var tokens = 0
 
         init(_ part: Part) {
             self.part = part
@@ -108,6 +115,11 @@ final class EarlierTokens: Sendable {
                 }
                 sequences[entry.split] = first + entry.sequences
                 self.ordinal += 1
+                tokens += 1 + (found?.examples.reduce(0) { $0 + $1.ids.count } ?? 0)
+                if tokens > 4 << 20 {
+                    tokens = 0
+                    part.tokens.releasePages()
+                }
             }
             return found
         }

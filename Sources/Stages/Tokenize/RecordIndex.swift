@@ -171,7 +171,11 @@ extension RecordIndex {
                 let contents = try? ProtocolJSON.decode(Contents.self, from: Data(bytes[end..<bytes.count - 8]))
             else { return nil }
             var hasher = SHA256()
-            hasher.update(bufferPointer: entries)
+            for low in stride(from: 0, to: entries.count, by: 8 << 20) {
+                let part = entries[low..<min(low + (8 << 20), entries.count)]
+                hasher.update(bufferPointer: UnsafeRawBufferPointer(rebasing: part))
+                file.releasePages()
+            }
             let digest = hasher.finalize().map { String(format: "%02x", $0) }.joined()
             count = entries.count / RecordIndex.entrySize
             guard digest == contents.digest, contents.sources.reduce(0, { $0 + $1.records }) == count else {
@@ -180,6 +184,9 @@ extension RecordIndex {
             self.contents = contents
             self.file = file
         }
+
+        /// See ``MappedFile/releasePages()``.
+        func releasePages() { file.releasePages() }
 
         /// Record `index`, counted over all files; `nil` for one that this version cannot read.
         subscript(index: Int) -> Entry? {
