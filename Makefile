@@ -11,14 +11,16 @@ TESTS  ?= .build-test
 CHECK  := --explicit-target-dependency-import-check error
 
 # What a fresh Debian 12 needs beside a Swift toolchain and git. dict-jargon is the text of the demo.
-PACKAGES := libopenblas-dev libinotifytools0-dev libsqlite3-dev libpcre2-dev pkg-config dict-jargon
+PACKAGES := libopenblas-dev libinotifytools0-dev libsqlite3-dev libpcre2-dev zlib1g-dev pkg-config dict-jargon
 
-.PHONY: help deps build demo demo-base test soak peft-environment test-peft bench clean
+.PHONY: help deps build demo demo-base test soak peft-environment test-peft bench bench-tokenizers fuzz clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
 	@echo "make demo-base  train the small base of the demo again, from its text"
 	@echo "make test-peft  exchange adapters with PEFT, in a Python environment of its own"
+	@echo "make fuzz       libFuzzer on the parsers, FUZZ_SECONDS (60) each"
+	@echo "make bench-tokenizers  encoding speed beside the tokenizers package, in the same environment"
 	@echo "make bench      training speed beside torch and PEFT, in the same environment"
 
 # Installs missing packages as root or with passwordless sudo; otherwise prints the line to type.
@@ -44,8 +46,14 @@ demo-base: PACKAGES += bible-kjv
 demo-base: build
 	@Jobs/demo/base.sh $(BUILD)/release/lorajobs
 
+# In three parts, since a test that waits for a process would give up beside what keeps every processor busy: the
+# computing ones; those of whole programs; and by itself what kills, cuts the power and fills disks.
+ALONE := PowerLossTests|FailpointSuite|KillStormTests|GrowthTests|AdversityTests
+
 test: deps
-	$(SWIFT) test -c release $(CHECK) --scratch-path $(TESTS)
+	$(SWIFT) test -c release $(CHECK) --scratch-path $(TESTS) --skip "EndToEndTests|$(ALONE)"
+	$(SWIFT) test -c release $(CHECK) --scratch-path $(TESTS) --skip-build --filter EndToEndTests --skip "$(ALONE)"
+	$(SWIFT) test -c release $(CHECK) --scratch-path $(TESTS) --skip-build --filter "$(ALONE)"
 
 soak: deps
 	LORAJOBS_SOAK=1 $(SWIFT) test -c release $(CHECK) --scratch-path $(TESTS) --filter "Soak|Storm|PowerLoss|Failpoint|Burst|Growth"
@@ -71,6 +79,49 @@ test-peft: build peft-environment
 
 bench: build peft-environment
 	$(PYTHON) Benchmarks/compare_torch.py --program $(BUILD)/release/lorajobs $(BENCH_FLAGS)
+
+# Texts to encode: TOKENIZER_DATA is a folder of tokenizer folders, TOKENIZER_TEXT one of text files of any kind.
+TOKENIZER_DATA ?= ../shared/data/tokenizers
+TOKENIZER_TEXT ?= ../shared/data/datasets
+
+bench-tokenizers: build peft-environment
+	$(PYTHON) Benchmarks/compare_tokenizers.py --program $(BUILD)/release/lorajobs --text $(TOKENIZER_TEXT) \
+	  $(foreach t,gpt2 llama2-spm bert-base-uncased t5-unigram,$(TOKENIZER_DATA)/$(t)) $(BENCH_FLAGS)
+
+# Each driver in Tests/Fuzz is compiled into one program with the sources that FUZZ_SOURCES_<driver> names, so that it
+# reaches what is internal to them. A finding ends make with an error and leaves its input in $(FUZZ).
+FUZZ         := .build-fuzz
+FUZZ_SECONDS ?= 60
+FUZZ_DRIVERS := $(basename $(notdir $(wildcard Tests/Fuzz/*.swift)))
+FUZZ_FLAGS   := -parse-as-library -O -g -swift-version 6 -package-name lorajobs -sanitize=fuzzer,address \
+  -enable-upcoming-feature ExistentialAny -enable-upcoming-feature InternalImportsByDefault \
+  -enable-upcoming-feature MemberImportVisibility
+
+FUZZ_SOURCES_tokenizer-json = $(shell find Sources/Tokenizers -name '*.swift')
+FUZZ_SOURCES_sentencepiece  = $(shell find Sources/Tokenizers -name '*.swift')
+FUZZ_OPTIONS_tokenizer-json = -I Sources/CPCRE2
+FUZZ_OPTIONS_sentencepiece  = -I Sources/CPCRE2
+
+# Make would remove the programs as steps in between.
+.PRECIOUS: $(FUZZ)/%
+
+fuzz: deps $(FUZZ_DRIVERS:%=fuzz-%)
+
+.SECONDEXPANSION:
+$(FUZZ)/%: Tests/Fuzz/%.swift $$(FUZZ_SOURCES_$$*)
+	@mkdir -p $(FUZZ)
+	swiftc $(FUZZ_FLAGS) $(FUZZ_OPTIONS_$*) -module-name Fuzzed $^ -o $@
+
+# The fixtures of components are whole tokenizers, one a line.
+fuzz-tokenizer-json: $(FUZZ)/seeds-tokenizer-json
+$(FUZZ)/seeds-tokenizer-json: Tests/Fixtures/tokenizers/components.jsonl
+	@mkdir -p $@ && split -l 1 $< $@/ && touch $@
+
+fuzz-%: $(FUZZ)/%
+	@mkdir -p $(FUZZ)/corpus-$* $(FUZZ)/seeds-$*
+	@[ ! -d Tests/Fuzz/seeds/$* ] || cp Tests/Fuzz/seeds/$*/* $(FUZZ)/seeds-$*/
+	$(FUZZ)/$* -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=2048 -max_len=32768 -verbosity=1 \
+	  -artifact_prefix=$(FUZZ)/$*- $(FUZZ)/corpus-$* $(FUZZ)/seeds-$*
 
 clean:
 	rm -rf .build .build-*

@@ -33,6 +33,7 @@ let package = Package(
         .target(name: "CKernels", exclude: ["bodies"]),
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .target(name: "CLinux"),
         .systemLibrary(name: "CInotifyTools", providers: [.apt(["libinotifytools0-dev"])]),
 
@@ -72,7 +73,7 @@ let package = Package(
             name: "Stages",
             dependencies: [
                 "TensorCore", "Layers", "Models", "Adapters", "Training", "Tokenizers", "PipelineSpec", "Artifacts",
-                .product(name: "Crypto", package: "swift-crypto"),
+                "CZlib", .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: strict),
 
@@ -134,7 +135,8 @@ let package = Package(
         .testTarget(
             name: "StagesTests",
             dependencies: [
-                "Stages", "Adapters", "Training", "TensorCore", "Artifacts", "PipelineSpec", "TestSupport",
+                "Stages", "Models", "Adapters", "Training", "Layers", "TensorCore", "Tokenizers", "Artifacts", "PipelineSpec",
+                "TestSupport",
             ],
             swiftSettings: strict),
         .testTarget(

@@ -28,7 +28,13 @@ package struct JobManifest: Codable, Sendable, Equatable {
         case files([String])
     }
 
-    package enum DataFormat: String, Codable, Sendable, CaseIterable { case auto, text, completion }
+    package enum DataFormat: String, Codable, Sendable, CaseIterable {
+        case auto, text, completion, chat, alpaca, classification, preference, images
+    }
+
+    /// Where a conversation's text comes from: the base's own chat template, or ChatML.
+    package enum ChatTemplateSource: String, Codable, Sendable, CaseIterable { case model, chatml }
+
     package enum Overlength: String, Codable, Sendable, CaseIterable { case drop, truncate, error }
 
     package struct Data: Codable, Sendable, Equatable {
@@ -39,6 +45,11 @@ package struct JobManifest: Codable, Sendable, Equatable {
         package var format: DataFormat = .auto
         /// Canonical field to the record's own name, such as `prompt: question`.
         package var columns: [String: String] = [:]
+        /// Roles of a chat whose messages are trained.
+        package var trainOn = ["assistant"]
+        package var chatTemplate: ChatTemplateSource = .model
+        /// Names of the classes in their order; none are gathered from the data.
+        package var labels: [String] = []
         /// Most tokens of one example; the model's context caps it. `nil` is the model's context.
         package var maxLength: Int? = 1024
         package var overlength: Overlength = .drop

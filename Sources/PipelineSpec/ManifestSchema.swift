@@ -74,18 +74,26 @@ package enum ManifestSchema {
         ManifestField(
             "data.format",
             .choice(
-                JobManifest.DataFormat.allCases.map(\.rawValue),
-                planned: ["chat", "classification", "preference", "images"]),
-            "What a record is; `auto` looks at the first records.",
+                ["auto", "text", "completion", "chat", "alpaca", "classification"], planned: ["preference", "images"]),
+            "What a record is; `auto` goes by the fields of each file's first record.",
             get: { .string($0.data.format.rawValue) },
             set: { $0.data.format = try $1.choice(JobManifest.DataFormat.self) }),
         ManifestField(
             "data.columns", .columns, "Which of the record's own fields holds each part, such as `{prompt: question}`.",
             get: { .object($0.data.columns.mapValues { .string($0) }) }, set: { $0.data.columns = try $1.stringMap() }),
         ManifestField(
-            planned: "data.train_on", .list(of: ["assistant", "user", "system", "tool"]),
-            default: .array([.string("assistant")]),
-            "Roles of a chat whose tokens are trained."),
+            "data.train_on", .list(of: ["assistant", "user", "system", "tool"]),
+            "Roles of a chat whose messages are trained, each with what ends its turn.",
+            get: { .array($0.data.trainOn.map { .string($0) }) }, set: { $0.data.trainOn = try $1.strings() }),
+        ManifestField(
+            "data.chat_template", .choice(JobManifest.ChatTemplateSource.allCases.map(\.rawValue)),
+            "What writes a chat as text: the base's own template, or ChatML, for a base that has none.",
+            get: { .string($0.data.chatTemplate.rawValue) },
+            set: { $0.data.chatTemplate = try $1.choice(JobManifest.ChatTemplateSource.self) }),
+        ManifestField(
+            "data.labels", .names,
+            "Names of the classes in their order, for records whose label is an index; none are gathered from the data.",
+            get: { .array($0.data.labels.map { .string($0) }) }, set: { $0.data.labels = try $1.strings() }),
         ManifestField(
             "data.max_length", .orWord("auto", .integer(2...1_048_576)),
             "Most tokens of one example, at most the model's context, which `auto` takes.",
@@ -98,7 +106,8 @@ package enum ManifestSchema {
             set: { $0.data.overlength = try $1.choice(JobManifest.Overlength.self) }),
         ManifestField(
             "data.packing", .boolean,
-            "Batches never hold padding and no example sees another, so both values give the same numbers.",
+            "Whether examples are laid together by best fit, so that micro-batches are nearly full. There is no padding "
+                + "either way, and no example sees another.",
             get: { .bool($0.data.packing) }, set: { $0.data.packing = try $1.bool() }),
         ManifestField(
             "data.max_bad_records", .integer(0...1_000_000_000), "How many unreadable records are passed over.",

@@ -35,6 +35,8 @@ package indirect enum ValueConstraint: Sendable, Equatable {
     /// `5%`, or paths.
     case split
     case paths
+    /// Texts that differ, perhaps none; a single one needs no brackets.
+    case names
     case base
     case targets
     case columns
@@ -53,7 +55,8 @@ package indirect enum ValueConstraint: Sendable, Equatable {
 
     /// The parts of a record that `data.columns` can place.
     static let columnNames = [
-        "text", "prompt", "completion", "system", "messages", "label", "chosen", "rejected", "image",
+        "text", "prompt", "completion", "system", "messages", "tools", "instruction", "input", "output", "history",
+        "text_pair", "label", "chosen", "rejected", "image",
     ]
 
     static let namePattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
@@ -82,6 +85,7 @@ package indirect enum ValueConstraint: Sendable, Equatable {
         case .shareOrCount: "a share such as 3%, or a number of steps"
         case .split: "a share such as 5%, or files"
         case .paths: "a file, a pattern, or a list of them"
+        case .names: "a name, or a list of names that differ"
         case .base: "a folder, a model id, store:NAME, or {config: DIR, init: random}"
         case .targets: "all-linear, default, a list of name endings, or a regular expression"
         case .columns: "a mapping such as {prompt: question, completion: answer}"
@@ -123,6 +127,7 @@ package indirect enum ValueConstraint: Sendable, Equatable {
         case .shareOrCount: Self.any([Self.percent, ["type": "integer", "minimum": 0]])
         case .split: Self.any([Self.percent, ["type": "string"], ["type": "array", "items": ["type": "string"]]])
         case .paths: Self.oneOrMore(["type": "string", "minLength": 1])
+        case .names: Self.oneOrMore(["type": "string", "minLength": 1])
         case .base:
             Self.any([
                 ["type": "string", "minLength": 1],

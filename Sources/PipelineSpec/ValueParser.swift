@@ -43,6 +43,12 @@ struct ValueParser {
             guard let paths = strings(node, constraint, key) else { return nil }
             guard !paths.isEmpty else { return refuse(node, .invalidValue, key, constraint) }
             return .array(paths.map { .string($0) })
+        case .names:
+            guard let names = strings(node, constraint, key) else { return nil }
+            guard Set(names).count == names.count, !names.contains("") else {
+                return refuse(node, .invalidValue, key, constraint)
+            }
+            return .array(names.map { .string($0) })
         case .base: return base(node, constraint, key)
         case .targets: return targets(node, constraint, key)
         case .columns: return columns(node, constraint, key)

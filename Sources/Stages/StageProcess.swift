@@ -33,6 +33,7 @@ package enum StageProcess {
         StopSignals.shared.install { lastWord.end(StageError.stopped) }
         MemoryExhaustion.whenExhausted { lastWord.end(StageError(refused: $0)) }
         Parallel.threadCount = request.threads
+        Engine.reserveProductBuffers()
         let result = result(of: request, in: directory)
         // Done is done, and a failure stays one: whoever asks to stop now is too late.
         StopSignals.shared.finish()

@@ -3,13 +3,34 @@ import Synchronization
 extension Tokenizer {
     /// The ids, tokens and offsets of a text; with the special tokens of the post-processor if asked for.
     package func encode(_ text: String, addSpecialTokens: Bool) -> Encoding {
+        arrange([tokens(of: text)], addSpecialTokens: addSpecialTokens)
+    }
+
+    /// The same of two texts, arranged and told apart by type ids as the post-processor says.
+    ///
+    /// Offsets count from the start of each text.
+    package func encode(_ first: String, _ second: String, addSpecialTokens: Bool) -> Encoding {
+        arrange([tokens(of: first), tokens(of: second)], addSpecialTokens: addSpecialTokens)
+    }
+
+    /// The tokens of one text as the model gives them.
+    func tokens(of text: String) -> Encoding {
         text.withUTF8Bytes { utf8 in
             withSession { session in
                 session.reset(wantsOffsets: true)
                 run(utf8, session)
-                return finish(utf8, session, addSpecialTokens: addSpecialTokens)
+                return encoding(utf8, session)
             }
         }
+    }
+
+    /// Post-processing of one or two texts.
+    func arrange(_ texts: [Encoding], addSpecialTokens: Bool) -> Encoding {
+        var texts = texts
+        for processor in postProcessors {
+            for index in texts.indices { processor.adjustOffsets(&texts[index]) }
+        }
+        return arrangement.joined(texts, addSpecialTokens: addSpecialTokens)
     }
 
     /// Appends the ids of a text to `output`; faster than ``encode(_:addSpecialTokens:)``, which also makes tokens and
@@ -35,14 +56,10 @@ extension Tokenizer {
         withSession { session in
             session.reset(wantsOffsets: false)
             run(utf8, session)
-            if addSpecialTokens {
-                for processor in postProcessors.reversed() { output.append(contentsOf: processor.prefix.map(\.id)) }
-            }
+            if addSpecialTokens { output.append(contentsOf: affixes.prefix) }
             output.append(
                 contentsOf: UnsafeBufferPointer(start: session.buffers.ids.base, count: session.buffers.ids.count))
-            if addSpecialTokens {
-                for processor in postProcessors { output.append(contentsOf: processor.suffix.map(\.id)) }
-            }
+            if addSpecialTokens { output.append(contentsOf: affixes.suffix) }
         }
     }
 
@@ -89,6 +106,12 @@ extension Tokenizer {
                 tracksOrigins: session.buffers.keepsLengths, startsOriginal: segment.startsOriginal))
         for step in preTokenizers { step.preTokenize(&text) }
         text.text.bytes.withUnsafeBufferPointer { bytes in
+            guard session.buffers.keepsLengths else {
+                for piece in text.pieces {
+                    model.tokenize(UnsafeBufferPointer(rebasing: bytes[piece]), into: &session.buffers)
+                }
+                return
+            }
             let whole = segment.rewritten(bytes, text.text.origins[...])
             for piece in text.pieces { runModel(whole.part(piece), session) }
         }
@@ -114,8 +137,16 @@ extension Tokenizer {
         guard session.buffers.keepsLengths else { return }
         var start = 0
         for index in first..<session.buffers.ids.count {
-            let end = start + Int(session.buffers.lengths[index])
+            let length = session.buffers.lengths[index]
+            if length == EncodingBuffers.sameAsPrevious, let last = session.origins.last {
+                session.origins.append(last)
+                continue
+            }
+            let end = start + Int(length)
             session.origins.append(segment.origin(of: start..<end))
+            if session.buffers.ids[index] == model.textTokenID {
+                session.found.append((index, String(decoding: segment.bytes[start..<end], as: UTF8.self)))
+            }
             start = end
         }
     }
@@ -130,12 +161,11 @@ extension Tokenizer {
 
     // MARK: From ids to an encoding
 
-    private func finish(
-        _ utf8: UnsafeBufferPointer<UInt8>, _ session: EncodingSession, addSpecialTokens: Bool
-    ) -> Encoding {
+    private func encoding(_ utf8: UnsafeBufferPointer<UInt8>, _ session: EncodingSession) -> Encoding {
         let count = session.buffers.ids.count
         let ids = Array(UnsafeBufferPointer(start: session.buffers.ids.base, count: count))
-        // Added tokens have the text that was found, which may include stripped spaces.
+        // Added tokens have the text that was found, which may include stripped spaces; so have unknown ones of some
+        // models.
         var tokens: [String] = []
         tokens.reserveCapacity(count)
         var found = session.found[...]
@@ -147,14 +177,7 @@ extension Tokenizer {
                 tokens.append(model.vocabulary.token(of: id) ?? "")
             }
         }
-        var encoding = Encoding(ids: ids, tokens: tokens, offsets: scalarOffsets(session.origins, utf8))
-        for processor in postProcessors {
-            processor.adjustOffsets(&encoding)
-            guard addSpecialTokens else { continue }
-            encoding.insert(processor.prefix, atStart: true)
-            encoding.insert(processor.suffix, atStart: false)
-        }
-        return encoding
+        return Encoding(ids: ids, tokens: tokens, offsets: scalarOffsets(session.origins, utf8))
     }
 
     private func scalarOffsets(
@@ -173,14 +196,5 @@ extension Tokenizer {
             let start = Int(indices[min(Int(origin.start), utf8.count)])
             return start..<max(start, Int(indices[min(Int(origin.end), utf8.count)]))
         }
-    }
-}
-
-extension Encoding {
-    fileprivate mutating func insert(_ special: [SpecialToken], atStart: Bool) {
-        let place = atStart ? 0 : ids.count
-        ids.insert(contentsOf: special.map(\.id), at: place)
-        tokens.insert(contentsOf: special.map(\.content), at: place)
-        offsets.insert(contentsOf: repeatElement(0..<0, count: special.count), at: place)
     }
 }

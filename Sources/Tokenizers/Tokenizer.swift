@@ -1,7 +1,8 @@
 package import Foundation
 import Synchronization
 
-/// A tokenizer read from a Hugging Face `tokenizer.json`, giving the ids, tokens and offsets that Hugging Face gives.
+/// A tokenizer read from a Hugging Face `tokenizer.json`, or from the older files that hold a vocabulary alone, giving
+/// the ids, tokens and offsets that Hugging Face gives.
 ///
 /// One object may be used from many threads at once; each call borrows working memory, with its cache of words, from a
 /// small pool. Components it does not know are errors when the file is read, never guesses.
@@ -13,6 +14,9 @@ package final class Tokenizer: Sendable {
     let model: any TokenModel
     let added: AddedVocabulary
     let postProcessors: [any PostProcessor]
+    let arrangement: Arrangement
+    /// The ids that ``arrangement`` puts around a single text.
+    let affixes: (prefix: [Int32], suffix: [Int32])
     let decoders: [any TokenDecoder]
     let hasDecoder: Bool
     let classes = ScalarClasses.shared
@@ -22,9 +26,9 @@ package final class Tokenizer: Sendable {
     package let vocabularySize: Int
     /// The added tokens, in the order of the file.
     package var addedTokens: [AddedToken] { added.tokens }
-    /// What the file says about truncation; not applied by ``encode(_:addSpecialTokens:)``.
+    /// What the file says about truncation; applied only by ``encode(batch:addSpecialTokens:truncation:padding:)``.
     package let truncation: TruncationSettings?
-    /// What the file says about padding; not applied by ``encode(_:addSpecialTokens:)``.
+    /// What the file says about padding; applied only by ``encode(batch:addSpecialTokens:truncation:padding:)``.
     package let padding: PaddingSettings?
     /// The ids of the tokens that `tokenizer_config.json`, or else `special_tokens_map.json`, names.
     package let bosTokenID: Int32?
@@ -32,24 +36,29 @@ package final class Tokenizer: Sendable {
     package let padTokenID: Int32?
     package let unkTokenID: Int32?
 
-    /// Reads a `tokenizer.json`.
+    /// Reads a `tokenizer.json`, or a file that holds a vocabulary: a SentencePiece model, `vocab.txt` or a tiktoken file.
     ///
     /// The names of the special tokens are in the files beside it; see ``load(folder:)``.
     ///
     /// - Throws: ``TokenizerError`` naming the file and the JSON pointer of what is wrong or not supported.
     package convenience init(file: URL) throws {
-        try self.init(file: file, names: SpecialTokenNames())
+        try self.init(description: try TokenizerFolder.description(file: file), names: SpecialTokenNames())
     }
 
-    /// Reads a folder with `tokenizer.json` and, where present, `tokenizer_config.json` and `special_tokens_map.json`.
+    /// Reads the best tokenizer file of a folder with, where present, `tokenizer_config.json` and
+    /// `special_tokens_map.json`.
+    ///
+    /// The best is `tokenizer.json`; without it, a SentencePiece model, `vocab.json` with `merges.txt`, `vocab.txt` or
+    /// a tiktoken file, completed as transformers completes them for the `tokenizer_class` of the configuration.
     ///
     /// - Throws: ``TokenizerError`` naming the file and the JSON pointer of what is wrong or not supported.
     package static func load(folder: URL) throws -> Tokenizer {
-        try Tokenizer(file: folder.appending(path: "tokenizer.json"), names: try SpecialTokenNames(folder: folder))
+        let names = try SpecialTokenNames(folder: folder)
+        return try Tokenizer(description: try TokenizerFolder(folder).description(), names: names)
     }
 
-    private init(file: URL, names: SpecialTokenNames) throws {
-        let root = try JSONNode(contentsOf: file)
+    /// Builds the tokenizer that `root` describes in the form of a `tokenizer.json`.
+    init(description root: JSONNode, names: SpecialTokenNames) throws {
         try root.allow(
             only: "version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor",
             "decoder", "model")
@@ -73,6 +82,8 @@ package final class Tokenizer: Sendable {
             try root.optional("post_processor").map {
                 try PostProcessorRegistry.steps(from: $0) { added.token(of: $0)?.content ?? vocabulary.token(of: $0) }
             } ?? []
+        arrangement = postProcessors.compactMap(\.arrangement).first ?? .plain
+        affixes = arrangement.affixes
         let decoder = try root.optional("decoder")
         decoders = try decoder.map(DecoderRegistry.steps) ?? []
         hasDecoder = decoder != nil

@@ -10,6 +10,8 @@ package struct TokenizerError: Error, CustomStringConvertible, Sendable {
         package static let unreadable = Code(rawValue: "unreadable")
         /// The file is not well-formed JSON.
         package static let malformedJSON = Code(rawValue: "malformed_json")
+        /// A vocabulary file that is not JSON is damaged.
+        package static let malformedModel = Code(rawValue: "malformed_model")
         /// A value is missing or has another type or range than the format says.
         package static let invalidValue = Code(rawValue: "invalid_value")
         /// A component, an option or a key this program does not know.

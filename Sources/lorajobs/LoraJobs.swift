@@ -16,7 +16,8 @@ struct LoraJobs: AsyncParsableCommand {
         subcommands: [StageCommand.self],
         groupedSubcommands: [
             CommandGroup(
-                name: "Set up", subcommands: [Init.self, New.self, Config.self, Schema.self, DoctorCommand.self, Backup.self]),
+                name: "Set up",
+                subcommands: [Init.self, New.self, Config.self, Schema.self, DoctorCommand.self, Backup.self]),
             CommandGroup(
                 name: "Run jobs", subcommands: [DaemonCommand.self, Submit.self, Run.self, Validate.self, Plan.self]),
             CommandGroup(

@@ -66,7 +66,7 @@ struct PlanReport {
         for bad in forecast.badRecords.prefix(10) {
             lines.append(terminal.paint("bad: ", .yellow) + PrintableText.line(bad, limit: 300))
         }
-        if forecast.badRecords.count > 10 { lines.append("and \(forecast.badRecords.count - 10) more bad records") }
+        if forecast.badCount > 10 { lines.append("and \(forecast.badCount - 10) more bad records") }
         return lines.map { $0 + "\n" }.joined()
     }
 
@@ -117,10 +117,11 @@ struct PlanReport {
     private func training(_ terminal: Terminal) -> String {
         let about = forecast.isSample ? "about " : ""
         let percent = String(format: "%.1f%%", 100 * forecast.trainedShare)
-        let fill = String(format: "%.0f%%", 100 * forecast.microBatchFill)
+        let fill = String(format: "%.1f%%", 100 * forecast.microBatchFill)
         let trained = Double(forecast.trainedParameters) / Double(max(forecast.parameters, 1)) * 100
         var lines = [
-            "\(about)\(forecast.tokensPerEpoch) tokens an epoch, \(percent) of them learned, no padding",
+            "\(about)\(forecast.tokensPerEpoch) tokens and \(forecast.stepsPerEpoch) steps an epoch, \(percent) of them learned, "
+                + "no padding",
             "\(about)\(forecast.steps) steps, \(forecast.trainedTokens) tokens; micro-batches of up to "
                 + "\(forecast.microBatchTokens) tokens, \(fill) full on average",
             "\(forecast.trainedParameters) of \(forecast.parameters) parameters trained "
@@ -157,7 +158,8 @@ struct PlanReport {
             "bytes": .integer(Int(f.bytes)), "bytes_read": .integer(Int(f.bytesRead)), "sample": .bool(f.isSample),
             "formats": .object(f.formats.mapValues { .string($0) }), "records": .integer(f.records),
             "kept": .integer(f.kept), "dropped": .integer(f.dropped), "truncated": .integer(f.truncated),
-            "reasons": counts(f.reasons), "bad_records": .array(f.badRecords.map { .string($0) }),
+            "reasons": counts(f.reasons), "bad_count": .integer(f.badCount),
+            "bad_records": .array(f.badRecords.map { .string($0) }),
             "lengths": .array(
                 f.lengths.bars.map { .object(["up_to": .integer($0.upTo), "count": .integer($0.count)]) }),
             "longest": .integer(f.longest), "max_length": .integer(f.maxLength),
@@ -168,7 +170,7 @@ struct PlanReport {
                         "targets": .integer($0.targets),
                     ])
                 }),
-            "trained_share": .number(f.trainedShare), "padding_share": .number(f.paddingShare),
+            "trained_share": .number(f.trainedShare),
             "duplicates": counts(f.duplicates), "overlap": counts(f.overlap),
         ])
         members["examples"] = .array(
@@ -181,6 +183,7 @@ struct PlanReport {
             })
         members["training"] = .object([
             "tokens_per_epoch": .integer(f.tokensPerEpoch), "steps": .integer(f.steps),
+            "steps_per_epoch": .integer(f.stepsPerEpoch),
             "tokens": .integer(f.trainedTokens), "micro_batch_tokens": .integer(f.microBatchTokens),
             "micro_batch_fill": .number(f.microBatchFill), "parameters": .integer(f.parameters),
             "trained_parameters": .integer(f.trainedParameters), "seconds": .number(f.seconds),

@@ -7,7 +7,7 @@ import Testing
 
 /// Every failpoint, met by the real programs in each way something can go wrong there: the daemon is started again,
 /// and nothing is lost, nothing is done twice, and every invariant holds.
-@Suite(.timeLimit(.minutes(15))) struct FailpointSuite {
+@Suite(.serialized, .timeLimit(.minutes(15))) struct FailpointSuite {
     /// Points that no job gets to: tried elsewhere.
     static let elsewhere: Set<Failpoint> = [
         // `CrashTests` of the store: nothing a daemon does moves an alias.
@@ -84,7 +84,7 @@ import Testing
             for number in 1...3 {
                 try run.drop(run.manifest("tone-\(number)", seed: number), as: "tone-\(number).yaml")
             }
-            try run.drop("name: [\n", as: "broken.yaml")
+            try run.drop("nmae: tone\n", as: "broken.yaml")
             try await run.live(orders.joined(separator: ";"))
             try run.expectSound()
             let hits = run.hits()

@@ -121,6 +121,81 @@ import Testing
         }
     }
 
+    @Test func everyFileOfTheInboxIsExplainedAndARejectedOneIsDroppedAgain() async throws {
+        guard let shop = try await Workshop.make() else { return }
+        #expect(try await shop.program.run("inbox", "errors", "01ABC").status == 66, "there is no queue yet")
+        #expect(try await shop.program.run("inbox", "retry").status == 64)
+        try shop.write("x", to: "Jobs/inbox/notes.txt")
+        try shop.write("x", to: "Jobs/inbox/a\u{1B}[31m\nb.yaml")
+        try shop.write(shop.manifest("lost", data: "data/later.txt"), to: "Jobs/inbox/lost.yaml")
+        func files() async throws -> [JSONValue] {
+            try await shop.program.run("inbox", "ls", "--json").json()["files"]?.elements ?? []
+        }
+        // With no daemon: what waits for one, and what would wait for ever.
+        var listed = try await files()
+        #expect(listed.count == 3)
+        let lost = try #require(listed.first { $0["path"] == "Jobs/inbox/lost.yaml" })
+        #expect(lost["status"] == "waiting" && lost["reason"]?.word?.contains("lorajobs daemon") == true, "\(lost)")
+        #expect(lost["age_seconds"]?.double != nil)
+        #expect(listed.first { $0["path"] == "Jobs/inbox/notes.txt" }?["status"] == "refused")
+        let table = try await shop.program.run("inbox", "ls").output
+        #expect(!table.contains("\u{1B}") && table.split(separator: "\n").count == 4, "\(table)")
+
+        try await shop.startDaemon()
+        try await shop.until("it is rejected") {
+            try await shop.program.run("inbox", "errors", "--json").json()["rejected"]?.elements.count == 1
+        }
+        try await shop.endDaemon(SIGTERM)
+        let rejected = try await shop.program.run("inbox", "errors", "--since", "1h", "--json").json()
+        let one = try #require(rejected["rejected"]?.elements.first)
+        let id = try #require(one["id"]?.word)
+        let path = try #require(one["file"]?.word)
+        #expect(one["name"] == "lost.yaml" && one["dropped_again"] == false && path.hasSuffix("\(id)__lost.yaml"))
+        #expect(try one["report"] == shop.json(path + ".error.json"))
+        let summary = try await shop.program.run("inbox", "errors").output
+        #expect(summary.contains(id) && summary.contains("line 3: "), "\(summary)")
+        let report = try await shop.program.run("inbox", "errors", String(id.prefix(20))).output
+        #expect(try report == shop.text(path + ".error.txt"))
+        #expect(try await shop.program.run("inbox", "errors", "01ABC").status == 66)
+        #expect(try await shop.program.run("inbox", "retry", "01ABC").status == 66)
+        #expect(try await shop.program.run("inbox", "errors", "--since", "soon").status == 64)
+
+        // Still wrong: it stays, unless it is forced.
+        let refused = try await shop.program.run("inbox", "retry", id)
+        #expect(refused.status == 65 && refused.output.isEmpty && refused.talk.contains("data/later.txt"), "\(refused)")
+        // Now what it names is there; the file says as well which one is meant.
+        try FileManager.default.copyItem(at: shop.url("data/play.txt"), to: shop.url("data/later.txt"))
+        let again = try await shop.program.run("inbox", "retry", path, "--json").json()
+        let new = try #require(again["jobs"]?.elements.first)
+        #expect(new["retry_of"] == .string(id))
+        try await shop.startDaemon()
+        let job = try await shop.ended("lost")
+        #expect(job["id"] == new["id"] && job["adapter"] == "lost:1", "\(job)")
+        // What was answered is not dropped a second time.
+        #expect(try await shop.program.run("inbox", "retry", "--all").output.isEmpty)
+        let known = try await shop.program.run("inbox", "errors", "--json").json()["rejected"]?.elements
+        #expect(known?.first?["dropped_again"] == true)
+        listed = try await files()
+        #expect(listed.count == 2)
+    }
+
+    @Test func aTenantsFolderIsMadeOnPurpose() async throws {
+        guard let shop = try await Workshop.make() else { return }
+        try shop.write(shop.manifest(), to: "tone.yaml")
+        let missing = try await shop.program.run("submit", "--tenant", "acme", "tone.yaml")
+        #expect(missing.status == 66 && missing.talk.contains("mkdir") && missing.output.isEmpty, "\(missing)")
+        #expect(try await shop.program.run("submit", "--tenant", "../x", "tone.yaml").status == 64)
+        try FileManager.default.createDirectory(at: shop.url("Jobs/inbox/acme"), withIntermediateDirectories: false)
+        try await shop.startDaemon()
+        let done = try await shop.program.run("submit", "--tenant", "acme", "tone.yaml", "--wait")
+        #expect(done.status == 0, "\(done)")
+        #expect(try await shop.jobs().first?["tenant"] == "acme")
+        // A second tenant with the same manifest has a job of its own.
+        try FileManager.default.createDirectory(at: shop.url("Jobs/inbox/beta"), withIntermediateDirectories: false)
+        #expect(try await shop.program.run("submit", "--tenant", "beta", "tone.yaml", "--wait").status == 0)
+        #expect(try await shop.jobs().compactMap { $0["tenant"]?.word } == ["acme", "beta"])
+    }
+
     @Test func aMissingWatcherDelaysNothingMuch() async throws {
         guard let shop = try await Workshop.make() else { return }
         let alone = shop.outside.appending(path: "lorajobs")

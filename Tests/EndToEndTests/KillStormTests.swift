@@ -32,7 +32,8 @@ import Testing
             // Some share a name, so that versions of one adapter are made one after the other.
             let adapter = index % 5 == 0 ? "shared" : name
             let good = run.manifest(adapter, seed: index, more: ", idempotency_key: \(key)")
-            let bad = ["name: [\n", "nmae: x\n", "", good + "rank: eight\n", "\u{0}\u{1}binary"]
+            // None that could be the beginning of a good one: such a file is given a minute to become whole.
+            let bad = ["- name\n", "nmae: x\n", "name: 7:\n", good + "rank: eight\n", "\u{0}\u{1}binary"]
             return Drop(
                 name: "\(name).yaml", text: isBad ? bad.randomElement(using: &random) ?? "" : good, tenant: tenant,
                 isCopied: Bool.random(using: &random), isBad: isBad, isDuplicate: isDuplicate)

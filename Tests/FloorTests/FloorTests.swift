@@ -27,7 +27,7 @@ import Testing
         // 4: the only library that sees both halves
         "Stages": [
             "TensorCore", "Layers", "Models", "Adapters", "Training", "Tokenizers", "PipelineSpec", "Artifacts",
-            "Crypto",
+            "Crypto", "CZlib",
         ],
         // 5
         "lorajobs": [

@@ -50,7 +50,9 @@ import Testing
         chmod(test.workspace.inbox.appending(path: "open").path, 0o1777)
         chown(test.workspace.inbox.appending(path: "own").path, stranger, 0)
         var configuration = test.configuration()
-        configuration.tenantOwners = ["named": [stranger]]
+        var named = WorkspaceSettings.Tenant()
+        named.owners = ["54321"]
+        configuration.tenants = ["named": named, "closed": WorkspaceSettings.Tenant()]
         var inbox = Inbox(configuration, queue)
         try await eventually("all are taken") {
             _ = try inbox.scan(movedIn: [])

@@ -17,7 +17,8 @@ import Testing
         try #require(descriptor >= 0)
         defer { close(descriptor) }
         let bytes = Array(text.utf8)
-        try #require(write(descriptor, bytes, bytes.count) == bytes.count && fsync(descriptor) == 0)
+        try #require(Glibc.write(descriptor, bytes, bytes.count) == bytes.count)
+        try #require(fsync(descriptor) == 0)
         try #require(rename(draft, test.workspace.inbox.appending(path: name).path) == 0)
         try AtomicFile.syncFolder(InboxEntry.path(test.workspace.inbox))
     }
@@ -50,7 +51,8 @@ import Testing
         }
         let dropping = (ContinuousClock.now - start) / .seconds(1)
         let seconds = try await takeAll(test.configuration(), queue, movedIn: names)
-        print("intake: \(count) drops, dropped in \(dropping) s, taken in \(seconds) s: \(Double(count) / seconds) a second")
+        let rate = Double(count) / seconds
+        print("intake: \(count) drops, dropped in \(dropping) s, taken in \(seconds) s: \(rate) a second")
         let (jobs, records, unfiled) = try queue.read { db in
             (
                 try Int.fetchOne(db, sql: "SELECT count(DISTINCT name) FROM job"),
@@ -137,10 +139,12 @@ import Testing
         var inbox = Inbox(configuration, queue)
         let hits = Mutex(0)
         try Failpoint.withHandler({
-            let isThird = $0 == point && hits.withLock { hits in
-                hits += 1
-                return hits == 3
-            }
+            let isThird =
+                $0 == point
+                && hits.withLock { hits in
+                    hits += 1
+                    return hits == 3
+                }
             if isThird { throw OrchestrationError(system: "read", "x", EIO) }
         }) {
             _ = try inbox.scan(movedIn: [])
@@ -214,6 +218,24 @@ import Testing
             #expect(try mode("open.yaml" + ending) == 0o644)
             #expect(try mode("closed.yaml" + ending) == 0o600)
         }
+    }
+
+    @Test func whatAPersonPutsIntoClaimedIsLeftAlone() async throws {
+        let test = try TestWorkspace()
+        let queue = try test.queue()
+        let id = try test.submit("name: a\n")
+        _ = try await takeAll(test.configuration(), queue)
+        let stray = test.workspace.claimed.appending(path: "\(id)__job.yaml")
+        try Data("name: b\n".utf8).write(to: stray)
+        try Data().write(to: test.workspace.claimed.appending(path: "notes"))
+        var configuration = test.configuration()
+        configuration.intakeBatch = 1
+        var inbox = Inbox(configuration, queue)
+        _ = try inbox.scan(movedIn: [])
+        let next = try test.submit("name: c\n")
+        _ = try inbox.scan(movedIn: [])
+        #expect(try queue.list().map(\.id).sorted() == [id, next].sorted())
+        #expect(try Data(contentsOf: stray) == Data("name: b\n".utf8))
     }
 
     @Test func theDayIsThatOfTheReceipt() async throws {

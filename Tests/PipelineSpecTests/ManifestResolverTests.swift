@@ -15,7 +15,8 @@ import Testing
             "version": 1, "name": "support-tone", "pipeline": "finetune", "base": .string(root + "models/tiny"),
             "data": [
                 "train": [.string(root + "data/*.jsonl")], "validation": "5%", "test": "5%", "format": "auto",
-                "columns": [:], "max_length": 1024, "overlength": "drop", "packing": true, "max_bad_records": 0,
+                "columns": [:], "train_on": ["assistant"], "chat_template": "model", "labels": [], "max_length": 1024,
+                "overlength": "drop", "packing": true, "max_bad_records": 0,
             ],
             "adapter": [
                 "method": "lora", "rank": 8, "alpha": 16, "dropout": 0, "rslora": false, "targets": "all-linear",
@@ -55,6 +56,8 @@ import Testing
               format: completion
               columns: {prompt: question, completion: answer}
               train_on: assistant
+              chat_template: chatml
+              labels: [bad, good]
               max_length: 512
               overlength: error
               packing: false
@@ -95,6 +98,7 @@ import Testing
         #expect(m.data.validation == .files([fixture.root + "data/b.jsonl"]))
         #expect(m.data.test == .fraction(0.125))
         #expect(m.data.columns == ["prompt": "question", "completion": "answer"])
+        #expect(m.data.trainOn == ["assistant"] && m.data.chatTemplate == .chatml && m.data.labels == ["bad", "good"])
         #expect(m.adapter.method == .lora)
         #expect(m.adapter.targets == .suffixes(["q_proj", "v_proj"]))
         #expect(m.train.duration == .steps(500))
@@ -218,9 +222,10 @@ import Testing
             whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, test: 0.05}", "wrong_type", 3, 35,
             hint: "write 5%"),
         Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, test: 100%}", "out_of_range", 3, 35),
-        Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, format: chat}", "unsupported", 3, 37),
+        Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, format: images}", "unsupported", 3, 37),
         Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, format: csv}", "invalid_value", 3, 37),
-        Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, train_on: [user]}", "unsupported", 3, 39),
+        Case(
+            whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, train_on: [users]}", "invalid_value", 3, 40),
         Case(
             whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, columns: {promt: q}}", "unknown_key", 3, 39,
             hint: "did you mean prompt?"),

@@ -8,7 +8,7 @@ import Testing
     static let keys = [
         "version", "name", "pipeline", "base", "data.train", "data.validation", "data.test", "data.format",
         "data.columns",
-        "data.train_on", "data.max_length", "data.overlength", "data.packing", "data.max_bad_records", "adapter.method",
+        "data.train_on", "data.chat_template", "data.labels", "data.max_length", "data.overlength", "data.packing", "data.max_bad_records", "adapter.method",
         "adapter.rank", "adapter.alpha", "adapter.dropout", "adapter.rslora", "adapter.targets", "train.epochs",
         "train.steps", "train.batch_tokens", "train.batch_size", "train.micro_batch", "train.learning_rate",
         "train.lr_schedule", "train.warmup", "train.weight_decay", "train.clip_norm", "train.precision",
@@ -25,7 +25,7 @@ import Testing
         }
         #expect(
             ManifestSchema.fields.filter { $0.availability != .built }.map(\.path) == [
-                "data.train_on", "train.gradient_checkpointing", "train.init", "gate",
+                "train.gradient_checkpointing", "train.init", "gate",
             ])
     }
 

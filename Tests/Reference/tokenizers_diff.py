@@ -5,8 +5,9 @@
     venv/bin/python tokenizers_diff.py --command .build/release/lorajobs TOKENIZER [TOKENIZER ...]
 
 TOKENIZER is a tokenizer.json or a folder that holds one. The command is run as
-`COMMAND tokenize --tokenizer TOKENIZER [--special]` (with --bare: `COMMAND TOKENIZER [--special]`), gets JSON lines
-{"text": ...} and prints JSON lines {"ids": [...], "tokens": [...], "offsets": [[0, 2], ...]}.
+`COMMAND tokenize --tokenizer TOKENIZER --decode [--special]` (with --bare: `COMMAND TOKENIZER [--special]`), gets JSON
+lines {"text": ...} or {"text": ..., "pair": ...} and prints JSON lines {"ids": [...], "tokens": [...], "offsets": [[0, 2],
+...], "decoded": ..., "type_ids": [...]}; what a line lacks of the last two is not compared.
 Exits with 1 when anything differs. Not part of the Swift tests.
 """
 
@@ -38,6 +39,10 @@ WORDS = ["the", "Hello", "don't", "I'LL", "we'Ve", "it's", "'\u017f", "x'\u017fy
          "https://example.com/a?b=c", "{\"k\": [1, 2]}", "!!!", "...", "—", "'", "\"", "\\", "//", "#", "$5", "<think>"]
 
 
+MARKS = ["\u0301", "\u0308", "\u0323", "\u0327", "\u0345", "\u05b0", "\u0651", "\u093c", "\u094d", "\u11a8", "\u1b44", "\u200d",
+         "\u20e3", "\u302f", "\u3099", "\ufe0f", "\U0001d165", "\U0001f3fd", "🚀", "🏻", "\u0f39", "\u1161"]
+
+
 def texts(seed, count):
     rng = random.Random(seed)
 
@@ -56,6 +61,13 @@ def texts(seed, count):
             return "".join(chr(rng.randint(low, high)) for _ in range(rng.randint(1, 8)))
         if kind < 0.9:
             return rng.choice(WORDS + SPACES) * rng.randint(2, 12)
+        if kind < 0.94:
+            # Ill-formed UTF-8 as it comes out of a lenient reader.
+            return bytes(rng.randint(0, 255) for _ in range(rng.randint(1, 6))).decode("utf-8", "replace")
+        if kind < 0.97:
+            # A base with marks of any order, or symbols joined to one cluster.
+            marks = "".join(rng.choice(MARKS) for _ in range(rng.randint(1, 5)))
+            return rng.choice(["e", "a", "\u0915", "\uac00", "\u1112", "👩", "🏳", character()]) + marks
         return character()
 
     yield from ["", " ", "\n", "\x00", "a", "é", "🤗", "a" * 3000, " " * 500, "\n" * 300, "ab" * 2000, "1" * 1000,
@@ -66,7 +78,14 @@ def texts(seed, count):
         yield f"a{chr(code)}b {chr(code)}c {chr(code)}1"
     while count > 0:
         count -= 1
-        yield "".join(piece() for _ in range(rng.randint(1, 24)))
+        text = "".join(piece() for _ in range(rng.randint(1, 24)))
+        kind = rng.random()
+        if kind < 0.1:
+            text = rng.choice(SPACES) + text + rng.choice(SPACES)
+        elif kind < 0.12:
+            # A long run without spaces.
+            text = "".join(text.split()) * rng.randint(5, 60)
+        yield text
 
 
 def assigned_long_ago(text):
@@ -87,11 +106,16 @@ def main():
     parser.add_argument("--command", required=True)
     parser.add_argument("--bare", action="store_true", help="call COMMAND TOKENIZER, without 'tokenize --tokenizer'")
     parser.add_argument("--count", type=int, default=4000)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--show", type=int, default=5)
     options = parser.parse_args()
-    sample = list(texts(options.seed, options.count))
-    lines = "".join(json.dumps({"text": text}) + "\n" for text in sample)
+    sample = []
+    for seed in options.seeds:
+        generated = list(texts(seed, options.count))
+        sample += [(text, None) for text in generated]
+        sample += list(zip(generated[-200:], reversed(generated[-200:])))
+    lines = "".join(
+        json.dumps({"text": text} if pair is None else {"text": text, "pair": pair}) + "\n" for text, pair in sample)
     failed = False
     for path in options.tokenizers:
         file = os.path.join(path, "tokenizer.json") if os.path.isdir(path) else path
@@ -99,7 +123,7 @@ def main():
         reference.no_truncation()
         reference.no_padding()
         for special in (False, True):
-            call = [options.command] + ([] if options.bare else ["tokenize", "--tokenizer"]) + [path]
+            call = [options.command] + ([path] if options.bare else ["tokenize", "--decode", "--tokenizer", path])
             result = subprocess.run(call + (["--special"] if special else []), input=lines, text=True,
                                     capture_output=True)
             if result.returncode != 0:
@@ -108,10 +132,14 @@ def main():
             if len(answers) != len(sample):
                 sys.exit(f"{path}: {len(sample)} texts, {len(answers)} answers")
             different = recent = 0
-            for text, answer in zip(sample, answers):
-                expected = reference.encode(text, add_special_tokens=special)
+            for (text, pair), answer in zip(sample, answers):
+                expected = reference.encode(text, pair, add_special_tokens=special)
                 wanted = {"ids": expected.ids, "tokens": expected.tokens,
                           "offsets": [list(pair) for pair in expected.offsets]}
+                if "type_ids" in answer:
+                    wanted["type_ids"] = expected.type_ids
+                if "decoded" in answer and expected.ids:
+                    wanted["decoded"] = reference.decode(expected.ids, skip_special_tokens=False)
                 wrong = [key for key in wanted if wanted[key] != answer[key]]
                 if not wrong:
                     continue

@@ -38,7 +38,7 @@ import Training
             (ArtifactError(.inputsChanged, "a file changed"), .tryAgain),
             (AdapterError(.shape, "a tensor"), .invalidInput),
             (AdapterError(.verification, "does not read back"), .tryAgain),
-            (BadRecord(file: "a.jsonl", line: 2, reason: "not valid JSON"), .invalidInput),
+            (BadRecord(place: RecordPlace(file: "a.jsonl", line: 2), reason: "not valid JSON"), .invalidInput),
             (infinite, .invalidInput),
             (CocoaError(.fileReadUnknown), .tryAgain),
         ]

@@ -1,5 +1,6 @@
 import Adapters
 import Foundation
+import Layers
 import Models
 import PipelineSpec
 import TensorCore
@@ -44,7 +45,7 @@ import Testing
         for targets in [JobManifest.Targets.allLinear, .suffixes(["q_proj", "down_proj"]), .architectureDefault] {
             manifest.adapter.targets = targets
             let estimate = try MemoryEstimate(
-                ModelRegistry.outline(configuration(small)), manifest, tokens: 256, longest: 64)
+                ModelRegistry.outline(configuration(small)), manifest, microBatches: [256], longest: 64)
             let adapter = try AttachedAdapter(
                 LoRA(rank: manifest.adapter.rank), targets: TargetModules(manifest: targets), to: model, seed: 1)
             #expect(estimate.trainedParameters == adapter.parameters.reduce(0) { $0 + $1.tensor.count })
@@ -59,7 +60,7 @@ import Testing
             manifest.adapter.targets = .suffixes(["v_proj"])
             change(&manifest)
             return try MemoryEstimate(
-                ModelRegistry.outline(configuration(small)), manifest, tokens: tokens, longest: 64)
+                ModelRegistry.outline(configuration(small)), manifest, microBatches: [tokens], longest: 64)
         }
         let plain = try estimate(256)
         #expect(try estimate(512).activations > plain.activations)

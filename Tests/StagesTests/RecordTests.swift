@@ -8,31 +8,21 @@ import Testing
 
 @Suite struct RecordTests {
     private func records(
-        _ text: String, named name: String, format: JobManifest.DataFormat = .auto, columns: [String: String] = [:],
-        passageBytes: Int = 40
-    ) throws -> [Result<Record, BadRecord>] {
-        let folder = try TemporaryFolder()
-        let file = folder.url.appending(path: name)
-        try Data(text.utf8).write(to: file)
-        let pinned = try Digest.pin(paths: [file.path])[0]
+        _ text: String, named name: String, format: JobManifest.DataFormat = .auto, columns: [String: String] = [:]
+    ) throws -> RecordSupport.Found {
         var data = JobManifest.Data()
         data.format = format
         data.columns = columns
-        var found: [Result<Record, BadRecord>] = []
-        try RecordFormats.format(for: pinned, data).forEachRecord(
-            in: pinned, columns: columns, passageBytes: passageBytes
-        ) { found.append($0) }
-        return found
+        return try RecordSupport.read(text, named: name, data)
     }
 
     @Test func completionsAreLearnedAndPromptsAreNot() throws {
         let found = try records(
             "{\"question\": \"Wer bist du? ä\", \"completion\": \" Ich.\"}\r\n\n", named: "a.jsonl",
             columns: ["prompt": "question"])
-        #expect(
-            try found.map { try $0.get().content as? PromptedText }.map { [$0?.prompt, $0?.completion] } == [
-                ["Wer bist du? ä", " Ich."]
-            ])
+        let content = try #require(try found.contents(PromptedText.self).first)
+        #expect(content.prompt == "Wer bist du? ä" && content.completion == " Ich.")
+        #expect(found.records.count == 1 && found.records[0].place.line == 1)
     }
 
     @Test(arguments: [
@@ -44,16 +34,14 @@ import Testing
     ])
     func brokenRecordsNameTheirLine(line: String, reason: String) throws {
         let found = try records("{\"prompt\": \"a\", \"completion\": \"b\"}\n\(line)\n", named: "a.jsonl")
-        guard case .failure(let bad) = try #require(found.last) else {
-            return #expect(Bool(false), "\(line) was accepted")
-        }
-        #expect(bad.place.line == 2 && bad.reason.contains(reason))
+        let bad = try #require(found.reading.badRecords.first)
+        #expect(found.records.count == 1 && bad.contains("a.jsonl:2: ") && bad.contains(reason))
     }
 
     @Test func passagesAreWholeParagraphsAndStayWhenTheFileGrows() throws {
         let paragraphs = (0..<12).map { "Paragraph \($0) of some length.\nSecond line.\n\n" }
-        let short = try records(paragraphs.prefix(6).joined(), named: "a.txt").map { try $0.get().content.identity }
-        let long = try records(paragraphs.joined(), named: "a.txt").map { try $0.get().content.identity }
+        let short = try records(paragraphs.prefix(6).joined(), named: "a.txt").records.map(\.content.identity)
+        let long = try records(paragraphs.joined(), named: "a.txt").records.map(\.content.identity)
         #expect(long.joined() == paragraphs.joined())
         #expect(short.count > 2 && Array(long.prefix(short.count - 1)) == Array(short.dropLast()))
     }
@@ -74,19 +62,19 @@ import Testing
     }
 
     @Test func anUnknownFirstRecordSaysWhatIsReadable() throws {
-        #expect(throws: StageError.self) { try records("{\"messages\": []}\n", named: "a.jsonl") }
+        #expect(throws: StageError.self) { try records("{\"frage\": []}\n", named: "a.jsonl") }
     }
 
     @Test func aNamedFormatDependsOnTheEndingOnlyWhereItMust() throws {
         let line = "{\"text\": \"a\"}\n"
-        #expect(try records(line, named: "a.jsonl", format: .text).map { try $0.get().content.identity } == ["a"])
-        #expect(try records(line, named: "a.txt", format: .text).map { try $0.get().content.identity } == [line])
+        #expect(try records(line, named: "a.jsonl", format: .text).records.map(\.content.identity) == ["a"])
+        #expect(try records(line, named: "a.txt", format: .text).records.map(\.content.identity) == [line])
         #expect(
-            try records(line, named: "a.txt").map { try $0.get().content.identity } == ["a"],
+            try records(line, named: "a.txt").records.map(\.content.identity) == ["a"],
             "auto looks at the first record")
         let pair = "{\"prompt\": \"a\", \"completion\": \"b\"}\n"
-        #expect(try records(pair, named: "a.txt", format: .completion).map { try $0.get().content.identity } == ["ab"])
-        for name in ["a.jsonl", "a.txt"] { #expect(try records("", named: name).isEmpty) }
+        #expect(try records(pair, named: "a.txt", format: .completion).records.map(\.content.identity) == ["ab"])
+        for name in ["a.jsonl", "a.txt"] { #expect(try records("", named: name).records.isEmpty) }
     }
 
     @Test func aBrokenGenerationConfigIsAnError() throws {

@@ -30,7 +30,8 @@ import Training
     private func expectEqual(_ one: RunDirectory, _ other: RunDirectory, _ comment: String) throws {
         for name in SplitName.allCases.map(\.tokensFile) + [RecordIndex.fileName, "report.json"] {
             let (a, b) = (
-                try Data(contentsOf: one.out.appending(path: name)), try Data(contentsOf: other.out.appending(path: name))
+                try Data(contentsOf: one.out.appending(path: name)),
+                try Data(contentsOf: other.out.appending(path: name))
             )
             #expect(a == b, "\(comment): \(name)")
         }
@@ -41,8 +42,10 @@ import Training
         let folder = try TemporaryFolder()
         let records = folder.url.appending(path: "a.jsonl"), text = folder.url.appending(path: "b.txt")
         try Data(lines(0..<700).utf8).write(to: records)
-        try Data((0..<300).map { "Paragraph \($0) of a long text.\nIt has two lines.\n\n" }.joined().utf8).write(to: text)
+        try Data((0..<300).map { "Paragraph \($0) of a long text.\nIt has two lines.\n\n" }.joined().utf8).write(
+            to: text)
         let line = try StageLine(manifest([records, text], base: base))
+        defer { withExtendedLifetime(line) {} }
         let alone = try line.run("tokenize", threads: 1)
         #expect(alone.result.failure == nil)
         for threads in [2, 3, 8] {
@@ -55,6 +58,8 @@ import Training
         #expect(report.dropped == report.reasons["overlength"] && report.dropped > 0)
         #expect(report.splits.values.reduce(0) { $0 + $1.sequences } > 500)
         #expect(report.trainedShare > 0.3 && report.trainedShare < 1)
+        #expect(report.examples.count == 3 && report.tokensPerEpoch == report.splits["train"]?.tokens)
+        #expect(alone.result.metrics["planned_steps"] == 3 * (alone.result.metrics["steps_per_epoch"] ?? 0))
     }
 
     @Test func onlyWhatIsNewIsEncodedAndTheResultIsTheSame() throws {
@@ -66,6 +71,9 @@ import Training
         var first = try StageLine(manifest([file], base: base))
         let old = try first.run("tokenize")
         #expect(old.result.metrics["reused_records"] == 0)
+        // Its folder goes with it.
+        let before = first
+        defer { withExtendedLifetime((before, first)) {} }
 
         let handle = try FileHandle(forWritingTo: file)
         try handle.seekToEnd()
@@ -95,6 +103,7 @@ import Training
         let file = folder.url.appending(path: "a.jsonl")
         try Data(lines(0..<100).utf8).write(to: file)
         let line = try StageLine(manifest([file], base: base))
+        defer { withExtendedLifetime(line) {} }
         let old = try line.run("tokenize").directory
 
         line.manifest.data.maxLength = 64
@@ -136,7 +145,9 @@ import Training
         manifest.data.validation = .fraction(0)
         manifest.data.test = .files([test.path])
         manifest.data.maxBadRecords = 1
-        let result = try StageLine(manifest).run("tokenize")
+        let line = try StageLine(manifest)
+        defer { withExtendedLifetime(line) {} }
+        let result = try line.run("tokenize")
         #expect(result.result.failure == nil)
         let report = try report(result.directory)
         #expect(report.duplicates["train"] == 4 && report.duplicates["test"] == 0)
@@ -144,6 +155,118 @@ import Training
         #expect(report.reading.badRecords.count == 1)
         #expect(report.reading.badRecords.first?.contains("train.jsonl:24") == true)
         #expect(report.lengths.bars.reduce(0) { $0 + $1.count } == report.reading.records)
+    }
+
+    /// Broken records count in the order in which they stand, whether reading or encoding finds them and on any thread.
+    @Test(arguments: [1, 3]) func brokenRecordsAreCountedInTheirOrder(threads: Int) throws {
+        guard let base = try TestData.folder("models/stories260K") else { return }
+        let folder = try TemporaryFolder()
+        let file = folder.url.appending(path: "a.jsonl")
+        let good = (0..<300).map {
+            #"{"text": "A story about dog \#($0).", "label": "\#($0 % 2 == 0 ? "even" : "odd")"}"#
+        }
+        // Line 151 has a class that nobody named, which the encoder finds; lines 51 and 251 are no records.
+        var lines = good
+        lines[50] = "{"
+        lines[150] = #"{"text": "A cat.", "label": "cat"}"#
+        lines[250] = #"{"text": 3, "label": "odd"}"#
+        try Data((lines.joined(separator: "\n") + "\n").utf8).write(to: file)
+        var manifest = manifest([file], base: base)
+        manifest.data.labels = ["even", "odd"]
+        for (tolerated, line) in [(0, 51), (1, 151), (2, 251), (3, nil)] as [(Int, Int?)] {
+            manifest.data.maxBadRecords = tolerated
+            let stages = try StageLine(manifest)
+            defer { withExtendedLifetime(stages) {} }
+            let run = try stages.run("tokenize", threads: threads)
+            guard let line else {
+                #expect(run.result.failure == nil)
+                let report = try report(run.directory)
+                #expect(report.reading.badCount == 3 && report.reading.badRecords.count == 3)
+                #expect(report.reading.badRecords[1].contains("a.jsonl:151: the label \"cat\" is none of"))
+                #expect(report.reading.records == 298 && report.kept == 297 && report.reasons["bad"] == 1)
+                continue
+            }
+            #expect(run.result.failure?.code == "bad_record" && run.result.exitCode == 65)
+            let message = run.result.failure?.message ?? ""
+            #expect(message.contains("a.jsonl:\(line): ") && message.contains("allows \(tolerated)"), "\(message)")
+        }
+    }
+
+    @Test func classesAreKeptWithTheSequencesAndFoundAgain() throws {
+        guard let base = try TestData.folder("models/stories260K") else { return }
+        let folder = try TemporaryFolder()
+        let file = folder.url.appending(path: "a.csv")
+        func table(_ range: Range<Int>) -> String {
+            range.map { "A story about number \($0).,\(["red", "green", "blue"][$0 % 3])\n" }.joined()
+        }
+        try Data(("text,label\n" + table(0..<200)).utf8).write(to: file)
+        let line = try StageLine(manifest([file], base: base))
+        defer { withExtendedLifetime(line) {} }
+        let old = try line.run("tokenize")
+        #expect(old.result.failure == nil)
+        let dataset = try TokenDataset(old.directory.out.appending(path: SplitName.train.tokensFile))
+        let classes = (0..<dataset.count).map { dataset.label($0) }
+        #expect(dataset.hasLabels && Set(classes) == [.class(0), .class(1), .class(2)], "blue, green, red")
+        // More of the same classes: what was there is taken over with its classes.
+        try Data(("text,label\n" + table(0..<230)).utf8).write(to: file)
+        let grown = try line.run("tokenize", previous: old.directory.out), scratch = try line.run("tokenize")
+        #expect(grown.result.metrics["reused_records"] == 200)
+        try expectEqual(grown.directory, scratch.directory, "grown")
+        // A new class changes the indices of the others.
+        try Data(("text,label\n" + table(0..<230) + "Another one.,amber\n").utf8).write(to: file)
+        let wider = try line.run("tokenize", previous: old.directory.out)
+        #expect(wider.result.failure == nil && wider.result.metrics["reused_records"] == 0)
+    }
+
+    @Test func anotherTemplateOrTokenizerIsAnotherArtifact() throws {
+        guard let source = try TestData.folder("models/stories260K") else { return }
+        let folder = try TemporaryFolder()
+        let base = folder.url.appending(path: "base")
+        try FileManager.default.createDirectory(at: base, withIntermediateDirectories: true)
+        for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+            try FileManager.default.copyItem(at: source.appending(path: name), to: base.appending(path: name))
+        }
+        func template(_ user: String) throws {
+            let text =
+                "{% for m in messages %}{% if m.role == 'user' %}\(user): {{ m.content }}\n{% else %}"
+                + "{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}{% endif %}{% endfor %}"
+            try Data(text.utf8).write(to: base.appending(path: "chat_template.jinja"))
+        }
+        try template("Child")
+        let file = folder.url.appending(path: "a.jsonl")
+        let chats = (0..<50).map {
+            #"{"messages": [{"role": "user", "content": "Tell \#($0)."}, {"role": "assistant", "content": "Once."}]}"#
+        }
+        try Data(chats.joined(separator: "\n").utf8).write(to: file)
+        let line = try StageLine(manifest([file], base: base))
+        defer { withExtendedLifetime(line) {} }
+        let old = try line.run("tokenize")
+        #expect(old.result.failure == nil, "\(old.result)")
+        let shown = try #require(try report(old.directory).examples.first)
+        #expect(shown.pieces.map(\.trained) == [false, true], "\(shown)")
+        #expect(
+            shown.pieces.last?.text.hasPrefix("Once.") == true && shown.pieces.first?.text.contains("Child") == true)
+        func reused() throws -> Double? {
+            let run = try line.run("tokenize", previous: old.directory.out)
+            #expect(run.result.failure == nil)
+            return run.result.metrics["reused_records"]
+        }
+        #expect(try reused() == 50)
+        try template("Kid")
+        #expect(try reused() == 0)
+        try template("Child")
+        let tokenizer = base.appending(path: "tokenizer.json")
+        let whole = try Data(contentsOf: tokenizer)
+        try (whole + Data("\n".utf8)).write(to: tokenizer)
+        #expect(try reused() == 0)
+        try whole.write(to: tokenizer)
+        line.manifest.data.trainOn = ["user", "assistant"]
+        #expect(try reused() == 0)
+        line.manifest.data.trainOn = ["assistant"]
+        line.manifest.data.chatTemplate = .chatml
+        #expect(try reused() == 0)
+        line.manifest.data.chatTemplate = .model
+        #expect(try reused() == 50)
     }
 
     @Test func aSplitThatWouldBeEmptyGetsTheRecordWithTheLowestHash() throws {

@@ -77,6 +77,17 @@ struct PatternTests {
         }
     }
 
+    @Test(arguments: ["(*LIMIT_MATCH=1)a", "a(?R)?b", "(a)(?1)", "(?<x>a)(?&x)", "(?P<x>a)(?P>x)", #"(a)\g<1>"#, "(a)(?-1)"])
+    func constructsThatCouldStopHalfway(pattern: String) {
+        let error = #expect(throws: TokenizerError.self) { try RegularExpression(pattern) }
+        #expect(error?.code == .invalidPattern && error?.message.contains("not supported") == true)
+    }
+
+    @Test func constructsThatOnlyLookAlike() throws {
+        #expect(try matches(#"\(\*"#, "a(*b") == ["(*"])
+        #expect(try matches("(?-i:a)(?:b)*", "abb") == ["abb"])
+    }
+
     @Test func expressionsMeanWhatOnigurumaMeans() throws {
         #expect(try matches(#"\s"#, "a\u{180E}b\u{3000}c\u{85}") == ["\u{3000}", "\u{85}"])
         #expect(try matches(#"[\s,]+"#, "a ,\u{2028}b") == [" ,\u{2028}"])

@@ -6,10 +6,29 @@ import Testing
 
 /// Expected values of Hugging Face tokenizers 0.23.3, and independent ones of llama.cpp.
 struct VectorTests {
-    static let folders = [
+    static let folders =
+        reversibleFolders + [
+            "tokenizers/bert-base-uncased", "tokenizers/t5-unigram", "tokenizers/clip",
+        ]
+
+    /// Tokenizers that keep the whole text, so that decoding gives it back.
+    static let reversibleFolders = [
         "tokenizers/gpt2", "tokenizers/llama2-spm", "tokenizers/mistral-v1-spm", "tokenizers/qwen3",
-        "tokenizers/llama3.2", "models/stories260K", "models/gpt2-shakespeare-trained-here",
+        "tokenizers/llama3.2", "tokenizers/whisper-multilingual", "models/stories260K",
+        "models/gpt2-shakespeare-trained-here",
     ]
+
+    /// No folder with vectors may be left out above.
+    @Test func everyFolderWithVectorsIsListed() throws {
+        for parent in ["tokenizers", "models"] {
+            guard let folder = try TestData.folder(parent) else { continue }
+            for name in try FileManager.default.contentsOfDirectory(atPath: folder.path) {
+                let file = folder.appending(path: name).appending(path: "vectors.jsonl")
+                guard FileManager.default.fileExists(atPath: file.path) else { continue }
+                #expect(Self.folders.contains("\(parent)/\(name)"), "\(parent)/\(name) is not tested")
+            }
+        }
+    }
 
     private struct Vector: Decodable {
         let text: String
@@ -50,7 +69,7 @@ struct VectorTests {
         }
     }
 
-    @Test(arguments: ["gpt2", "llama2-spm", "qwen3", "llama3.2"])
+    @Test(arguments: ["gpt2", "llama2-spm", "qwen3", "llama3.2", "bert-base-uncased"])
     func agreesWithLlamaCpp(name: String) throws {
         guard let folder = try TestData.folder("tokenizers/\(name)") else { return }
         let tokenizer = try Tokenizer.load(folder: folder)
@@ -85,7 +104,7 @@ struct VectorTests {
         #expect(llama.decode(ids, skipSpecialTokens: true) == "hi")
     }
 
-    @Test(arguments: folders)
+    @Test(arguments: reversibleFolders)
     func decodingUndoesEncoding(folder: String) throws {
         guard let folder = try TestData.folder(folder) else { return }
         let tokenizer = try Tokenizer.load(folder: folder)

@@ -46,6 +46,65 @@ import Testing
         #expect(batch.targets == expected.targets && batch.sequences == expected.sequences)
     }
 
+    @Test(
+        arguments: [
+            [nil, .class(2), .class(0), nil], [.values([0.5, -1]), nil, .values([0, 3]), .values([1, 1])],
+            [nil, nil, .tokens([1, -1, 0]), .tokens([-1, -1, 4])],
+        ] as [[SequenceLabel?]])
+    func labelsAndTypesComeBack(labels: [SequenceLabel?]) throws {
+        let folder = try TemporaryFolder()
+        let url = folder.url.appending(path: "a.tokens")
+        let writer = try TokenDatasetWriter(url)
+        let types: [[UInt8]?] = [nil, [0, 0, 1], nil, [0, 1, 1]]
+        for (label, types) in zip(labels, types) {
+            try writer.append([1, 2, 3], scored: [false, false, false], label: label, types: types)
+        }
+        let dataset = try writer.finish()
+        try dataset.verify()
+        #expect(dataset.hasLabels)
+        for index in 0..<4 {
+            #expect(dataset.label(index) == labels[index] && dataset[index].label == labels[index])
+            #expect(dataset.tokenTypes(index) == types[index] ?? [0, 0, 0])
+            #expect(dataset[index].targetCount == labels[index]?.targetCount ?? 0)
+        }
+        #expect(dataset.targetCount == labels.reduce(0) { $0 + ($1?.targetCount ?? 0) })
+        let bytes = try Data(contentsOf: url)
+        for byte in stride(from: 64, to: bytes.count, by: 1) {
+            var damaged = bytes
+            damaged[byte] ^= 0x10
+            try damaged.write(to: url)
+            #expect(throws: TrainingError.self, "byte \(byte)") { try TokenDataset(url).verify() }
+        }
+    }
+
+    @Test func labelsAreOfOneKindAndSize() throws {
+        let folder = try TemporaryFolder()
+        func refused(_ first: SequenceLabel, _ second: SequenceLabel) throws -> Bool {
+            let writer = try TokenDatasetWriter(folder.url.appending(path: "a.tokens"))
+            try writer.append([1, 2], label: first)
+            do {
+                try writer.append([1, 2], label: second)
+                return false
+            } catch let error as TrainingError {
+                return error.code == .invalidInput
+            }
+        }
+        #expect(try refused(.class(1), .values([1])) && refused(.values([1]), .values([1, 2])))
+        #expect(try refused(.tokens([1, 2]), .tokens([1])) && refused(.tokens([1, 2]), .class(1)))
+        #expect(try !refused(.tokens([1, 2]), .tokens([3, 4])))
+        #expect(try refused(.class(1), .values([])))
+    }
+
+    @Test func tokensThatCountGoBeforeLabels() throws {
+        let samples = try TemporaryFolder()
+        let writer = try TokenDatasetWriter(samples.url.appending(path: "a.tokens"))
+        try writer.append([1, 2, 3], label: .class(1))
+        try writer.append([1, 2, 3], scored: [false, false, false], label: .class(0))
+        try writer.append([1, 2, 3], scored: [false, false, false])
+        let dataset = try writer.finish()
+        #expect((0..<3).map { dataset[$0].targetCount } == [2, 1, 0] && dataset.targetCount == 3)
+    }
+
     @Test func emptyDatasetsAreDatasets() throws {
         let empty = try Samples([])
         #expect(empty.dataset.count == 0 && empty.dataset.tokenCount == 0)
@@ -78,7 +137,9 @@ import Testing
         #expect(try code { _ in } == nil)
         #expect(try code { $0[0] ^= 1 } == .malformed)
         #expect(try code { $0[8] = 9 } == .unsupported)
-        #expect(try code { $0[12] |= 4 } == .unsupported)
+        #expect(try code { $0[12] |= 64 } == .unsupported)
+        #expect(try code { $0[12] |= 4 } == .malformed, "labels of no entries")
+        #expect(try code { $0[12] |= 2 | 8 } == .unsupported, "labels of two kinds")
         #expect(try code { $0.append(0) } == .malformed)
         #expect(try code { $0[31] = 0xFF } == .malformed, "a count that would overflow")
         #expect(try code { $0[70] ^= 1 } == .malformed, "an id, found by the checksum")

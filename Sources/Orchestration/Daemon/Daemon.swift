@@ -163,7 +163,7 @@ package actor Daemon {
             configuration.logger.error(
                 "a job's driver failed; it is tried again", metadata: ["job": "\(job)", "error": "\(failure)"])
             // Longer and longer, so that trouble that stays does not fill the log.
-            let pause = min(60, min(5, configuration.retry.firstPause) * pow(2, Double(failures[job, default: 0])))
+            let pause = min(5, configuration.retry.firstPause) * min(12, pow(2, Double(failures[job, default: 0])))
             failures[job, default: 0] += 1
             setback[job] = ProcessInfo.processInfo.systemUptime + pause
         } else if !shutdown.isSet {

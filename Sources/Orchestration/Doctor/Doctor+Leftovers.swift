@@ -25,7 +25,7 @@ extension Doctor {
                 if age > 3600 { report.warning("\(name) is never taken: \(reason)", advice: "rename it, or remove it") }
             case .claimed: break
             case .ignored:
-                if age > Self.day, !Self.isOurs(name) {
+                if age > Self.day, !Self.isOurs((path as NSString).lastPathComponent) {
                     report.warning(
                         "\(name) is a temporary file more than a day old",
                         advice: "a program that copies was interrupted: copy it again, and remove this")
@@ -102,10 +102,10 @@ extension Doctor {
         }
     }
 
-    /// `.name.<ULID>.tmp`.
+    /// `.name.<ULID>.tmp`, or `.<ULID>.receipt.json.tmp`.
     private static func isOurs(_ name: String) -> Bool {
         guard name.hasPrefix("."), name.hasSuffix(".tmp") else { return false }
-        return name.dropLast(4).split(separator: ".").last.flatMap { ULID($0) } != nil
+        return name.split(separator: ".").contains { ULID($0) != nil }
     }
 
     /// Seconds since a file was changed last; `nil` when it is gone.

@@ -128,11 +128,6 @@ package struct Doctor: Sendable {
                 "\(name) is in journal mode \(journal), not WAL", code: "database.journal",
                 advice: "the next daemon sets it; keep the file on a local file system")
         }
-        guard version == QueueSchema.version else {
-            return report.warning(
-                "\(name) has schema \(version); this program writes \(QueueSchema.version)", code: "database.identity",
-                advice: "the next daemon brings it up to date; back it up before: lorajobs backup")
-        }
         if access(file.path, W_OK) == 0 {
             // Of a connection as the daemon opens it: the setting is not kept in the file.
             do {

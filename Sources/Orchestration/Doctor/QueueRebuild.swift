@@ -100,38 +100,41 @@ package struct QueueRebuild: Sendable {
         let paused = QueueHealth(workspace).pauses()
         let schedules = try ScheduleFolder(workspace).entries(configuration.readSchedule)
         report = try queue.write { [report] db in
-            var report = report
-            for job in try queue.unfinishedJobs(db) {
-                try recover(db, queue, job, files, &report) { try queue.settle(db, job, as: $0) }
-            }
-            // In the order of their ids, which is the order they came in.
-            let claims = Dictionary(uniqueKeysWithValues: files.claims.map { ($0.id, $0) })
-            for id in Set(claims.keys).union(files.runs.keys).union(files.versions.keys).sorted() {
-                if let claim = claims[id] {
-                    try recover(db, queue, claim, files, &report)
-                } else if try !queue.hasJob(db, id) {
-                    try recoverUnclaimed(db, queue, id, files, &report)
+            try queue.withoutGuards(db) {
+                var report = report
+                for job in try queue.unfinishedJobs(db) {
+                    try recover(db, queue, job, files, &report) { try queue.settle(db, job, as: $0) }
                 }
+                // In the order of their ids, which is the order they came in.
+                let claims = Dictionary(uniqueKeysWithValues: files.claims.map { ($0.id, $0) })
+                for id in Set(claims.keys).union(files.runs.keys).union(files.versions.keys).sorted() {
+                    if let claim = claims[id] {
+                        try recover(db, queue, claim, files, &report)
+                    } else if try !queue.hasJob(db, id) {
+                        try recoverUnclaimed(db, queue, id, files, &report)
+                    }
+                }
+                // What stands for another job comes when all jobs are there.
+                for claim in files.claims
+                where claim.receipt?.verdict == "coalesced" || claim.receipt?.verdict == "duplicate" {
+                    try recoverStandIn(db, queue, claim, files, &report)
+                }
+                for run in files.runs.values.joined() {
+                    let hasPublished = files.versions[run.job]?.contains { $0.attemptID == run.attemptID } ?? false
+                    try queue.recover(db, run, hasPublished: hasPublished)
+                }
+                for entry in schedules {
+                    try queue.recoverSchedule(
+                        db, entry.id, entry.digest, isPaused: paused?.schedules.contains(entry.id) ?? false)
+                }
+                for name in paused?.queues ?? [] {
+                    try db.execute(
+                        sql:
+                            "INSERT INTO queue (name, paused) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET paused = 1",
+                        arguments: [name])
+                }
+                return report
             }
-            // What stands for another job comes when all jobs are there.
-            for claim in files.claims
-            where claim.receipt?.verdict == "coalesced" || claim.receipt?.verdict == "duplicate" {
-                try recoverStandIn(db, queue, claim, files, &report)
-            }
-            for run in files.runs.values.joined() {
-                let hasPublished = files.versions[run.job]?.contains { $0.attemptID == run.attemptID } ?? false
-                try queue.recover(db, run, hasPublished: hasPublished)
-            }
-            for entry in schedules {
-                try queue.recoverSchedule(
-                    db, entry.id, entry.digest, isPaused: paused?.schedules.contains(entry.id) ?? false)
-            }
-            for name in paused?.queues ?? [] {
-                try db.execute(
-                    sql: "INSERT INTO queue (name, paused) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET paused = 1",
-                    arguments: [name])
-            }
-            return report
         }
         if !schedules.isEmpty {
             report.notes.append(

@@ -61,7 +61,9 @@ extension Inbox {
         return tenant == InboxEntry.defaultTenant ? claimed : "\(claimed)/\(tenant)"
     }
 
-    /// What lies in `claimed/`, but for what was set back. Files named otherwise are not the intake's.
+    /// What lies in `claimed/`, but for what was set back.
+    ///
+    /// Files named otherwise are not the intake's.
     func begunClaims() throws -> [Claim] {
         let claimed = InboxEntry.path(workspace.claimed)
         let tenants = try InboxEntry.names(in: claimed).filter {
@@ -70,7 +72,9 @@ extension Inbox {
         return try ([InboxEntry.defaultTenant] + tenants).flatMap { tenant in
             let folder = claimedFolder(tenant)
             return try InboxEntry.names(in: folder).compactMap { fileName -> Claim? in
-                guard let (id, name) = InboxName.claim(in: fileName), setbacks[id.description] == nil else { return nil }
+                guard let (id, name) = InboxName.claim(in: fileName), setbacks[id.description] == nil else {
+                    return nil
+                }
                 return Claim(id: id.description, name: name, tenant: tenant, path: "\(folder)/\(fileName)")
             }
         }
@@ -84,6 +88,11 @@ extension Inbox {
     mutating func record(_ claims: ArraySlice<Claim>) throws {
         if claims.isEmpty { return }
         let recorded = try queue.recorded(among: claims.map(\.id))
+        let filed = try queue.recorded(among: claims.map(\.id).filter(recorded.contains), areFiled: true)
+        for claim in claims where filed.contains(claim.id) {
+            // Put there by a person: what this id stands for lies elsewhere, and was done.
+            try setBack(claim.id, claim.path, OrchestrationError(.wrongState, "\(claim.id) was taken and filed before"))
+        }
         var rights = DropRights(configuration)
         var judged: [JudgedFile] = []
         for claim in claims where !recorded.contains(claim.id) {

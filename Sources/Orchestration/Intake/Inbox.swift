@@ -27,8 +27,6 @@ struct Inbox {
         var identity: FileIdentity
         /// On `CLOCK_BOOTTIME`.
         var since: Double
-        /// Whether `submit` wrote it; `nil` until it was found out.
-        var isSubmitted: Bool?
         /// Whether an event said that it was renamed in.
         var isMovedIn = false
         /// What its end lacks, as far as can be told; `nil` until it was looked at.
@@ -206,18 +204,11 @@ struct Inbox {
     /// Tells the files that `submit` has named from copies of those that it had named before.
     ///
     /// The first are whole, since `submit` renames, and keep their id; the others are drops like any.
-    private mutating func recognizeSubmitted(_ candidates: inout [Candidate], _ reserved: Set<String>) throws {
-        let unknown = candidates.filter { $0.claim != nil && sightings[$0.path]?.isSubmitted == nil }
-        let recorded = try queue.recorded(among: unknown.compactMap { $0.claim?.description })
-        for candidate in unknown {
-            sightings[candidate.path]?.isSubmitted = candidate.claim.map { !recorded.contains($0.description) }
-        }
-        var taken = reserved
+    private func recognizeSubmitted(_ candidates: inout [Candidate], _ reserved: Set<String>) throws {
+        var taken = reserved.union(try queue.recorded(among: candidates.compactMap { $0.claim?.description }))
         for index in candidates.indices {
             guard let claim = candidates[index].claim else { continue }
-            let isFree =
-                sightings[candidates[index].path]?.isSubmitted == true && taken.insert(claim.description).inserted
-            if !isFree { candidates[index].claim = nil }
+            if !taken.insert(claim.description).inserted { candidates[index].claim = nil }
         }
     }
 
@@ -250,11 +241,15 @@ struct Inbox {
 
     /// Says once that a file has been lying there for an hour and why.
     private mutating func warn(_ path: String, _ now: Double, _ reason: String?) {
-        guard let reason, let sighting = sightings[path], now - sighting.since >= configuration.warnAfter else { return }
+        guard let reason, let sighting = sightings[path], now - sighting.since >= configuration.warnAfter else {
+            return
+        }
         complain(path, "a file in the inbox is not taken", path, reason)
     }
 
-    /// The first of each tenant, then the second of each, and so on: one tenant's thousands do not keep another waiting.
+    /// The first of each tenant, then the second of each, and so on.
+    ///
+    /// One tenant's thousands do not keep another waiting.
     private static func inTurns(_ candidates: [Candidate]) -> [Candidate] {
         var turn: [String: Int] = [:]
         let ranked = candidates.enumerated().map { index, candidate in

@@ -7,7 +7,7 @@ package import PipelineSpec
 extension JobQueue {
     /// Writes a copy of the whole queue as it is at one moment, while others go on writing.
     ///
-    /// The copy is one file, compact and sound by itself, and appears whole or not at all.
+    /// The copy is one file, sound by itself, and appears whole or not at all.
     ///
     /// - Throws: `io` when there is a file of that name, or it cannot be written; `diskFull`.
     package func backUp(to file: URL) throws {
@@ -16,7 +16,7 @@ extension JobQueue {
         let temporary = folder + (folder.hasSuffix("/") ? "" : "/") + ".\(file.lastPathComponent).\(ULID()).tmp"
         defer { unlink(temporary) }
         do {
-            try database.writeWithoutTransaction { try $0.execute(sql: "VACUUM INTO ?", arguments: [temporary]) }
+            try Self.copy(database, to: temporary)
         } catch  where OrchestrationError.isDiskFull(error) {
             throw OrchestrationError(.diskFull, "cannot write \(path): the disk is full")
         }
@@ -29,6 +29,17 @@ extension JobQueue {
             throw OrchestrationError(system: "make the backup", path, errno)
         }
         try AtomicFile.syncFolder(folder)
+    }
+
+    /// Copies a database page by page within one read transaction.
+    ///
+    /// Not with `VACUUM INTO`, which SQLite 3.40 refuses for a table with a generated column.
+    static func copy(_ database: any DatabaseReader, to path: String) throws {
+        let copy = try DatabaseQueue(path: path)
+        try database.backup(to: copy)
+        // The copied header asks for a log beside the file; a backup is one file.
+        try copy.writeWithoutTransaction { _ = try String.fetchOne($0, sql: "PRAGMA journal_mode = DELETE") }
+        try copy.close()
     }
 
     /// Where a backup lies that is not told where: beside the queue, with the time of the clock in UTC.

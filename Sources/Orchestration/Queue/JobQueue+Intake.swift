@@ -48,9 +48,10 @@ extension JobQueue {
         try read { try intakeRecord($0, claimID) }
     }
 
-    /// Those of these claims that have been recorded.
-    func recorded(among claims: [String]) throws -> Set<String> {
+    /// Those of these claims that have been recorded, or that have been filed as well.
+    func recorded(among claims: [String], areFiled: Bool = false) throws -> Set<String> {
         if claims.isEmpty { return [] }
+        let condition = areFiled ? " AND filed_ms IS NOT NULL" : ""
         return try read { db in
             var known: Set<String> = []
             for start in stride(from: 0, to: claims.count, by: 500) {
@@ -58,7 +59,7 @@ extension JobQueue {
                 let marks = Array(repeating: "?", count: chunk.count).joined(separator: ",")
                 known.formUnion(
                     try String.fetchSet(
-                        db, sql: "SELECT claim_id FROM intake WHERE claim_id IN (\(marks))",
+                        db, sql: "SELECT claim_id FROM intake WHERE claim_id IN (\(marks))\(condition)",
                         arguments: StatementArguments(Array(chunk))))
             }
             return known

@@ -17,7 +17,7 @@ struct QueueBackup {
 
     /// Makes the copy when the database is older than this program and there is no copy of its version yet.
     ///
-    /// `VACUUM INTO` writes a whole database, whatever others do meanwhile. It gets its name when it is durable, and
+    /// The copy is whole, whatever others do meanwhile. It gets its name when it is durable, and
     /// never takes one that is taken: of two programs that begin at the same time, the second one may already see the
     /// new tables.
     func make(_ database: DatabaseQueue) throws {
@@ -28,7 +28,7 @@ struct QueueBackup {
         let draft = place.appendingPathExtension("\(getpid()).tmp")
         unlink(draft.path)
         defer { unlink(draft.path) }
-        try database.writeWithoutTransaction { try $0.execute(sql: "VACUUM INTO ?", arguments: [draft.path]) }
+        try JobQueue.copy(database, to: draft.path)
         let descriptor = Glibc.open(draft.path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw OrchestrationError(system: "open", draft.path, errno) }
         defer { close(descriptor) }

@@ -30,6 +30,14 @@ package enum Engine {
             throw StageError(classifying: error)
         }
     }
+
+    /// Makes OpenBLAS take the buffers of its products while there is memory.
+    ///
+    /// Refused one later, it would ask again for ever instead of failing; a few milliseconds.
+    static func reserveProductBuffers() {
+        let square = Tensor(zeros: [512, 512])
+        _ = square.linear(square)
+    }
 }
 
 extension Engine {
@@ -40,5 +48,11 @@ extension Engine {
     /// - Throws: ``StageError`` for a base that cannot be trained as the manifest says.
     package static func estimatedPeakBytes(of manifest: JobManifest) throws -> Int64 {
         try run { try MemoryEstimate(of: manifest).peak }
+    }
+
+    /// What to change in a manifest so that its stages use at most `limit` bytes, with what they then use; `nil` for a
+    /// manifest that cannot be trained.
+    package static func changeThatFits(_ limit: Int64, in manifest: JobManifest) -> String? {
+        try? MemoryEstimate.changeThatFits(limit, in: manifest)
     }
 }

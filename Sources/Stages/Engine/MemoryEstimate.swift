@@ -36,11 +36,12 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
     /// Estimates the training of a manifest.
     ///
     /// - Parameters:
-    ///   - microBatchTokens: tokens computed at once, where the data are known; otherwise the most there may be.
+    ///   - microBatches: tokens computed at once in each micro-batch, where the data are known; otherwise the most there
+    ///     may be.
     ///   - longestSequence: likewise.
     /// - Throws: ``ModelError`` or ``AdapterError`` for a base or an adapter that cannot be.
     package init(
-        of manifest: JobManifest, microBatchTokens: Int? = nil, longestSequence: Int? = nil
+        of manifest: JobManifest, microBatches: Set<Int>? = nil, longestSequence: Int? = nil
     ) throws {
         let folder = URL(filePath: manifest.base.path, directoryHint: .isDirectory)
         let configuration = try ModelConfiguration(folder: folder)
@@ -48,13 +49,14 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
         let longest = longestSequence ?? limit
         try self.init(
             ModelRegistry.outline(configuration), manifest,
-            tokens: microBatchTokens ?? TrainStage.largestMicroBatch(manifest.train, longest: longest),
+            microBatches: microBatches ?? [TrainStage.largestMicroBatch(manifest, longest: longest)],
             longest: longest)
         if case .folder = manifest.base { conversion = Self.mappedBytes(in: folder, parameters: parameters) }
     }
 
     /// - Parameter model: its shapes; see ``ModelRegistry/outline(_:)``.
-    init(_ model: any LanguageModel, _ manifest: JobManifest, tokens: Int, longest: Int) throws {
+    init(_ model: any LanguageModel, _ manifest: JobManifest, microBatches: Set<Int>, longest: Int) throws {
+        let tokens = microBatches.max() ?? 1
         let shape = ModelShape(model)
         parameters = model.parameters.reduce(0) { $0 + $1.tensor.count }
         weights = 4 * Int64(parameters)
@@ -76,8 +78,12 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
         // Trainer and AdamW: value, gradient, two moments, best values. All weights of a base are trained in a copy.
         trained = 4 * Int64(trainedParameters) * (keepsBest ? 5 : 4)
         let layers = shape.layers(adapted: adapted, rank: rank, dropout: adapter.method != .full && adapter.dropout > 0)
-        let rows = Int64(tokens)
-        func bytes(_ columns: Int) -> Int64 { Self.resident(4 * rows * Int64(columns)) }
+        func bytes(_ columns: Int) -> Int64 {
+            // BufferPool keeps a buffer of each size class that was ever asked for.
+            let sizes = microBatches.map { 4 * Int64($0) * Int64(columns) }
+            return Dictionary(grouping: sizes) { Self.sizeClass($0) }.values
+                .reduce(0) { $0 + Self.resident($1.max() ?? 0) }
+        }
         activations = layers.reduce(0) { $0 + $1.kept.reduce(0) { $0 + bytes($1) } }
         // The input of the last norm.
         activations += bytes(shape.width)
@@ -92,11 +98,43 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
         process = Self.program + Int64(manifest.run.threads) * Self.perThread
     }
 
+    /// The smallest of some changes after which the peak is at most `limit`, in words: sequences one at a time, then
+    /// shorter ones.
+    static func changeThatFits(_ limit: Int64, in manifest: JobManifest) throws -> String {
+        func text(_ bytes: Int64) -> String { "\(max(1, (bytes + (1 << 20) - 1) >> 20))MiB" }
+        var changed = manifest
+        changed.train.microBatch = 1
+        let whole = try MemoryEstimate(of: changed)
+        var length = whole.longestSequence
+        var least = whole.peak
+        while least > limit, length >= 32 {
+            // Lengths of powers of two are what people write.
+            length = length & (length - 1) == 0 ? length / 2 : 1 << (Int.bitWidth - 1 - length.leadingZeroBitCount)
+            changed.data.maxLength = length
+            least = try MemoryEstimate(of: changed).peak
+        }
+        guard least <= limit else {
+            return "even sequences of \(length) tokens, one at a time, would take \(text(least)), of which the base "
+                + "takes \(text(whole.weights + whole.conversion)) and what is trained \(text(whole.trained)); take a "
+                + "smaller base, fewer adapter.targets or a lower adapter.rank"
+        }
+        let shorter = changed.data.maxLength == manifest.data.maxLength ? "" : " and data: {max_length: \(length)}"
+        return "with train: {micro_batch: 1}\(shorter) it would take \(text(least))"
+    }
+
     /// Resident before anything is loaded: the program, its libraries, and what Foundation keeps. Measured on Linux,
     /// x86-64.
     private static let program: Int64 = 58 << 20
     /// Packed operands of a thread's matrix products in OpenBLAS.
     private static let perThread: Int64 = 9 << 20
+
+    /// Sizes that share buffers: four classes a power of two, as in `BufferPool`.
+    private static func sizeClass(_ bytes: Int64) -> Int64 {
+        let least = max(bytes, 64)
+        let power = Int64(1) << Int64(Int64.bitWidth - 1 - (least - 1).leadingZeroBitCount)
+        let quarter = max(power / 4, 16)
+        return power + (least - power + quarter - 1) / quarter * quarter
+    }
 
     /// What a buffer really takes: `BufferPool` lays large ones on huge pages.
     private static func resident(_ bytes: Int64) -> Int64 {
@@ -145,7 +183,8 @@ struct ModelShape {
             if projections[name] == nil { order.append(name) }
             projections[name, default: []].append(projection)
         }
-        for parameter in model.parameters where parameter.tensor.shape.count == 1 && parameter.name.hasSuffix("weight") {
+        for parameter in model.parameters where parameter.tensor.shape.count == 1 && parameter.name.hasSuffix("weight")
+        {
             if let name = layer(parameter.name) { norms[name, default: []].append(parameter) }
         }
         groups = order.map { (projections[$0] ?? [], norms[$0] ?? []) }

@@ -39,9 +39,10 @@ package struct TextEvaluation {
         data.format = format
         data.columns = columns
         // No end token, and whole: the evaluation itself cuts what is longer than the context into windows.
-        var encoder = ExampleEncoder(
-            folder: loaded.folder.path, tokenizer: tokenizer, vocabularySize: loaded.model.vocabularySize,
-            maxLength: .max, overlength: .error)
+        data.overlength = .error
+        var encoder = try ExampleEncoder(
+            folder: loaded.folder, tokenizer: tokenizer, vocabularySize: loaded.model.vocabularySize,
+            maxLength: .max, data: data)
         encoder.addsEnd = false
         let source = RecordSource(data: data, passageBytes: 4 * loaded.model.contextLength)
         var reading = RecordReading()

@@ -9,18 +9,6 @@ import Training
 
 /// What a job will read, learn and take, found out before it runs: what `lorajobs plan` shows.
 package struct TrainingForecast: Codable, Sendable {
-    /// A part of an example whose tokens are all learned, or all only read.
-    package struct Piece: Codable, Sendable, Equatable {
-        package var text: String
-        package var trained: Bool
-    }
-
-    /// A decoded example of the training split.
-    package struct Example: Codable, Sendable, Equatable {
-        package var tokens: Int
-        package var pieces: [Piece]
-    }
-
     package struct Split: Codable, Sendable, Equatable {
         package var sequences: Int
         package var tokens: Int
@@ -37,23 +25,24 @@ package struct TrainingForecast: Codable, Sendable {
     package var dropped = 0
     package var truncated = 0
     package var reasons: [String: Int] = [:]
-    /// Broken records that are tolerated, with place and reason.
+    /// Broken records that are tolerated, and the first of them with place and reason.
+    package var badCount = 0
     package var badRecords: [String] = []
     package var lengths = LengthHistogram()
     package var longest = 0
     package var maxLength = 0
     package var splits: [String: Split] = [:]
     package var trainedShare = 0.0
-    package var paddingShare = 0.0
     package var duplicates: [String: Int] = [:]
     package var overlap: [String: Int] = [:]
-    package var examples: [Example] = []
+    package var examples: [DecodedExample] = []
 
     /// Of the whole data; estimated from the sample where there is one.
     package var tokensPerEpoch = 0
     package var steps = 0
+    package var stepsPerEpoch = 0
     package var trainedTokens = 0
-    /// The most tokens that are computed at once, and how full such a micro-batch is on average.
+    /// The most tokens that are computed at once, and how full micro-batches are on average.
     package var microBatchTokens = 0
     package var microBatchFill = 0.0
     package var parameters = 0
@@ -97,63 +86,43 @@ package struct TrainingForecast: Codable, Sendable {
         let folder = FileManager.default.temporaryDirectory.appending(path: "lorajobs-plan-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }
-        var shown: [EncodedExample] = []
-        func show(_ split: SplitName, _ encoded: EncodedRecord) {
-            guard split == .train, shown.count < exampleCount, let example = encoded.examples.first else { return }
-            shown.append(example)
-        }
-        let outcome = try work.write(to: folder, watch: show)
-        take(outcome.report)
-        examples = shown.map { Example($0, work.tokenizer) }
+        work.exampleCount = exampleCount
+        take(try work.write(to: folder).report)
         guard (splits["train"]?.targets ?? 0) > 0 else {
             throw StageError(
                 "no_data",
                 "the training split has nothing to learn: \(records) records read, \(dropped) dropped "
-                    + "(\(reasons["overlength"] ?? 0) longer than \(maxLength) tokens), \(badRecords.count) bad")
+                    + "(\(reasons["overlength"] ?? 0) longer than \(maxLength) tokens), \(badCount) bad")
         }
-        try plan(try TokenDataset(folder.appending(path: SplitName.train.tokensFile)), manifest)
-        try estimate(manifest)
+        let training = try TokenDataset(folder.appending(path: SplitName.train.tokensFile))
+        let microBatches = try plan(training, manifest)
+        try estimate(manifest, microBatches: microBatches)
     }
 
     private mutating func take(_ report: TokenizeStage.Report) {
         formats = report.reading.formats
         records = report.reading.records
-        badRecords = report.reading.badRecords
+        (badCount, badRecords) = (report.reading.badCount, report.reading.badRecords)
         (kept, dropped, truncated, reasons) = (report.kept, report.dropped, report.truncated, report.reasons)
         (lengths, longest, maxLength) = (report.lengths, report.longest, report.maxLength)
         splits = report.splits.mapValues { Split(sequences: $0.sequences, tokens: $0.tokens, targets: $0.targets) }
-        (trainedShare, paddingShare) = (report.trainedShare, report.paddingShare)
-        (duplicates, overlap) = (report.duplicates, report.overlap)
+        trainedShare = report.trainedShare
+        (duplicates, overlap, examples) = (report.duplicates, report.overlap, report.examples)
     }
 
-    private mutating func plan(_ training: TokenDataset, _ manifest: JobManifest) throws {
-        var options = TrainingOptions(manifest.train)
-        let limit = TrainStage.microBatchTokens(manifest.train, longest: training.longest)
-        options.microBatchSize = .tokens(limit)
-        let plan = try BatchPlan(
-            training, duration: options.duration, stepSize: options.stepSize, microBatchSize: options.microBatchSize,
-            seed: options.seed)
+    /// - Returns: the sizes of the micro-batches.
+    private mutating func plan(_ training: TokenDataset, _ manifest: JobManifest) throws -> Set<Int> {
         let scale = Double(bytes) / Double(max(bytesRead, 1))
+        let forecast = try StepForecast(training, manifest, scale: scale)
         tokensPerEpoch = Int(Double(training.tokenCount) * scale)
-        var (parts, tokens, stepTokens) = (0, 0, 0)
-        let epoch = plan.steps(inEpoch: 0)
-        for step in epoch {
-            stepTokens += step.tokens
-            for part in plan.microBatches(of: step) {
-                let size = part.reduce(0) { $0 + training.length($1) }
-                (parts, tokens) = (parts + 1, tokens + size)
-                microBatchTokens = max(microBatchTokens, size)
-            }
-        }
-        microBatchFill = Double(tokens) / Double(max(parts, 1) * limit)
-        steps = plan.stepCount
-        if case .epochs = options.duration { steps = Int((Double(steps) * scale).rounded()) }
-        trainedTokens = steps * stepTokens / max(epoch.count, 1)
+        (steps, stepsPerEpoch, trainedTokens) = (forecast.steps, forecast.stepsPerEpoch, forecast.trainedTokens)
+        (microBatchTokens, microBatchFill) = (forecast.microBatches.max() ?? 0, forecast.fill)
+        return forecast.microBatches
     }
 
-    private mutating func estimate(_ manifest: JobManifest) throws {
+    private mutating func estimate(_ manifest: JobManifest, microBatches: Set<Int>) throws {
         let estimate = try MemoryEstimate(
-            of: manifest, microBatchTokens: microBatchTokens, longestSequence: longest)
+            of: manifest, microBatches: microBatches, longestSequence: longest)
         (memory, peakBytes) = (estimate, estimate.peak)
         (parameters, trainedParameters) = (estimate.parameters, estimate.trainedParameters)
         let folder = URL(filePath: manifest.base.path, directoryHint: .isDirectory)
@@ -169,26 +138,5 @@ package struct TrainingForecast: Codable, Sendable {
     private var tokensPerSequence: Int {
         let train = splits["train"]
         return (train?.tokens ?? 0) / max(train?.sequences ?? 1, 1)
-    }
-}
-
-extension TrainingForecast.Example {
-    init(_ example: EncodedExample, _ tokenizer: Tokenizer) {
-        self.init(tokens: example.ids.count, pieces: [])
-        var run: [Int32] = []
-        var isTrained = false
-        func finish() {
-            guard !run.isEmpty else { return }
-            pieces.append(.init(text: tokenizer.decode(run, skipSpecialTokens: false), trained: isTrained))
-            run = []
-        }
-        for (position, id) in example.ids.enumerated() {
-            // The first token of a sequence is never predicted.
-            let counts = position > 0 && (example.scored?[position] ?? true)
-            if counts != isTrained { finish() }
-            isTrained = counts
-            run.append(id)
-        }
-        finish()
     }
 }

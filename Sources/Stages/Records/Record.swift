@@ -49,37 +49,3 @@ struct BadRecord: Error, Sendable, CustomStringConvertible {
 
     var description: String { "\(place): \(reason)" }
 }
-
-/// Running text: every token is learned, and it is cut into blocks.
-struct RunningText: RecordContent {
-    let text: String
-
-    var identity: String { text }
-
-    func encode(with encoder: ExampleEncoder) throws -> [EncodedExample] {
-        let ids = try encoder.tokens(of: text).ids
-        let length = encoder.maxLength
-        return stride(from: 0, to: ids.count, by: length).compactMap { start in
-            let block = Array(ids[start..<(ids.count - start > length ? start + length : ids.count)])
-            return block.count > 1 ? EncodedExample(ids: block) : nil
-        }
-    }
-
-    func truncate(with encoder: ExampleEncoder) throws -> [EncodedExample]? { nil }
-}
-
-/// A prompt that is only read and a completion that is learned.
-struct PromptedText: RecordContent {
-    let prompt: String
-    let completion: String
-
-    var identity: String { prompt + completion }
-
-    func encode(with encoder: ExampleEncoder) throws -> [EncodedExample] {
-        [try encoder.example(ofCompletion: completion, after: prompt)]
-    }
-
-    func truncate(with encoder: ExampleEncoder) throws -> [EncodedExample]? {
-        try encoder.example(ofCompletion: completion, afterEndOf: prompt).map { [$0] }
-    }
-}

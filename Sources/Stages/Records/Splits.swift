@@ -12,9 +12,9 @@ enum SplitName: String, CaseIterable, Codable, Sendable {
 
 /// Which split each record of the training files belongs to.
 ///
-/// A record's place is decided by the hash of its text, so it stays in its split when the file grows or is reordered, and
-/// equal records never sit on both sides. A split that was asked for and would get nothing takes the record with the lowest
-/// hash among those left.
+/// A record's place is decided by the hash of its text, so it stays in its split when the file grows or is reordered,
+/// and equal records never sit on both sides. A split that was asked for and would get nothing takes the record with
+/// the lowest hash among those left.
 struct SplitAssignment: Equatable {
     private let testBelow: Double
     private let validationBelow: Double

@@ -32,91 +32,114 @@ struct DataTokenizer: Sendable {
         case record(Item)
     }
 
-    /// Reads the files and tells `body` of each record, in order. A record that only the encoder finds broken counts among
-    /// the bad ones.
+    /// Reads the files and tells `body` of each record, in order. Records that cannot be read and those that only the
+    /// encoder finds broken count together, in the order in which they stand.
     ///
     /// - Throws: ``StageError`` that names file and line; whatever `body` throws.
     func forEach(
         in files: [(split: SplitName, file: PinnedFile)], _ reading: inout RecordReading, _ body: (Event) throws -> Void
     ) throws {
-        var unusable: [BadRecord] = []
         for (split, file) in files {
-            let format = try RecordFormats.format(for: file, source.data).summary
+            let format = try source.format(of: file)
+            reading.formats[file.path] = format
             try body(.began(file, format: format))
             let part = try earlier?.part(of: file, format: format)
             var cursor = part.map { EarlierTokens.Cursor($0) }
-            let encoder = encoder
             try OrderedMap<Batch, [Tokenised]>.run(threads: threads) { batch in
-                try batch.records.enumerated().map { offset, record in
-                    let ordinal = batch.first + offset
-                    let hash = record.hash
-                    let isKnown = part?.has(ordinal, hash: hash, end: record.end) ?? false
-                    return Tokenised(
-                        ordinal: ordinal, hash: hash, end: record.end,
-                        encoded: isKnown ? nil : try encoder.encode(record))
-                }
+                try encode(batch, part)
             } deliver: { results in
                 for result in results {
-                    let found = cursor?.record(result.ordinal, isWanted: result.encoded == nil)
-                    guard let encoded = result.encoded ?? found else {
-                        throw StageError(
-                            "damaged_input", "the earlier output lost a record of \(file.path) while it was read",
-                            exit: .tryAgain)
+                    let encoded: EncodedRecord
+                    switch result.outcome {
+                    case .unreadable(let bad):
+                        try reading.tolerate(bad, source.data)
+                        continue
+                    case .encoded(let new):
+                        encoded = new
+                        cursor?.skip(result.ordinal)
+                    case .known:
+                        guard let found = cursor?.record(result.ordinal) else {
+                            throw StageError(
+                                "damaged_input", "the earlier output lost a record of \(file.path) while it was read",
+                                exit: .tryAgain)
+                        }
+                        encoded = found
                     }
-                    if case .bad(let bad) = encoded.outcome {
-                        unusable.append(bad)
-                        try check(unusable.count, bad)
-                    }
+                    reading.records += 1
+                    if case .bad(let bad) = encoded.outcome { try reading.tolerate(bad, source.data) }
                     try body(
                         .record(
                             Item(
                                 split: split, file: file, hash: result.hash, end: result.end, encoded: encoded,
-                                isReused: result.encoded == nil)))
+                                isReused: result.isKnown)))
                 }
             } produce: { submit in
-                var batch = Batch(first: 0)
-                do {
-                    var begin: Int64 = 0
-                    try source.forEachRecord(in: [file], &reading) { record in
-                        if let sampleBytes, record.end > sampleBytes, batch.first + batch.records.count > 0 {
-                            throw SampleEnd()
-                        }
-                        batch.records.append(record)
-                        guard batch.records.count == 128 || record.end - begin > 1 << 20 else { return }
-                        begin = record.end
-                        let next = Batch(first: batch.first + batch.records.count)
-                        try submit(batch)
-                        batch = next
-                    }
-                } catch is SampleEnd {}
-                if !batch.records.isEmpty { try submit(batch) }
+                try forEachBatch(in: file, submit)
             }
         }
-        reading.badRecords += unusable.map { "\($0)" }
-        if let last = unusable.last { try check(reading.badRecords.count, last) }
     }
 
-    private func check(_ count: Int, _ bad: BadRecord) throws {
-        let allowed = source.data.maxBadRecords
-        guard count <= allowed else {
-            throw StageError("bad_record", "\(bad) (data.max_bad_records allows \(allowed))")
+    private func encode(_ batch: Batch, _ part: EarlierTokens.Part?) throws -> [Tokenised] {
+        var ordinal = batch.first
+        return try batch.records.map { result in
+            switch result {
+            case .failure(let bad):
+                return Tokenised(outcome: .unreadable(bad), ordinal: ordinal, hash: 0, end: 0)
+            case .success(let record):
+                defer { ordinal += 1 }
+                let hash = record.hash
+                let isKnown = part?.has(ordinal, hash: hash, end: record.end) ?? false
+                return Tokenised(
+                    outcome: isKnown ? .known : .encoded(try encoder.encode(record)), ordinal: ordinal, hash: hash,
+                    end: record.end)
+            }
         }
     }
 
-    /// Enough has been read.
-    private struct SampleEnd: Error {}
+    private func forEachBatch(in file: PinnedFile, _ submit: (Batch) throws -> Void) throws {
+        /// Enough has been read.
+        struct SampleEnd: Error {}
+        var batch = Batch(first: 0)
+        // Usable records so far, and where the batch begins.
+        var (count, begin) = (0, Int64(0))
+        do {
+            try source.forEachResult(in: file) { result in
+                var end = begin
+                if case .success(let record) = result {
+                    end = record.end
+                    if let sampleBytes, end > sampleBytes, count > 0 { throw SampleEnd() }
+                    count += 1
+                }
+                batch.records.append(result)
+                guard batch.records.count == 128 || end - begin > 1 << 20 else { return }
+                begin = end
+                let full = batch
+                batch = Batch(first: count)
+                try submit(full)
+            }
+        } catch is SampleEnd {}
+        if !batch.records.isEmpty { try submit(batch) }
+    }
 
     private struct Batch: Sendable {
-        /// Which record of its file the first one is.
+        /// Which usable record of its file the first one is.
         let first: Int
-        var records: [Record] = []
+        var records: [Result<Record, BadRecord>] = []
     }
 
     private struct Tokenised: Sendable {
+        enum Outcome: Sendable {
+            case unreadable(BadRecord)
+            case encoded(EncodedRecord)
+            /// It is found in the earlier output.
+            case known
+        }
+
+        let outcome: Outcome
         let ordinal: Int
         let hash: UInt64
         let end: Int64
-        /// `nil` for one that is found in the earlier output.
-        let encoded: EncodedRecord?
+
+        var isKnown: Bool { if case .known = outcome { true } else { false } }
     }
 }

@@ -102,16 +102,19 @@ final class EarlierTokens: Sendable {
             sequences = part.firstSequences
         }
 
-        /// Moves on to record `ordinal`, which is not before the last one.
-        ///
-        /// - Parameter isWanted: Whether its sequences are read.
-        mutating func record(_ ordinal: Int, isWanted: Bool) -> EncodedRecord? {
+        /// What record `ordinal` became; it is not before the last one that was asked for or skipped.
+        mutating func record(_ ordinal: Int) -> EncodedRecord? { move(to: ordinal, isWanted: true) }
+
+        /// Passes over a record.
+        mutating func skip(_ ordinal: Int) { _ = move(to: ordinal, isWanted: false) }
+
+        private mutating func move(to ordinal: Int, isWanted: Bool) -> EncodedRecord? {
             var found: EncodedRecord?
             while self.ordinal <= ordinal, self.ordinal < part.recordCount {
                 guard let entry = part.tokens.index[part.firstRecord + self.ordinal] else { return nil }
                 let first = sequences[entry.split, default: 0]
                 if self.ordinal == ordinal, isWanted, let dataset = part.tokens.datasets[entry.split] {
-                    found = entry.encoded((first..<first + entry.sequences).map { EncodedExample(dataset[$0]) })
+                    found = entry.encoded((first..<first + entry.sequences).map { EncodedExample(dataset, $0) })
                 }
                 sequences[entry.split] = first + entry.sequences
                 self.ordinal += 1
@@ -128,8 +131,11 @@ final class EarlierTokens: Sendable {
 
 extension EncodedExample {
     /// A sequence as it lies in a dataset.
-    fileprivate init(_ sequence: TokenSequence) {
+    fileprivate init(_ dataset: TokenDataset, _ index: Int) {
+        let sequence = dataset[index]
         let scored = sequence.ids.indices.map { $0 == 0 || sequence.isScored($0) }
-        self.init(ids: Array(sequence.ids), scored: scored.allSatisfy { $0 } ? nil : scored)
+        self.init(
+            ids: Array(sequence.ids), scored: scored.allSatisfy { $0 } ? nil : scored, label: sequence.label,
+            types: dataset.tokenTypes(index))
     }
 }

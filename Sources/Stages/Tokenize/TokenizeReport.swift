@@ -25,14 +25,16 @@ extension TokenizeStage {
         var splits: [String: Split] = [:]
         /// The share of the training tokens that are learned.
         var trainedShare = 0.0
-        /// Sequences are laid one after another, so there is none in any batch.
-        var paddingShare = 0.0
         /// Records of each split that repeat another of it.
         var duplicates: [String: Int] = [:]
         /// Records of validation and test that are also trained on.
         var overlap: [String: Int] = [:]
         /// One record in so many was compared for the two numbers above.
         var comparedOneIn = 1
+        /// Tokens of the training split: what an epoch reads.
+        var tokensPerEpoch = 0
+        /// The first training examples.
+        var examples: [DecodedExample] = []
 
         /// Counts what became of a record.
         mutating func count(_ encoded: EncodedRecord) {

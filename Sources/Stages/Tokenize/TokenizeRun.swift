@@ -17,6 +17,8 @@ struct TokenizeRun {
     let encoder: ExampleEncoder
     /// The `out/` of an earlier run that may share records.
     var previous: URL?
+    /// Examples that the report shows.
+    var exampleCount = 3
     /// See ``DataTokenizer/sampleBytes``.
     var sampleBytes: Int64?
 
@@ -28,10 +30,10 @@ struct TokenizeRun {
         let folder = URL(filePath: manifest.base.path, directoryHint: .isDirectory)
         let limits = try ModelRegistry.limits(try ModelConfiguration(folder: folder))
         tokenizer = try Tokenizer.load(folder: folder)
-        encoder = ExampleEncoder(
-            folder: folder.path, tokenizer: tokenizer, vocabularySize: limits.vocabularySize,
+        encoder = try ExampleEncoder(
+            folder: folder, tokenizer: tokenizer, vocabularySize: limits.vocabularySize,
             maxLength: min(manifest.data.maxLength ?? limits.contextLength, limits.contextLength),
-            overlength: manifest.data.overlength)
+            data: manifest.data)
     }
 
     /// What was done, besides the files.
@@ -46,16 +48,16 @@ struct TokenizeRun {
     ///
     /// - Parameters:
     ///   - progress: told the share of the bytes that is done; what it throws ends the work.
-    ///   - watch: shown each record with its split.
-    func write(
-        to output: URL, progress: ((Double) throws -> Void)? = nil,
-        watch: (SplitName, EncodedRecord) -> Void = { _, _ in }
-    ) throws -> Outcome {
-        let settings = try self.settings()
+    func write(to output: URL, progress: ((Double) throws -> Void)? = nil) throws -> Outcome {
+        let source = RecordSource(data: manifest.data, passageBytes: 4 * encoder.maxLength)
+        var encoder = encoder
+        if encoder.classes == nil {
+            encoder.classes = try source.classNames(in: files.map { $0.file }, upTo: sampleBytes)
+        }
+        let settings = try self.settings(encoder)
         var outcome = Outcome(report: .init())
         var earlier: EarlierTokens?
         if let previous { (earlier, outcome.whyNone) = EarlierTokens.open(previous, settings: settings) }
-        let source = RecordSource(data: manifest.data, passageBytes: 4 * encoder.maxLength)
         let tokenizer = DataTokenizer(
             source: source, encoder: encoder, threads: threads, earlier: earlier, sampleBytes: sampleBytes)
         // Almost always every split that was asked for gets a record by itself. Only when not, one is moved there, and
@@ -65,17 +67,21 @@ struct TokenizeRun {
         while true {
             var extremes = SplitExtremes(plain)
             outcome.report = try pass(
-                tokenizer, assignment, to: output, settings, &extremes, &outcome.reused, progress, watch)
+                tokenizer, assignment, to: output, settings, &extremes, &outcome.reused, progress)
             let next = SplitAssignment(manifest.data, hashes: extremes.hashes)
             guard next != assignment else { return outcome }
             assignment = next
         }
     }
 
+    /// The data files in the order in which they are read.
+    private var files: [(split: SplitName, file: PinnedFile)] {
+        SplitName.allCases.flatMap { split in (data[split.rawValue] ?? []).map { (split: split, file: $0) } }
+    }
+
     private func pass(
         _ tokenizer: DataTokenizer, _ assignment: SplitAssignment, to output: URL, _ settings: String,
-        _ extremes: inout SplitExtremes, _ reused: inout Int, _ progress: ((Double) throws -> Void)?,
-        _ watch: (SplitName, EncodedRecord) -> Void
+        _ extremes: inout SplitExtremes, _ reused: inout Int, _ progress: ((Double) throws -> Void)?
     ) throws -> TokenizeStage.Report {
         var report = TokenizeStage.Report(maxLength: encoder.maxLength)
         var writers: [SplitName: TokenDatasetWriter] = [:]
@@ -84,7 +90,6 @@ struct TokenizeRun {
         }
         let index = try RecordIndex.Writer(output.appending(path: RecordIndex.fileName), settings: settings)
         var hashes = RecordHashes()
-        let files = SplitName.allCases.flatMap { split in (data[split.rawValue] ?? []).map { (split: split, file: $0) } }
         let total = Double(max(files.reduce(0) { $0 + $1.file.length }, 1))
         var finished: Int64 = 0
         var current: PinnedFile?
@@ -101,13 +106,16 @@ struct TokenizeRun {
                 let split = item.split == .train ? assignment.split(of: item.hash) : item.split
                 report.count(item.encoded)
                 for example in item.encoded.examples {
-                    try writers[split]?.append(example.ids, scored: example.scored)
+                    try writers[split]?.append(
+                        example.ids, scored: example.scored, label: example.label, types: example.types)
                     report.count(example, in: split)
                 }
                 hashes.insert(item.hash, in: split)
                 if item.isReused { reused += 1 }
                 try index.append(RecordIndex.Entry(item.encoded, hash: item.hash, end: item.end, split: split))
-                watch(split, item.encoded)
+                if split == .train, report.examples.count < exampleCount, let first = item.encoded.examples.first {
+                    report.examples.append(DecodedExample(first, self.tokenizer))
+                }
                 try progress?(Double(finished + min(item.end, item.file.length)) / total)
             }
         }
@@ -117,29 +125,34 @@ struct TokenizeRun {
         (report.duplicates, report.overlap) = hashes.summary()
         report.comparedOneIn = hashes.sampledOneIn
         if let train = report.splits["train"], train.tokens > 0 {
+            report.tokensPerEpoch = train.tokens
             report.trainedShare = Double(train.targets) / Double(train.tokens)
         }
         return report
     }
 
     /// A digest of everything but the records that decides about sequences.
-    private func settings() throws -> String {
+    private func settings(_ encoder: ExampleEncoder) throws -> String {
         struct Settings: Encodable {
             var stageVersion: Int
             var data: PipelineSpec.JSONValue
             var maxLength: Int
             var vocabularySize: Int
             var tokenizer: [String: String]
+            var classes: [String]?
         }
         // Which split a record belongs to is decided anew.
         let keys = TokenizeStage.descriptor.manifestKeys.filter { !["data.validation", "data.test"].contains($0) }
+        // What the configuration decides is here by itself.
         let files = tokenizerFiles.map { (URL(filePath: $0.path).lastPathComponent, $0.digest) }
+            .filter { $0.0 != "config.json" }
         return Digest.sha256(
             try ProtocolJSON.encode(
                 Settings(
-                    stageVersion: TokenizeStage.descriptor.version, data: ManifestSchema.canonical(manifest, keys: keys),
+                    stageVersion: TokenizeStage.descriptor.version,
+                    data: ManifestSchema.canonical(manifest, keys: keys),
                     maxLength: encoder.maxLength, vocabularySize: encoder.vocabularySize,
-                    tokenizer: Dictionary(files) { $1 })))
+                    tokenizer: Dictionary(files) { $1 }, classes: encoder.classes?.names)))
     }
 }
 

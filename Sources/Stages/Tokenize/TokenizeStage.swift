@@ -1,5 +1,6 @@
 import Foundation
 import PipelineSpec
+import Training
 
 /// Turns the job's text into token sequences, once, so that training, evaluation and merge read the same numbers.
 ///
@@ -8,10 +9,10 @@ import PipelineSpec
 /// `data.max_length`; an example that is longer is dropped, truncated or an error, as `data.overlength` says.
 enum TokenizeStage: Stage {
     static let descriptor = StageDescriptor(
-        kind: "tokenize", version: 2,
+        kind: "tokenize", version: 3,
         manifestKeys: [
-            "data.validation", "data.test", "data.format", "data.columns", "data.max_length", "data.overlength",
-            "data.max_bad_records",
+            "data.validation", "data.test", "data.format", "data.columns", "data.train_on", "data.chat_template",
+            "data.labels", "data.max_length", "data.overlength", "data.max_bad_records",
         ],
         inputs: [.data, .tokenizer], requires: [])
 
@@ -35,17 +36,26 @@ enum TokenizeStage: Stage {
                 "no_data",
                 "the training split has nothing to learn: \(report.reading.records) records read, \(report.dropped) dropped "
                     + "(\(report.reasons["overlength"] ?? 0) longer than \(report.maxLength) tokens), "
-                    + "\(report.reading.badRecords.count) bad")
+                    + "\(report.reading.badCount) bad")
         }
         try run.write(report, to: "report.json")
         for (name, split) in report.splits {
             run.metrics["\(name)_tokens"] = Double(split.tokens)
             run.metrics["\(name)_sequences"] = Double(split.sequences)
         }
+        // The steps depend on what the output does not, so they stand beside it.
+        let training = try TokenDataset(run.output.appending(path: SplitName.train.tokensFile))
+        let steps = try StepForecast(training, run.manifest)
+        run.metrics["steps_per_epoch"] = Double(steps.stepsPerEpoch)
+        run.metrics["planned_steps"] = Double(steps.steps)
+        run.metrics["micro_batch_fill"] = steps.fill
         run.metrics["reused_records"] = Double(outcome.reused)
         if let why = outcome.whyNone { run.log("the earlier output is not used: \(why)") }
         if outcome.reused > 0 { run.log("\(outcome.reused) records are as they were; their sequences are taken over") }
         let train = report.splits["train"] ?? .init()
-        run.report(1, "\(report.reading.records) records; \(train.tokens) training tokens in \(train.sequences) sequences")
+        run.report(
+            1,
+            "\(report.reading.records) records; \(train.tokens) training tokens in \(train.sequences) sequences, "
+                + "\(steps.steps) steps")
     }
 }

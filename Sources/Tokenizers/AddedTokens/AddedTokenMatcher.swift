@@ -94,19 +94,10 @@ struct AddedTokenMatcher: Sendable {
 
     private func touchesWord(_ range: Range<Int>, in utf8: UnsafeBufferPointer<UInt8>) -> Bool {
         if range.lowerBound > 0 {
-            if isWord(UTF8Reading.unicodeScalar(before: range.lowerBound, in: utf8).0) { return true }
+            if UTF8Reading.unicodeScalar(before: range.lowerBound, in: utf8).0.isWordCharacter { return true }
         }
         guard range.upperBound < utf8.count else { return false }
-        return isWord(UTF8Reading.unicodeScalar(at: range.upperBound, in: utf8).0)
-    }
-
-    /// `\w` of Unicode Technical Standard 18.
-    private func isWord(_ scalar: Unicode.Scalar) -> Bool {
-        if scalar.properties.isAlphabetic || scalar.properties.isJoinControl { return true }
-        switch scalar.properties.generalCategory {
-        case .decimalNumber, .connectorPunctuation, .nonspacingMark, .spacingMark, .enclosingMark: return true
-        default: return false
-        }
+        return UTF8Reading.unicodeScalar(at: range.upperBound, in: utf8).0.isWordCharacter
     }
 
     private func leftSpace(before end: Int, in utf8: UnsafeBufferPointer<UInt8>) -> Int {

@@ -7,12 +7,15 @@ protocol TokenDecoder: Sendable {
 /// The kinds of decoder a tokenizer file may name, one line each.
 enum DecoderRegistry {
     static let kinds: [String: @Sendable (JSONNode) throws -> [any TokenDecoder]] = [
+        "BPEDecoder": { [try BPEDecoder(from: $0)] },
         "ByteFallback": { [try ByteFallbackDecoder(from: $0)] },
         "ByteLevel": { [try ByteLevelDecoder(from: $0)] },
+        "CTC": { [try CTCDecoder(from: $0)] },
         "Fuse": { [try FuseDecoder(from: $0)] },
         "Metaspace": { [try MetaspaceDecoder(from: $0)] },
         "Replace": { [try ReplaceDecoder(from: $0)] },
         "Strip": { [try StripDecoder(from: $0)] },
+        "WordPiece": { [try WordPieceDecoder(from: $0)] },
         "Sequence": { try sequence($0) },
     ]
 

@@ -30,6 +30,15 @@ package enum OrderedJSON: Sendable {
         return members.last { $0.key == key }?.value
     }
 
+    /// The value of a number, whole or not.
+    var number: Double? {
+        switch self {
+        case .integer(let number): Double(number)
+        case .number(let number): number
+        default: nil
+        }
+    }
+
     /// What the value is, for messages.
     package var kind: String {
         switch self {

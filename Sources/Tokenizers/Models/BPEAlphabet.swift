@@ -8,8 +8,9 @@ struct BPEAlphabet: Sendable {
     private let fallback: [Int32?]
     /// The ids of the one-character tokens below U+0080; -1 where there is none.
     private let ascii: [Int32]
-    /// In byte mode, the id of every byte, and all tokens by the bytes they spell (only if whole pieces are looked up).
+    /// In byte mode, the id of every byte, that of every byte at the end of a piece, and all tokens by the bytes they spell (only if whole pieces are looked up).
     private let byteIDs: [Int32]
+    private let lastByteIDs: [Int32]
     private let spelled: ByteStringTable?
 
     /// Whether symbols are plain characters, alike at every place of a piece, and a mark is one of them.
@@ -20,10 +21,7 @@ struct BPEAlphabet: Sendable {
         suffix = Array(try node.optional("end_of_word_suffix")?.string().utf8 ?? "".utf8)
         fusesUnknown = try node.bool("fuse_unk", default: false)
         if try node.bool("byte_fallback", default: false) {
-            fallback = (0..<256).map { byte in
-                let hex = String(byte, radix: 16, uppercase: true)
-                return vocabulary.id(of: "<0x" + (hex.utf8.count < 2 ? "0" : "") + hex + ">")
-            }
+            fallback = vocabulary.byteTokenIDs
         } else {
             fallback = []
         }
@@ -42,10 +40,11 @@ struct BPEAlphabet: Sendable {
             ? (0..<128).map { vocabulary.id(of: String(Character(Unicode.Scalar(UInt8($0))))) ?? -1 } : []
         isPlain = isUniform && vocabulary.id(of: "\u{2581}") != nil
         byteIDs = []
+        lastByteIDs = []
         spelled = nil
     }
 
-    private init(bytes: [Int32], spelled: ByteStringTable?) {
+    private init(bytes: [Int32], lastBytes: [Int32], spelled: ByteStringTable?) {
         prefix = []
         suffix = []
         unknownID = nil
@@ -54,15 +53,21 @@ struct BPEAlphabet: Sendable {
         ascii = []
         isPlain = false
         byteIDs = bytes
+        lastByteIDs = lastBytes
         self.spelled = spelled
     }
 
     /// The alphabet of the bytes that byte-level characters stand for; `nil` unless every byte has a token.
     func takingBytes(_ vocabulary: Vocabulary, wholePieces: Bool) -> BPEAlphabet? {
-        guard prefix.isEmpty, suffix.isEmpty else { return nil }
-        let ids = (0..<256).compactMap { vocabulary.id(of: ByteAlphabet.encoded(CollectionOfOne(UInt8($0)))) }
-        guard ids.count == 256 else { return nil }
-        guard wholePieces else { return BPEAlphabet(bytes: ids, spelled: nil) }
+        guard prefix.isEmpty, suffix.isEmpty || !wholePieces else { return nil }
+        let suffix = String(decoding: self.suffix, as: UTF8.self)
+        func byteIDs(endingWith suffix: String) -> [Int32] {
+            (0..<256).compactMap { vocabulary.id(of: ByteAlphabet.encoded(CollectionOfOne(UInt8($0))) + suffix) }
+        }
+        let ids = byteIDs(endingWith: "")
+        let last = suffix.isEmpty ? ids : byteIDs(endingWith: suffix)
+        guard ids.count == 256, last.count == 256 else { return nil }
+        guard wholePieces else { return BPEAlphabet(bytes: ids, lastBytes: last, spelled: nil) }
         var entries: [(bytes: [UInt8], id: Int32)] = []
         entries.reserveCapacity(vocabulary.count)
         for token in vocabulary.tokens {
@@ -71,7 +76,7 @@ struct BPEAlphabet: Sendable {
             }
             entries.append((bytes, id))
         }
-        return BPEAlphabet(bytes: ids, spelled: ByteStringTable(entries))
+        return BPEAlphabet(bytes: ids, lastBytes: last, spelled: ByteStringTable(entries))
     }
 
     /// The id of the token that is the whole piece, if there is one.
@@ -90,6 +95,7 @@ struct BPEAlphabet: Sendable {
                 buffers.symbolLengths.append(1)
             }
         }
+        if let last = piece.last { buffers.symbols[buffers.symbols.count - 1] = lastByteIDs[Int(last)] }
     }
 
     private func appendCharacters(

@@ -67,30 +67,15 @@ final class BPEModel: TokenModel {
     }
 
     private func tokenizeWord(_ word: UnsafeBufferPointer<UInt8>, into buffers: inout EncodingBuffers) {
-        guard let base = word.baseAddress, !word.isEmpty else { return }
-        let isCached = word.count <= PieceCache.maximumPieceLength
-        let hash = isCached ? ByteHash.hash(base, word.count) : 0
-        if isCached,
-            buffers.cache.lookUp(
-                word, hash: hash, ids: &buffers.ids, lengths: &buffers.lengths, keepsLengths: buffers.keepsLengths)
-        {
-            return
-        }
-        buffers.symbols.removeAll()
-        buffers.symbolLengths.removeAll()
-        if ignoresMerges, let id = alphabet.id(ofWhole: word, vocabulary) {
-            buffers.symbols.append(id)
-            buffers.symbolLengths.append(Int32(word.count))
-        } else {
-            alphabet.appendSymbols(of: word, vocabulary, to: &buffers)
-            merges.merge(&buffers)
-        }
-        let count = buffers.symbols.count
-        buffers.ids.append(from: buffers.symbols.base, count: count)
-        if buffers.keepsLengths { buffers.lengths.append(from: buffers.symbolLengths.base, count: count) }
-        if isCached {
-            buffers.cache.insert(
-                word, hash: hash, ids: buffers.symbols.base, lengths: buffers.symbolLengths.base, count: count)
+        guard !word.isEmpty else { return }
+        buffers.cached(word) { buffers in
+            if ignoresMerges, let id = alphabet.id(ofWhole: word, vocabulary) {
+                buffers.symbols.append(id)
+                buffers.symbolLengths.append(Int32(word.count))
+            } else {
+                alphabet.appendSymbols(of: word, vocabulary, to: &buffers)
+                merges.merge(&buffers)
+            }
         }
     }
 }

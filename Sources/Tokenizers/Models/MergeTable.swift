@@ -144,6 +144,7 @@ final class MergeTable: Sendable {
         }
         MinHeap.makeHeap(&buffers.heap)
         while let top = MinHeap.popMinimum(&buffers.heap) {
+            buffers.steps += 1
             let place = Int(top & 0xFFFF_FFFF)
             let merge = merges[place]
             // A dead symbol or one whose neighbour changed has another merge now, or none.

@@ -29,4 +29,33 @@ final class Vocabulary: Sendable {
 
     /// The token of an id.
     func token(of id: Int32) -> String? { tokens.indices.contains(Int(id)) ? tokens[Int(id)] : nil }
+
+    /// The tokens as bytes with their ids.
+    var byteEntries: [(bytes: [UInt8], id: Int32)] {
+        var entries: [(bytes: [UInt8], id: Int32)] = []
+        entries.reserveCapacity(tokens.count)
+        for token in tokens {
+            // Of two spellings of one token, the later id stands.
+            if let token, let id = id(of: token) { entries.append((Array(token.utf8), id)) }
+        }
+        return entries
+    }
+
+    /// The ids of the tokens `<0x00>` … `<0xFF>` that stand for bytes, where there are any.
+    var byteTokenIDs: [Int32?] {
+        (0..<256).map { byte in
+            let hex = String(byte, radix: 16, uppercase: true)
+            return id(of: "<0x" + (hex.utf8.count < 2 ? "0" : "") + hex + ">")
+        }
+    }
+
+    /// The id of the token that the model at `node` names as unknown.
+    func unknownID(in node: JSONNode, default fallback: String) throws -> Int32 {
+        let named = try node.optional("unk_token")
+        let name = try named?.string() ?? fallback
+        guard let id = id(of: name) else {
+            throw (named ?? node).error(.unknownToken, "the unknown token \"\(name)\" is not in the vocabulary")
+        }
+        return id
+    }
 }

@@ -1,6 +1,6 @@
 import Foundation
 
-/// The primary composites of Unicode: which scalar a pair of scalars becomes under canonical composition.
+/// The primary composites of Unicode, up to ``UnicodeVersion/normalization``: which scalar a pair of scalars becomes under canonical composition.
 ///
 /// The table is made from the decompositions that Foundation knows. Its own composition is not used: it takes some
 /// pairs for others (U+200F5 for U+00F5), and leaves or joins Hangul against the standard.
@@ -10,7 +10,9 @@ enum CanonicalComposition {
         var parts: [(composite: Unicode.Scalar, decomposition: [Unicode.Scalar])] = []
         // No script outside these stretches has composites, apart from Hangul.
         for value in [UInt32(0xC0)..<0x3100, 0x10500..<0x10600, 0x11000..<0x17000].joined() {
-            guard let scalar = Unicode.Scalar(value), !scalar.properties.isFullCompositionExclusion else { continue }
+            guard let scalar = Unicode.Scalar(value), !scalar.properties.isFullCompositionExclusion,
+                scalar.isAssigned(by: UnicodeVersion.normalization)
+            else { continue }
             let decomposition = Array(String(Character(scalar)).decomposedStringWithCanonicalMapping.unicodeScalars)
             if decomposition.count > 1 { parts.append((scalar, decomposition)) }
         }

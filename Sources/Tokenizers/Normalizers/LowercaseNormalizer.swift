@@ -1,5 +1,7 @@
 /// `Lowercase`: the full lower-case mapping of every scalar, without regard to context or language.
 struct LowercaseNormalizer: Normalizer {
+    private static let mapping = ScalarMapping { Array($0.properties.lowercaseMapping.unicodeScalars) }
+
     init(from node: JSONNode) throws { try node.allow(only: "type") }
 
     func leavesUnchanged(_ utf8: UnsafeBufferPointer<UInt8>) -> Bool {
@@ -10,14 +12,18 @@ struct LowercaseNormalizer: Normalizer {
         text.rewrite { utf8, output in
             var index = 0
             while index < utf8.count {
-                let (scalar, length) = UTF8Reading.unicodeScalar(at: index, in: utf8)
-                if scalar.isASCII {
-                    let isUpper = scalar >= "A" && scalar <= "Z"
-                    output.append(isUpper ? Unicode.Scalar(UInt8(scalar.value) | 0x20) : scalar, originOf: index)
+                let byte = utf8[index]
+                if byte < 0x80 {
+                    let isUpper = byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "Z")
+                    output.append(ascii: isUpper ? byte | 0x20 : byte, originOf: index)
+                    index += 1
+                    continue
+                }
+                let (value, length) = UTF8Reading.scalar(at: index, in: utf8)
+                if let mapped = Self.mapping[value] {
+                    output.append(utf8: mapped, originOf: index)
                 } else {
-                    for lower in scalar.properties.lowercaseMapping.unicodeScalars {
-                        output.append(lower, originOf: index)
-                    }
+                    output.copy(index..<index + length, of: utf8)
                 }
                 index += length
             }

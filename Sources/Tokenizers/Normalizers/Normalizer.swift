@@ -14,14 +14,19 @@ extension Normalizer {
 /// The kinds of normaliser a tokenizer file may name, one line each.
 enum NormalizerRegistry {
     static let kinds: [String: @Sendable (JSONNode) throws -> [any Normalizer]] = [
+        "BertNormalizer": { [try BertNormalizer(from: $0)] },
+        "ByteLevel": { [try ByteLevelNormalizer(from: $0)] },
         "Lowercase": { [try LowercaseNormalizer(from: $0)] },
         "NFC": { [try UnicodeNormalizer(.nfc, from: $0)] },
         "NFD": { [try UnicodeNormalizer(.nfd, from: $0)] },
         "NFKC": { [try UnicodeNormalizer(.nfkc, from: $0)] },
         "NFKD": { [try UnicodeNormalizer(.nfkd, from: $0)] },
+        "Nmt": { [try NmtNormalizer(from: $0)] },
+        "Precompiled": { [try PrecompiledNormalizer(from: $0)] },
         "Prepend": { [try PrependNormalizer(from: $0)] },
         "Replace": { [try ReplaceNormalizer(from: $0)] },
         "Strip": { [try StripNormalizer(from: $0)] },
+        "StripAccents": { [try StripAccentsNormalizer(from: $0)] },
         "Sequence": { try sequence($0) },
     ]
 

@@ -4,7 +4,8 @@ import Foundation
 ///
 /// Strings of the standard library normalise whole texts; here every resulting scalar must also remember where it came
 /// from, so the algorithm (decompose, order by combining class, compose) is done scalar by scalar, on the stretches
-/// that need it. A composed scalar stands for the origin of its starter.
+/// that need it. A composed scalar stands for the origin of its starter. Characters newer than
+/// ``UnicodeVersion/normalization`` are left alone.
 struct UnicodeNormalizer: Normalizer {
     enum Form: Sendable { case nfc, nfd, nfkc, nfkd }
 
@@ -102,7 +103,8 @@ struct UnicodeNormalizer: Normalizer {
         while index < range.upperBound {
             let (scalar, length) = UTF8Reading.unicodeScalar(at: index, in: utf8)
             for (number, part) in decomposition(of: scalar).enumerated() {
-                let order = part.properties.canonicalCombiningClass.rawValue
+                let isKnown = part.isAssigned(by: UnicodeVersion.normalization)
+                let order = isKnown ? part.properties.canonicalCombiningClass.rawValue : 0
                 items.append(Item(scalar: part, combiningClass: order, replaced: number == 0 ? 1 : 0))
             }
             starts.append(index)
@@ -118,8 +120,9 @@ struct UnicodeNormalizer: Normalizer {
         }
     }
 
-    private func decomposition(of scalar: Unicode.Scalar) -> [Unicode.Scalar] {
-        if scalar.isASCII { return [scalar] }
+    /// The full decomposition of one scalar in this form's sense, canonical or compatible.
+    func decomposition(of scalar: Unicode.Scalar) -> [Unicode.Scalar] {
+        if scalar.isASCII || !scalar.isAssigned(by: UnicodeVersion.normalization) { return [scalar] }
         let text = String(Character(scalar))
         let isCanonical = form == .nfc || form == .nfd
         let parts =

@@ -10,6 +10,36 @@ enum OnigurumaSyntax {
     private static let word = #"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}"#
     private static let hexadecimal = "0-9A-Fa-f"
 
+    /// The first construct that only PCRE2 knows or that could end a match halfway, or `nil`.
+    ///
+    /// `(*` starts a verb in PCRE2, among them limits; recursion and calls of groups can run out of stack.
+    static func unsupportedConstruct(in pattern: String) -> String? {
+        let scalars = Array(pattern.unicodeScalars)
+        func starts(_ text: String, at index: Int) -> Bool {
+            scalars[index...].starts(with: text.unicodeScalars)
+        }
+        var index = 0
+        while index < scalars.count {
+            if scalars[index] == "\\" {
+                if starts("\\g", at: index) { return "\\g" }
+                index += 2
+                continue
+            }
+            if starts("(*", at: index) { return "(*" }
+            if starts("(?", at: index), index + 2 < scalars.count {
+                let isDigit = index + 3 < scalars.count && ("0"..."9").contains(scalars[index + 3])
+                switch scalars[index + 2] {
+                case "R", "&", "C", "0"..."9": return "(?\(scalars[index + 2])"
+                case "+" where isDigit, "-" where isDigit: return "(?\(scalars[index + 2])"
+                case "P" where starts("(?P>", at: index): return "(?P>"
+                default: break
+                }
+            }
+            index += 1
+        }
+        return nil
+    }
+
     static func translated(_ pattern: String) -> String {
         var output = ""
         var depth = 0

@@ -9,6 +9,9 @@ enum PatternScanner: Sendable, Equatable {
 
     private static let gpt2Pattern = #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#
 
+    /// The pattern of CLIP, the only one here that passes over some characters: white space.
+    static let clipPattern = #"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"#
+
     private static func wordsAndDigitsPattern(_ digits: String) -> String {
         #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\#(digits)| ?[^\s\p{L}\p{N}]+[\r\n]*"#
             + #"|\s*[\r\n]+|\s+(?!\S)|\s+"#
@@ -120,6 +123,26 @@ enum PatternScanner: Sendable, Equatable {
         }
         if splitsAfterNewlines, afterNewline > start { return afterNewline }
         return end == utf8.count || last == start ? end : last
+    }
+
+    /// The next match of ``clipPattern`` at or after `start`, or `nil`.
+    static func clipMatch(
+        _ utf8: UnsafeBufferPointer<UInt8>, from start: Int, _ classes: ScalarClasses
+    ) -> Range<Int>? {
+        var start = start
+        while start < utf8.count {
+            if utf8[start] == UInt8(ascii: "'") {
+                let length = contractionLength(utf8, start, ignoringCase: false)
+                if length > 0 { return start..<start + length }
+            }
+            let (kind, length) = classes.at(start, in: utf8)
+            switch kind {
+            case ScalarClasses.space: start += length
+            case ScalarClasses.number: return start..<start + length
+            default: return start..<runEnd(utf8, start + length, kind, classes)
+            }
+        }
+        return nil
     }
 
     /// The length of one of `'s 't 're 've 'm 'll 'd` at `start`, or 0.

@@ -7,6 +7,10 @@ final class RegularExpression: @unchecked Sendable {
 
     /// Compiles a pattern in the syntax of tokenizer files (Oniguruma's); see ``OnigurumaSyntax``.
     init(_ pattern: String) throws {
+        if let construct = OnigurumaSyntax.unsupportedConstruct(in: pattern) {
+            throw TokenizerError(
+                .invalidPattern, "the regular expression \(pattern) uses \(construct), which is not supported")
+        }
         let options = UInt32(PCRE2_UTF) | UInt32(PCRE2_UCP) | UInt32(PCRE2_MULTILINE)
         var status: Int32 = 0
         var offset = 0

@@ -10,6 +10,11 @@ struct ByteLevelPostProcessor: PostProcessor {
         addsPrefixSpace = try node.bool("add_prefix_space", default: true)
     }
 
+    init(trimsOffsets: Bool, addsPrefixSpace: Bool) {
+        self.trimsOffsets = trimsOffsets
+        self.addsPrefixSpace = addsPrefixSpace
+    }
+
     func adjustOffsets(_ encoding: inout Encoding) {
         guard trimsOffsets else { return }
         for index in encoding.ids.indices {

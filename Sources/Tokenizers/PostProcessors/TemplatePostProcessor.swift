@@ -1,9 +1,6 @@
-/// `TemplateProcessing`: special tokens before and after the text, from the template for a single text.
-///
-/// The template for pairs of texts is checked but not used: nothing here encodes pairs.
+/// `TemplateProcessing`: special tokens and texts in the order of a template, one for a single text and one for two.
 struct TemplatePostProcessor: PostProcessor {
-    let prefix: [SpecialToken]
-    let suffix: [SpecialToken]
+    let arrangement: Arrangement?
 
     init(from node: JSONNode, tokens: TokenLookup) throws {
         try node.allow(only: "type", "single", "pair", "special_tokens")
@@ -23,41 +20,45 @@ struct TemplatePostProcessor: PostProcessor {
                 return SpecialToken(id: id, content: try contentNode.string())
             }
         }
-        (prefix, suffix) = try Self.sides(of: try node.required("single"), table)
-        if let pair = try node.optional("pair") { _ = try pair.elements().map { try Self.piece($0, table) } }
+        let single = try node.required("single")
+        arrangement = Arrangement(
+            single: try Self.parts(of: single, table, texts: [0]),
+            pair: try node.optional("pair").map { try Self.parts(of: $0, table, texts: [0, 1]) }
+                ?? Arrangement.plain.pair)
     }
 
-    private static func sides(
-        of node: JSONNode, _ table: [String: [SpecialToken]]
-    ) throws -> ([SpecialToken], [SpecialToken]) {
-        var before: [SpecialToken] = []
-        var after: [SpecialToken] = []
-        var texts = 0
-        for element in try node.elements() {
-            if let special = try piece(element, table) {
-                if texts == 0 { before += special } else { after += special }
-            } else {
-                texts += 1
-            }
+    private static func parts(
+        of node: JSONNode, _ table: [String: [SpecialToken]], texts: [Int]
+    ) throws -> [Arrangement.Part] {
+        let parts = try node.elements().map { try part($0, table) }
+        let used = parts.compactMap { part in
+            if case .text(let index, _) = part { index } else { nil }
         }
-        guard texts == 1 else {
-            throw node.error(.unsupported, "the template for a single text must hold the text once, not \(texts) times")
+        guard used.sorted() == texts else {
+            let names = texts.count == 1 ? "the text A" : "the texts A and B"
+            throw node.error(.unsupported, "the template must hold \(names) once each; it holds \(used.count) texts")
         }
-        return (before, after)
+        return parts
     }
 
-    /// The special tokens of a piece of a template, or `nil` for the text itself.
-    private static func piece(_ node: JSONNode, _ table: [String: [SpecialToken]]) throws -> [SpecialToken]? {
+    private static func part(_ node: JSONNode, _ table: [String: [SpecialToken]]) throws -> Arrangement.Part {
         try node.allow(only: "SpecialToken", "Sequence")
-        guard let special = try node.optional("SpecialToken") else {
-            try node.required("Sequence").allow(only: "id", "type_id")
-            return nil
+        if let text = try node.optional("Sequence") {
+            try text.allow(only: "id", "type_id")
+            let id = try text.required("id")
+            guard let index = ["A", "B"].firstIndex(of: try id.string()) else {
+                throw id.error(.invalidValue, "the text of a template must be A or B")
+            }
+            return .text(index, typeID: try typeID(text))
         }
+        let special = try node.required("SpecialToken")
         try special.allow(only: "id", "type_id")
         let name = try special.required("id")
         guard let tokens = table[try name.string()] else {
             throw name.error(.unknownToken, "the template uses \"\(try name.string())\", which special_tokens lacks")
         }
-        return tokens
+        return .special(tokens, typeID: try typeID(special))
     }
+
+    private static func typeID(_ node: JSONNode) throws -> Int32 { try node.optional("type_id")?.tokenID() ?? 0 }
 }

@@ -17,8 +17,10 @@ enum ByteLevelPreTokenizer {
 /// Puts a space before every piece that does not start with one.
 struct PrefixSpacePreTokenizer: PreTokenizer {
     func preTokenize(_ text: inout PreTokenizedText) {
-        text.rewritePieces { piece in
-            if piece.bytes.first != UInt8(ascii: " ") { piece.prepend(" ") }
+        text.rewritePieces { utf8, piece, _, output in
+            let space = UInt8(ascii: " ")
+            if utf8[piece.lowerBound] != space { output.append(ascii: space, originOf: piece.lowerBound) }
+            output.copy(piece, of: utf8)
         }
     }
 }
@@ -26,10 +28,8 @@ struct PrefixSpacePreTokenizer: PreTokenizer {
 /// Replaces every byte by the character that stands for it; see ``ByteAlphabet``.
 struct ByteMappingPreTokenizer: PreTokenizer {
     func preTokenize(_ text: inout PreTokenizedText) {
-        text.rewritePieces { piece in
-            piece.rewrite { utf8, output in
-                for index in utf8.indices { output.append(ByteAlphabet.scalar(of: utf8[index]), originOf: index) }
-            }
+        text.rewritePieces { utf8, piece, _, output in
+            for index in piece { output.append(ByteAlphabet.scalar(of: utf8[index]), originOf: index) }
         }
     }
 }

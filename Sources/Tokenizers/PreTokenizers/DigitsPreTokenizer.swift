@@ -1,7 +1,6 @@
 /// `Digits`: cuts numbers (`\p{N}`) out, each digit alone or whole runs.
 struct DigitsPreTokenizer: PreTokenizer {
     private let individual: Bool
-    private let classes = ScalarClasses.shared
 
     init(from node: JSONNode) throws {
         try node.allow(only: "type", "individual_digits")
@@ -14,8 +13,8 @@ struct DigitsPreTokenizer: PreTokenizer {
             var index = 0
             var wasNumber = false
             while index < utf8.count {
-                let (kind, length) = classes.at(index, in: utf8)
-                let isNumber = kind == ScalarClasses.number
+                let (scalar, length) = UTF8Reading.unicodeScalar(at: index, in: utf8)
+                let isNumber = scalar.isNumber
                 if isNumber != wasNumber || isNumber && individual {
                     keep(start..<index)
                     start = index

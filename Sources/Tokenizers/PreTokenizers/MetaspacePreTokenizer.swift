@@ -15,25 +15,42 @@ struct MetaspacePreTokenizer: PreTokenizer {
 
     func preTokenize(_ text: inout PreTokenizedText) {
         let mark = Array(String(Character(replacement)).utf8)
-        text.rewritePieces { piece in
-            piece.rewrite { utf8, output in
-                for index in utf8.indices {
-                    if utf8[index] == UInt8(ascii: " ") {
-                        output.append(replacement, originOf: index)
-                    } else {
-                        output.copy(index..<index + 1, of: utf8)
-                    }
+        mark.withUnsafeBufferPointer { mark in
+            text.rewritePieces { utf8, piece, startsOriginal, output in
+                let isMarked = scheme == .always || scheme == .first && startsOriginal
+                if isMarked, !beginsWithMark(utf8, piece, mark) {
+                    output.append(utf8: mark, originOf: piece.lowerBound)
                 }
+                var copied = piece.lowerBound
+                for index in piece where utf8[index] == UInt8(ascii: " ") {
+                    if copied < index { output.copy(copied..<index, of: utf8) }
+                    output.append(utf8: mark, originOf: index)
+                    copied = index + 1
+                }
+                if copied < piece.upperBound { output.copy(copied..<piece.upperBound, of: utf8) }
             }
-            let isFirst = scheme == .always || scheme == .first && piece.startsOriginal
-            if isFirst, !piece.bytes.starts(with: mark) { piece.prepend(String(Character(replacement))) }
+            if splits { Self.split(&text, beforeEach: mark) }
         }
-        guard splits else { return }
+    }
+
+    /// Whether the piece begins with the mark or with a space, which becomes one.
+    private func beginsWithMark(
+        _ utf8: UnsafeBufferPointer<UInt8>, _ piece: Range<Int>, _ mark: UnsafeBufferPointer<UInt8>
+    ) -> Bool {
+        if utf8[piece.lowerBound] == UInt8(ascii: " ") { return true }
+        guard mark.count <= piece.count else { return false }
+        for index in mark.indices where utf8[piece.lowerBound + index] != mark[index] { return false }
+        return true
+    }
+
+    private static func split(_ text: inout PreTokenizedText, beforeEach mark: UnsafeBufferPointer<UInt8>) {
         text.split { utf8, keep in
             var start = 0
             var index = 0
             while index + mark.count <= utf8.count {
-                if utf8[index] == mark[0], mark.indices.allSatisfy({ utf8[index + $0] == mark[$0] }) {
+                var same = 0
+                while same < mark.count, utf8[index + same] == mark[same] { same += 1 }
+                if same == mark.count {
                     keep(start..<index)
                     start = index
                     index += mark.count

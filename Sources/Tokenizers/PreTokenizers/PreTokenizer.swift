@@ -9,10 +9,17 @@ protocol PreTokenizer: Sendable {
 /// A kind may expand to several steps.
 enum PreTokenizerRegistry {
     static let kinds: [String: @Sendable (JSONNode) throws -> [any PreTokenizer]] = [
+        "BertPreTokenizer": { [try BertPreTokenizer(from: $0)] },
         "ByteLevel": { try ByteLevelPreTokenizer.steps(from: $0) },
+        "CharDelimiterSplit": { [try CharDelimiterSplitPreTokenizer(from: $0)] },
         "Digits": { [try DigitsPreTokenizer(from: $0)] },
+        "FixedLength": { [try FixedLengthPreTokenizer(from: $0)] },
         "Metaspace": { [try MetaspacePreTokenizer(from: $0)] },
+        "Punctuation": { [try PunctuationPreTokenizer(from: $0)] },
         "Split": { [try SplitPreTokenizer.step(from: $0)] },
+        "UnicodeScripts": { [try UnicodeScriptsPreTokenizer(from: $0)] },
+        "Whitespace": { [try WhitespacePreTokenizer(from: $0)] },
+        "WhitespaceSplit": { [try WhitespaceSplitPreTokenizer(from: $0)] },
         "Sequence": { try sequence($0) },
     ]
 

@@ -16,3 +16,18 @@ struct ScannerPreTokenizer: PreTokenizer {
         }
     }
 }
+
+/// Cuts with the scanner for CLIP's pattern; white space is dropped.
+struct ClipScannerPreTokenizer: PreTokenizer {
+    private let classes = ScalarClasses.shared
+
+    func preTokenize(_ text: inout PreTokenizedText) {
+        text.split { utf8, keep in
+            var start = 0
+            while let match = PatternScanner.clipMatch(utf8, from: start, classes) {
+                keep(match)
+                start = match.upperBound
+            }
+        }
+    }
+}

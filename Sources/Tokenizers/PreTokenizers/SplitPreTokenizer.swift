@@ -15,6 +15,9 @@ struct SplitPreTokenizer: PreTokenizer {
         if keepsMatches, let text = split.pattern.expressionText, let scanner = PatternScanner(pattern: text) {
             return ScannerPreTokenizer(scanner: scanner)
         }
+        if split.behavior == .removed, split.inverts, split.pattern.expressionText == PatternScanner.clipPattern {
+            return ClipScannerPreTokenizer()
+        }
         return split
     }
 

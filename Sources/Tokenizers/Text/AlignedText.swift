@@ -58,6 +58,18 @@ struct AlignedText {
         origins = rewriter.origins
     }
 
+    /// Replaces every scalar by some others, which stand for its place.
+    mutating func rewriteScalars(_ map: (Unicode.Scalar) -> [Unicode.Scalar]) {
+        rewrite { utf8, output in
+            var index = 0
+            while index < utf8.count {
+                let (scalar, length) = UTF8Reading.unicodeScalar(at: index, in: utf8)
+                for mapped in map(scalar) { output.append(mapped, originOf: index) }
+                index += length
+            }
+        }
+    }
+
     /// Puts `prefix` before the text; it stands for the first scalar's origin.
     ///
     /// An empty text stays empty.
@@ -68,7 +80,15 @@ struct AlignedText {
         bytes.insert(contentsOf: added, at: 0)
     }
 
+    /// A scalar of a new text: 1 if it was added, 0 if it replaces an old one, -n if n more old ones after that are gone.
+    struct Change {
+        var scalar: Unicode.Scalar
+        var added: Int
+    }
+
     /// Collects the new text of ``AlignedText/rewrite(_:)``.
+    ///
+    /// A scalar that is written stands for the place of an old one.
     struct Rewriter {
         fileprivate var bytes: [UInt8] = []
         fileprivate var origins: [Origin] = []
@@ -81,6 +101,9 @@ struct AlignedText {
             self.tracks = tracks
             self.base = base
         }
+
+        /// Whether places are kept.
+        var isTracking: Bool { tracks }
 
         /// How many bytes are written so far.
         var count: Int { bytes.count }
@@ -96,10 +119,41 @@ struct AlignedText {
             appendBytes(UTF8.encode(scalar)!, origin: tracks ? source[index] : nil)
         }
 
+        /// Writes one ASCII byte with the origin of the old byte at `index`.
+        @inline(__always)
+        mutating func append(ascii byte: UInt8, originOf index: Int) {
+            bytes.append(byte)
+            if tracks { origins.append(source[index]) }
+        }
+
+        /// Writes UTF-8 bytes with the origin of the old byte at `index`.
+        mutating func append(utf8 text: UnsafeBufferPointer<UInt8>, originOf index: Int) {
+            appendBytes(text, origin: tracks ? source[index] : nil)
+        }
+
         /// Writes `text` as inserted after the old byte `index`; before the first byte it has an empty origin.
-        mutating func insert(_ text: String.UTF8View, after index: Int) {
+        mutating func insert(_ text: some Sequence<UInt8>, after index: Int) {
             let none = Origin(start: base, end: base)
             appendBytes(text, origin: tracks ? (index < 0 ? none : source[index]) : nil)
+        }
+
+        /// Writes the scalars of a whole text that were made from the old ones in order.
+        mutating func apply(_ changes: [Change], to utf8: UnsafeBufferPointer<UInt8>) {
+            var place = 0
+            func skip(_ count: Int) {
+                for _ in 0..<count where place < utf8.count {
+                    place += UTF8Reading.scalar(at: place, in: utf8).length
+                }
+            }
+            for change in changes {
+                let bytes = UTF8.encode(change.scalar)!
+                if change.added > 0 || place >= utf8.count {
+                    insert(bytes, after: place - 1)
+                } else {
+                    appendBytes(bytes, origin: tracks ? source[place] : nil)
+                    skip(1 - change.added)
+                }
+            }
         }
 
         private mutating func appendBytes(_ utf8: some Sequence<UInt8>, origin: Origin?) {

@@ -26,37 +26,25 @@ struct PreTokenizedText {
         pieces = result
     }
 
-    /// Rewrites every piece in place.
-    mutating func rewritePieces(_ edit: (inout AlignedText) -> Void) {
-        var results: [AlignedText] = []
-        results.reserveCapacity(pieces.count)
-        text.bytes.withUnsafeBufferPointer { bytes in
-            for piece in pieces {
-                var part = AlignedText(
-                    UnsafeBufferPointer(rebasing: bytes[piece]), base: Int(text.base),
-                    origins: text.tracksOrigins ? text.origins[piece] : nil, tracksOrigins: text.tracksOrigins,
-                    startsOriginal: text.startsOriginal && piece.lowerBound == 0)
-                edit(&part)
-                results.append(part)
+    /// Rewrites every piece: `edit` gets the whole text, the range of a piece in it and whether the original text begins
+    /// there, and writes what the piece becomes.
+    mutating func rewritePieces(
+        _ edit: (
+            _ utf8: UnsafeBufferPointer<UInt8>, _ piece: Range<Int>, _ startsOriginal: Bool,
+            _ output: inout AlignedText.Rewriter
+        ) -> Void
+    ) {
+        let old = pieces
+        let startsOriginal = text.startsOriginal
+        var new: [Range<Int>] = []
+        new.reserveCapacity(old.count)
+        text.rewrite { utf8, output in
+            for piece in old {
+                let start = output.count
+                edit(utf8, piece, startsOriginal && piece.lowerBound == 0, &output)
+                if output.count > start { new.append(start..<output.count) }
             }
         }
-        text = AlignedText(joining: results, as: text)
-        var position = 0
-        pieces = results.compactMap { part in
-            defer { position += part.bytes.count }
-            return part.isEmpty ? nil : position..<position + part.bytes.count
-        }
-    }
-}
-
-extension AlignedText {
-    fileprivate init(joining parts: [AlignedText], as whole: AlignedText) {
-        let bytes = parts.flatMap(\.bytes)
-        let origins = parts.flatMap(\.origins)
-        self = bytes.withUnsafeBufferPointer {
-            AlignedText(
-                $0, base: Int(whole.base), origins: whole.tracksOrigins ? origins[...] : nil,
-                tracksOrigins: whole.tracksOrigins, startsOriginal: whole.startsOriginal)
-        }
+        pieces = new
     }
 }

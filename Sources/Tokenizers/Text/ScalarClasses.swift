@@ -1,9 +1,7 @@
 /// The character classes that splitting patterns ask for, for every Unicode scalar, as a two-stage table.
 ///
-/// `\p{L}`, `\p{N}` and `\s` (White_Space); the categories are those of the Swift standard library's Unicode.
-final class ScalarClasses: @unchecked Sendable {
-    // Sendable holds: both tables are written in init only and live as long as the process.
-
+/// `\p{L}`, `\p{N}` and `\s` (White_Space), as far as ``UnicodeVersion/expressions`` assigns them.
+final class ScalarClasses: Sendable {
     static let letter: UInt8 = 1
     static let number: UInt8 = 2
     static let space: UInt8 = 4
@@ -11,26 +9,9 @@ final class ScalarClasses: @unchecked Sendable {
     /// The one table; building it takes a few milliseconds, once.
     static let shared = ScalarClasses()
 
-    private let pageOf: UnsafeMutablePointer<UInt8>
-    private let pages: UnsafeMutablePointer<UInt8>
+    private let table = ScalarTable(computeClass)
 
-    private init() {
-        pageOf = .allocate(capacity: 0x1100)
-        var distinct: [[UInt8]: UInt8] = [:]
-        var flat: [UInt8] = []
-        var page = [UInt8](repeating: 0, count: 256)
-        for number in 0..<0x1100 {
-            for low in 0..<256 { page[low] = Self.computeClass(UInt32(number << 8 | low)) }
-            let index = distinct[page] ?? UInt8(distinct.count)
-            if distinct[page] == nil {
-                distinct[page] = index
-                flat.append(contentsOf: page)
-            }
-            pageOf[number] = index
-        }
-        pages = .allocate(capacity: flat.count)
-        pages.initialize(from: flat, count: flat.count)
-    }
+    private init() {}
 
     private static func computeClass(_ value: UInt32) -> UInt8 {
         switch value {
@@ -42,24 +23,23 @@ final class ScalarClasses: @unchecked Sendable {
         guard let scalar = Unicode.Scalar(value) else { return 0 }
         let properties = scalar.properties
         switch properties.generalCategory {
-        case .uppercaseLetter, .lowercaseLetter, .titlecaseLetter, .modifierLetter, .otherLetter: return letter
-        case .decimalNumber, .letterNumber, .otherNumber: return number
+        case .uppercaseLetter, .lowercaseLetter, .titlecaseLetter, .modifierLetter, .otherLetter:
+            return scalar.isAssigned(by: UnicodeVersion.expressions) ? letter : 0
+        case .decimalNumber, .letterNumber, .otherNumber:
+            return scalar.isAssigned(by: UnicodeVersion.expressions) ? number : 0
         default: return properties.isWhitespace ? space : 0
         }
     }
 
     /// The class of a scalar value: ``letter``, ``number``, ``space`` or 0.
     @inline(__always)
-    func ofScalar(_ value: UInt32) -> UInt8 {
-        pages[Int(pageOf[Int(value >> 8)]) << 8 | Int(value & 0xFF)]
-    }
+    func ofScalar(_ value: UInt32) -> UInt8 { table[value] }
 
     /// The class and the length in bytes of the scalar at `index`, which must be below the count.
     @inline(__always)
     func at(_ index: Int, in utf8: UnsafeBufferPointer<UInt8>) -> (kind: UInt8, length: Int) {
         let first = utf8[index]
-        // Page 0 holds ASCII.
-        if first < 0x80 { return (pages[Int(first)], 1) }
+        if first < 0x80 { return (table[latin: first], 1) }
         let (value, length) = UTF8Reading.scalar(at: index, in: utf8)
         return (ofScalar(value), length)
     }

@@ -12,12 +12,15 @@ package final class TokenDataset: Sendable {
     package var count: Int { header.sequenceCount }
     /// Tokens of all sequences.
     package var tokenCount: Int { header.tokenCount }
-    /// Tokens whose prediction counts. The first token of a sequence is never predicted.
+    /// Tokens whose prediction counts, and of sequences without any what their labels ask for. The first token of a
+    /// sequence is never predicted.
     package var targetCount: Int { header.targetCount }
     /// Tokens of the longest sequence; 0 when there is none.
     package var longest: Int { header.longest }
     /// The smallest vocabulary that has every id: the largest id plus one.
     package var vocabularySize: Int { header.vocabularySize }
+    /// Whether sequences have labels.
+    package var hasLabels: Bool { header.labels != nil }
     /// Tells this content from any other by counts and checksum; equal for equal sequences, wherever the file lies.
     package var identity: String {
         "\(count) sequences, \(tokenCount) tokens, \(targetCount) targets, checksum \(header.checksum.hexadecimal)"
@@ -69,7 +72,29 @@ package final class TokenDataset: Sendable {
             rebasing: file.bytes[header.idsOffset + 4 * tokens.lowerBound..<header.idsOffset + 4 * tokens.upperBound])
         return TokenSequence(
             ids: ids.assumingMemoryBound(to: Int32.self), first: tokens.lowerBound,
-            mask: header.hasMask ? file.bytes.baseAddress.map { $0 + header.maskOffset } : nil, owner: self)
+            mask: header.hasMask ? file.bytes.baseAddress.map { $0 + header.maskOffset } : nil, label: label(index),
+            owner: self)
+    }
+
+    /// What sequence `index` is to be judged as; `nil` where nothing is said.
+    package func label(_ index: Int) -> SequenceLabel? {
+        guard let kind = header.labels else { return nil }
+        let tokens = range(index)
+        let entries = kind == .tokens ? tokens : index * header.labelWidth..<(index + 1) * header.labelWidth
+        return SequenceLabel(
+            kind,
+            entries.map {
+                UInt32(
+                    littleEndian: file.bytes.loadUnaligned(
+                        fromByteOffset: header.labelsOffset + 4 * $0, as: UInt32.self))
+            })
+    }
+
+    /// Which text of a pair each token of sequence `index` belongs to, from 0; `nil` when there are no pairs.
+    package func tokenTypes(_ index: Int) -> [UInt8]? {
+        guard header.hasTypes else { return nil }
+        let tokens = range(index)
+        return Array(file.bytes[header.typesOffset + tokens.lowerBound..<header.typesOffset + tokens.upperBound])
     }
 
     /// How many tokens sequence `index` has.
@@ -94,12 +119,18 @@ package struct TokenSequence {
     /// The place of its first token in the dataset, where its bits of the mask begin.
     private let first: Int
     private let mask: UnsafeRawPointer?
+    /// What the sequence is to be judged as.
+    package let label: SequenceLabel?
     private let owner: TokenDataset
 
-    fileprivate init(ids: UnsafeBufferPointer<Int32>, first: Int, mask: UnsafeRawPointer?, owner: TokenDataset) {
+    fileprivate init(
+        ids: UnsafeBufferPointer<Int32>, first: Int, mask: UnsafeRawPointer?, label: SequenceLabel?,
+        owner: TokenDataset
+    ) {
         self.ids = ids
         self.first = first
         self.mask = mask
+        self.label = label
         self.owner = owner
     }
 
@@ -111,8 +142,9 @@ package struct TokenSequence {
         return mask.load(fromByteOffset: bit / 8, as: UInt8.self) >> UInt8(bit % 8) & 1 == 1
     }
 
-    /// How many of its tokens count.
+    /// How many of its tokens count; where none does, how much its label asks for.
     package var targetCount: Int {
-        mask == nil ? ids.count - 1 : (1..<max(ids.count, 1)).count { isScored($0) }
+        let tokens = mask == nil ? ids.count - 1 : (1..<max(ids.count, 1)).count { isScored($0) }
+        return tokens > 0 ? tokens : label?.targetCount ?? 0
     }
 }

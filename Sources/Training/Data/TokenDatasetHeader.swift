@@ -1,21 +1,28 @@
-/// The first 64 bytes of a dataset file, and where everything else lies.
+/// The first 72 bytes of a dataset file, and where everything else lies.
 ///
 /// All numbers are little-endian; every part begins at a multiple of 8 and gaps are zero, so the same sequences give
 /// the same bytes:
 ///
 ///     0  8 bytes "LJTOKENS"       32  UInt64 tokens to be predicted
-///     8  UInt32  version, 1       40  UInt64 tokens of the longest sequence
+///     8  UInt32  version, 2       40  UInt64 tokens of the longest sequence
 ///    12  UInt32  flags            48  UInt64 smallest vocabulary that has every id
-///    16  UInt64  sequences        56  UInt64 checksum of everything from byte 64 on
-///    24  UInt64  tokens
-///    64  Int32   ids of all sequences, one after another
+///    16  UInt64  sequences        56  UInt64 checksum of everything from byte 72 on
+///    24  UInt64  tokens           64  UInt64 entries of a label
+///    72  Int32   ids of all sequences, one after another
 ///     …  UInt8   with flag 1: a bit a token, lowest first, whether predicting it counts; absent when all count
 ///     …  UInt64  the first token of each sequence, and the number of tokens
+///     …  UInt8   with flag 16: which text of a pair each token belongs to, from 0
+///     …  Int32   with flag 2: the class of each sequence, or -1
+///     …  Float   with flag 4: the values of each sequence, or NaN
+///     …  Int32   with flag 8: the class of each token, or -1
+///
+/// To be predicted are the tokens that count; of a sequence without any, what its label asks for.
 struct TokenDatasetHeader: Sendable, Equatable {
-    static let byteCount = 64
+    static let byteCount = 72
     static let magic = Array("LJTOKENS".utf8)
-    static let version: UInt32 = 1
+    static let version: UInt32 = 2
     private static let maskFlag: UInt32 = 1
+    private static let typesFlag: UInt32 = 16
 
     var sequenceCount = 0
     var tokenCount = 0
@@ -23,12 +30,26 @@ struct TokenDatasetHeader: Sendable, Equatable {
     var longest = 0
     var vocabularySize = 0
     var hasMask = false
+    var hasTypes = false
+    var labels: SequenceLabelKind?
+    /// Entries of a sequence's label; 1 for a class, and for the classes of tokens, of which each token has one.
+    var labelWidth = 0
     var checksum: UInt64 = 0
 
     var idsOffset: Int { Self.byteCount }
     var maskOffset: Int { idsOffset + Self.padded(tokenCount * 4) }
     var startsOffset: Int { maskOffset + (hasMask ? Self.padded((tokenCount + 7) / 8) : 0) }
-    var fileByteCount: Int { startsOffset + (sequenceCount + 1) * 8 }
+    var typesOffset: Int { startsOffset + (sequenceCount + 1) * 8 }
+    var labelsOffset: Int { typesOffset + (hasTypes ? Self.padded(tokenCount) : 0) }
+    /// Entries of all labels.
+    var labelCount: Int {
+        switch labels {
+        case nil: 0
+        case .class, .values: sequenceCount * labelWidth
+        case .tokens: tokenCount
+        }
+    }
+    var fileByteCount: Int { labelsOffset + Self.padded(labelCount * 4) }
 
     static func padded(_ byteCount: Int) -> Int { (byteCount + 7) / 8 * 8 }
 
@@ -47,7 +68,9 @@ struct TokenDatasetHeader: Sendable, Equatable {
             UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
         }
         let version = word(8), flags = word(12)
-        guard version == Self.version, flags & ~Self.maskFlag == 0 else {
+        let kinds = SequenceLabelKind.allCases.filter { flags & $0.rawValue != 0 }
+        let known = SequenceLabelKind.allCases.reduce(Self.maskFlag | Self.typesFlag) { $0 | $1.rawValue }
+        guard version == Self.version, flags & ~known == 0, kinds.count <= 1 else {
             throw TrainingError(
                 .unsupported,
                 "\(path): dataset version \(version) with flags \(flags) is not known here; "
@@ -63,12 +86,20 @@ struct TokenDatasetHeader: Sendable, Equatable {
             return Int(value)
         }
         hasMask = flags & Self.maskFlag != 0
+        hasTypes = flags & Self.typesFlag != 0
+        labels = kinds.first
         sequenceCount = try count(16)
         tokenCount = try count(24)
         targetCount = try count(32)
         longest = try count(40)
         vocabularySize = try count(48)
         checksum = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 56, as: UInt64.self))
+        labelWidth = try count(64)
+        let isWidthRight =
+            labels == .values ? (1...1 << 14).contains(labelWidth) : labelWidth == (labels == nil ? 0 : 1)
+        guard isWidthRight else {
+            throw TrainingError(.malformed, "\(path): the header has labels of \(labelWidth) entries")
+        }
         guard longest <= Int32.max else {
             throw TrainingError(.malformed, "\(path): the header has a sequence of \(longest) tokens")
         }
@@ -90,9 +121,10 @@ struct TokenDatasetHeader: Sendable, Equatable {
             withUnsafeBytes(of: value.littleEndian) { result.append(contentsOf: $0) }
         }
         append(Self.version)
-        append(hasMask ? Self.maskFlag : 0)
+        append((hasMask ? Self.maskFlag : 0) | (hasTypes ? Self.typesFlag : 0) | (labels?.rawValue ?? 0))
         for value in [sequenceCount, tokenCount, targetCount, longest, vocabularySize] { append(UInt64(value)) }
         append(checksum)
+        append(UInt64(labelWidth))
         return result
     }
 }

@@ -11,6 +11,8 @@ package final class TokenDatasetWriter {
     private let output: OutputFile
     private let mask: OutputFile
     private let starts: OutputFile
+    private let types: OutputFile
+    private let labels: OutputFile
     private var header = TokenDatasetHeader()
     private var pendingBits: UInt8 = 0
     private var isFinished = false
@@ -26,6 +28,8 @@ package final class TokenDatasetWriter {
         output = try OutputFile(temporary)
         mask = try OutputFile(folder.appending(path: "\(stem).mask"), isAnonymous: true)
         starts = try OutputFile(folder.appending(path: "\(stem).starts"), isAnonymous: true)
+        types = try OutputFile(folder.appending(path: "\(stem).types"), isAnonymous: true)
+        labels = try OutputFile(folder.appending(path: "\(stem).labels"), isAnonymous: true)
         try Self.write([UInt8](repeating: 0, count: TokenDatasetHeader.byteCount), to: output)
     }
 
@@ -40,22 +44,32 @@ package final class TokenDatasetWriter {
     ///
     /// - Parameter scored: for each token, whether predicting it counts; `nil` when all count. The first token of a
     ///   sequence is never predicted, whatever is said of it.
-    /// - Throws: ``TrainingError``: `invalidInput` for an empty sequence, a negative id or a mask of another length;
-    ///   `system` and `noSpace` for what the disk refuses.
-    package func append(_ ids: [Int32], scored: [Bool]? = nil) throws {
+    /// - Parameter label: what the sequence is to be judged as. All labels of a file are of one kind.
+    /// - Parameter types: which text of a pair each token belongs to, from 0; `nil` for the first.
+    /// - Throws: ``TrainingError``: `invalidInput` for an empty sequence, a negative id, a mask or types of another length
+    ///   or a label of another kind; `system` and `noSpace` for what the disk refuses.
+    package func append(
+        _ ids: [Int32], scored: [Bool]? = nil, label: SequenceLabel? = nil, types: [UInt8]? = nil
+    ) throws {
         precondition(!isFinished, "TokenDatasetWriter: append after finish")
         let place = "\(destination.path(percentEncoded: false)): sequence \(header.sequenceCount)"
         guard !ids.isEmpty else { throw TrainingError(.invalidInput, "\(place) has no tokens; leave it out") }
         guard scored.map({ $0.count == ids.count }) ?? true else {
             throw TrainingError(.invalidInput, "\(place) has \(ids.count) tokens and a mask of \(scored?.count ?? 0)")
         }
+        guard types.map({ $0.count == ids.count }) ?? true else {
+            throw TrainingError(.invalidInput, "\(place) has \(ids.count) tokens and \(types?.count ?? 0) types")
+        }
         var largest: Int32 = 0
         for (position, id) in ids.enumerated() {
             guard id >= 0 else { throw TrainingError(.invalidInput, "\(place) has id \(id) at position \(position)") }
             largest = max(largest, id)
         }
+        try write(label, tokens: ids.count, place)
+        try write(types, tokens: ids.count)
         try Self.write(UInt64(header.tokenCount).littleEndian, to: starts)
         try ids.withUnsafeBytes { try output.write($0) }
+        let targetsBefore = header.targetCount
         for position in ids.indices {
             // The first token's bit is set, so that sequences which count in full need no mask.
             let counts = position == 0 || (scored?[position] ?? true)
@@ -64,9 +78,43 @@ package final class TokenDatasetWriter {
             header.tokenCount += 1
             if header.tokenCount % 8 == 0 { try writePendingBits() }
         }
+        if header.targetCount == targetsBefore { header.targetCount += label?.targetCount ?? 0 }
         header.sequenceCount += 1
         header.longest = max(header.longest, ids.count)
         header.vocabularySize = max(header.vocabularySize, Int(largest) + 1)
+    }
+
+    /// Notes the label of the sequence that is being appended.
+    private func write(_ label: SequenceLabel?, tokens: Int, _ place: String) throws {
+        guard let label else {
+            if let kind = header.labels {
+                try fill(labels, kind.filler, count: kind == .tokens ? tokens : header.labelWidth)
+            }
+            return
+        }
+        let (kind, words) = (SequenceLabelKind(label), label.words)
+        let width = kind == .tokens ? 1 : words.count
+        if header.labels == nil, width > 0 {
+            // Sequences before the first label have none.
+            try fill(labels, kind.filler, count: kind == .tokens ? header.tokenCount : header.sequenceCount * width)
+            (header.labels, header.labelWidth) = (kind, width)
+        }
+        guard header.labels == kind, header.labelWidth == width, kind != .tokens || words.count == tokens else {
+            throw TrainingError(
+                .invalidInput, "\(place) has a label of another kind or size than those before it, or than its tokens")
+        }
+        for word in words { try Self.write(word.littleEndian, to: labels) }
+    }
+
+    private func write(_ types: [UInt8]?, tokens: Int) throws {
+        guard header.hasTypes || types?.contains(where: { $0 != 0 }) ?? false else { return }
+        if !header.hasTypes { try Self.write([UInt8](repeating: 0, count: header.tokenCount), to: self.types) }
+        header.hasTypes = true
+        try Self.write(types ?? [UInt8](repeating: 0, count: tokens), to: self.types)
+    }
+
+    private func fill(_ file: OutputFile, _ word: UInt32, count: Int) throws {
+        for _ in 0..<count { try Self.write(word.littleEndian, to: file) }
     }
 
     /// Completes the file and puts it in its place, on the disk.
@@ -83,6 +131,14 @@ package final class TokenDatasetWriter {
             try pad((header.tokenCount + 7) / 8)
         }
         try output.append(contentsOf: starts)
+        if header.hasTypes {
+            try output.append(contentsOf: types)
+            try pad(header.tokenCount)
+        }
+        if header.labels != nil {
+            try output.append(contentsOf: labels)
+            try pad(header.labelCount * 4)
+        }
         try output.drain()
         header.checksum = Checksum.of(try MappedFile(temporary), from: TokenDatasetHeader.byteCount)
         try output.overwriteStart(header.bytes)

@@ -70,7 +70,8 @@ struct DoctorCommand: ParsableCommand {
             case .warning: .yellow
             case .problem: .red
             }
-        let verdict = terminal.paint(diagnosis.verdict.rawValue, color)
+        let verdict =
+            terminal.paint(diagnosis.verdict.rawValue, color)
             + String(repeating: " ", count: 9 - diagnosis.verdict.rawValue.count)
         let advice = diagnosis.advice.map { "; \($0)" } ?? ""
         let message = PrintableText.line(diagnosis.message + advice, limit: 1000)
@@ -98,7 +99,8 @@ struct DoctorCommand: ParsableCommand {
         func counts(_ numbers: [(String, Int)]) -> String {
             numbers.isEmpty ? "none" : numbers.sorted { $0.0 < $1.0 }.map { "\($1) \($0)" }.joined(separator: ", ")
         }
-        var lines = report.movedAway.isEmpty ? [] : ["kept the old queue as \(report.movedAway.joined(separator: ", "))"]
+        var lines =
+            report.movedAway.isEmpty ? [] : ["kept the old queue as \(report.movedAway.joined(separator: ", "))"]
         if let backup = report.backup { lines.append("began with \(backup)") }
         lines.append("manifests found again: \(counts(report.manifests.map { ($0, $1) }))")
         lines.append("jobs found again: \(counts(report.jobs.map { ($0.rawValue, $1) }))")

@@ -128,8 +128,9 @@ struct InboxCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Drop rejected manifests again, as they were; print the id of each.",
             discussion: """
-                For a manifest that was right and found something missing that is there now. One that would be rejected \
-                again is not dropped, unless --force says so. With --all, what was dropped again already is left out.
+                For a manifest that was right and found something missing that is there now. One that would be \
+                rejected again is not dropped, unless --force says so. With --all or --since, what was dropped again \
+                already is left out.
                 """)
 
         @OptionGroup var options: WorkspaceOptions
@@ -159,7 +160,8 @@ struct InboxCommand: ParsableCommand {
                     refused.append(.object(["id": .string(rejection.id), "report": report.json]))
                     if !json {
                         let consequence = "\(rejection.id) was not dropped again; --force would."
-                        Talk.write(report.text(file: record.originalName, source: record.bytes, consequence: consequence))
+                        Talk.write(
+                            report.text(file: record.originalName, source: record.bytes, consequence: consequence))
                     }
                     continue
                 }

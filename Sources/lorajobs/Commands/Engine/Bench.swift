@@ -5,7 +5,7 @@ import Stages
 
 struct Bench: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Measure the engine on this machine.", subcommands: [BenchTrain.self])
+        abstract: "Measure the engine on this machine.", subcommands: [BenchTrain.self, BenchTokenize.self])
 }
 
 struct BenchTrain: ParsableCommand {

@@ -12,9 +12,9 @@ struct Eval: ParsableCommand {
             """)
 
     @OptionGroup var engine: EngineOptions
-    @Option(name: .long, help: ArgumentHelp("JSON lines or plain text.", valueName: "file"))
+    @Option(name: .long, help: ArgumentHelp("JSON lines, JSON, CSV, TSV or plain text; also gzip.", valueName: "file"))
     var data: String
-    @Option(name: .long, help: "auto, text or completion.")
+    @Option(name: .long, help: "auto, text, completion, chat, alpaca or classification.")
     var format: String = "auto"
     @Option(
         name: .customLong("column"),

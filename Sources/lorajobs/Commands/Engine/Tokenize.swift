@@ -14,19 +14,18 @@ struct TokenizeText: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "text",
         abstract: #"Read {"text": …} lines from standard input, write {"ids", "tokens", "offsets"} lines."#,
-        discussion: "Offsets count Unicode scalars, as Hugging Face's do in Python.")
+        discussion: """
+            Offsets count Unicode scalars, as Hugging Face's do in Python. A line with "pair" is two texts; the answer \
+            then has "type_ids" too.
+            """)
 
-    @Option(name: .long, help: ArgumentHelp("A folder with tokenizer.json, or the file itself.", valueName: "dir|file"))
+    @Option(name: .long, help: ArgumentHelp("A folder with a tokenizer, or the file itself.", valueName: "dir|file"))
     var tokenizer: String
     @Flag(name: .long, help: "Add the tokenizer's special tokens.") var special = false
+    @Flag(name: .long, help: "Also write the ids decoded again.") var decode = false
 
     mutating func run() throws {
-        let url = CommandLineFile.url(tokenizer)
-        var isFolder: ObjCBool = false
-        guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else {
-            throw CommandFailure(.notFound, "\(tokenizer): no such file or folder")
-        }
-        let tokenizer = try Engine.run { try isFolder.boolValue ? Tokenizer.load(folder: url) : Tokenizer(file: url) }
+        let tokenizer = try Self.load(CommandLineFile.url(tokenizer), named: tokenizer)
         var number = 0
         while let line = readLine(strippingNewline: true) {
             number += 1
@@ -34,15 +33,31 @@ struct TokenizeText: ParsableCommand {
             guard let object = try? JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any],
                 let text = object["text"] as? String
             else { throw CommandFailure(.invalidInput, "standard input:\(number): expected {\"text\": …}") }
-            let encoding = tokenizer.encode(text, addSpecialTokens: special)
-            try StandardOutput.line(
-                JSON.object([
-                    "ids": .array(encoding.ids.map { .integer(Int($0)) }),
-                    "tokens": .array(encoding.tokens.map { .string($0) }),
-                    "offsets": .array(
-                        encoding.offsets.map { .array([.integer($0.lowerBound), .integer($0.upperBound)]) }),
-                ]).text())
+            let pair = object["pair"] as? String
+            let encoding =
+                pair.map { tokenizer.encode(text, $0, addSpecialTokens: special) }
+                ?? tokenizer.encode(text, addSpecialTokens: special)
+            var members: [String: JSON] = [
+                "ids": .array(encoding.ids.map { .integer(Int($0)) }),
+                "tokens": .array(encoding.tokens.map { .string($0) }),
+                "offsets": .array(
+                    encoding.offsets.map { .array([.integer($0.lowerBound), .integer($0.upperBound)]) }),
+            ]
+            if pair != nil { members["type_ids"] = .array(encoding.typeIDs.map { .integer(Int($0)) }) }
+            if decode {
+                members["decoded"] = .string(tokenizer.decode(encoding.ids, skipSpecialTokens: false))
+            }
+            try StandardOutput.line(JSON.object(members).text())
         }
+    }
+
+    /// Reads a tokenizer from a folder or a file; `name` is what the user typed.
+    static func load(_ url: URL, named name: String) throws -> Tokenizer {
+        var isFolder: ObjCBool = false
+        guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else {
+            throw CommandFailure(.notFound, "\(name): no such file or folder")
+        }
+        return try Engine.run { try isFolder.boolValue ? Tokenizer.load(folder: url) : Tokenizer(file: url) }
     }
 }
 
