@@ -4,10 +4,10 @@ import TensorCore
 /// Which sequences each optimizer step sees, and in which order: a pure function of dataset, sizes and seed.
 ///
 /// Every epoch is a permutation of all sequences, drawn from `RandomStream(seed)/order/epoch`, and is cut in that order
-/// into steps; no step reaches into the next epoch, so the last of an epoch may be smaller. A step in which no token
-/// counts is left out. With packing the sequences of an epoch are first laid into packs, which then take the place of
-/// sequences in a random order: see ``init(_:duration:stepSize:microBatchSize:packing:seed:)``. All steps are known before the first, so that a schedule knows its end and a run can start in
-/// the middle.
+/// into steps; no step reaches into the next epoch, so the last of an epoch may be smaller. With packing the sequences
+/// of an epoch are first laid into packs, which then take the place of sequences, in a random order. A step in which no
+/// token counts is left out. All steps are known before the first, so that a schedule knows its end and a run can start
+/// in the middle.
 package struct BatchPlan: Sendable {
     /// How long to train.
     package enum Duration: Codable, Sendable, Equatable {

@@ -120,8 +120,8 @@ struct PlanReport {
         let fill = String(format: "%.1f%%", 100 * forecast.microBatchFill)
         let trained = Double(forecast.trainedParameters) / Double(max(forecast.parameters, 1)) * 100
         var lines = [
-            "\(about)\(forecast.tokensPerEpoch) tokens and \(forecast.stepsPerEpoch) steps an epoch, \(percent) of them learned, "
-                + "no padding",
+            "\(about)\(forecast.tokensPerEpoch) tokens an epoch, \(percent) of them learned, no padding; "
+                + "\(about)\(forecast.stepsPerEpoch) steps",
             "\(about)\(forecast.steps) steps, \(forecast.trainedTokens) tokens; micro-batches of up to "
                 + "\(forecast.microBatchTokens) tokens, \(fill) full on average",
             "\(forecast.trainedParameters) of \(forecast.parameters) parameters trained "
