@@ -111,6 +111,13 @@ package enum ModelRegistry {
         try configuration.task(default: architecture(configuration).defaultTask)
     }
 
+    /// A model of the given configuration whose weights have shapes and no values: for questions about its size.
+    ///
+    /// It takes no memory to speak of, however large the model. It must not compute.
+    package static func outline(_ configuration: ModelConfiguration) throws -> any LanguageModel {
+        try languageModel(configuration) { WeightReader() }
+    }
+
     /// What the configuration says of vocabulary and context.
     package static func limits(_ configuration: ModelConfiguration) throws -> ModelLimits {
         try architecture(configuration).limits(configuration)

@@ -18,6 +18,8 @@ final class WeightReader {
     private enum Source {
         case checkpoint(CheckpointFiles, folder: String)
         case random(RandomStream)
+        /// Shapes alone; see ``Tensor/init(reserving:)``.
+        case outline
     }
 
     private let source: Source
@@ -45,6 +47,9 @@ final class WeightReader {
 
     init(random: RandomStream) { source = .random(random) }
 
+    /// Weights that have shapes and no values.
+    init() { source = .outline }
+
     /// The weight `name`, which must have the given shape.
     ///
     /// F32 data that lies aligned in its file is used in place; other types are converted to F32.
@@ -52,6 +57,11 @@ final class WeightReader {
         switch source {
         case .random(let stream):
             return Parameter(name, Self.initial(initial, shape, stream.substream(name)))
+        case .outline:
+            guard let values = Tensor(reserving: shape) else {
+                throw ModelError(.weights, "\(name) \(shape): the system gives no more addresses")
+            }
+            return Parameter(name, values)
         case .checkpoint(let files, let folder):
             guard let stored = storedName(name, in: files) else {
                 throw ModelError(.weights, "\(folder): tensor \(name) \(shape) is missing from the checkpoint")

@@ -106,7 +106,8 @@ package enum ManifestSchema {
             set: { $0.data.overlength = try $1.choice(JobManifest.Overlength.self) }),
         ManifestField(
             "data.packing", .boolean,
-            "Batches never hold padding and no example sees another, so both values give the same numbers.",
+            "Whether examples are laid together by best fit, so that micro-batches are nearly full. There is no padding "
+                + "either way, and no example sees another.",
             get: { .bool($0.data.packing) }, set: { $0.data.packing = try $1.bool() }),
         ManifestField(
             "data.max_bad_records", .integer(0...1_000_000_000), "How many unreadable records are passed over.",

@@ -45,6 +45,9 @@ package struct StageRequest: Codable, Sendable, Equatable {
     package var manifestDigest: String
     /// A `checkpoint/` folder of an earlier attempt to go on from, if there is one.
     package var resumeFrom: String?
+    /// The `out` folder of the same stage in the newest job of the same name, if there is one. A stage may take parts of
+    /// it over when it finds them unchanged; its product is the same without.
+    package var previous: String?
     /// How many threads the process may keep busy.
     package var threads: Int
     /// How often the micro-batch is halved, after memory ran out; absent means never. The steps stay what they are.

@@ -12,7 +12,8 @@ import Training
 /// loss curve. Continues exactly from its own checkpoint, or from an earlier attempt's.
 enum TrainStage: Stage {
     static let descriptor = StageDescriptor(
-        kind: "train", version: 1, manifestKeys: ["adapter", "train", "run.threads"], inputs: [.base, .tokenizer],
+        kind: "train", version: 2, manifestKeys: ["adapter", "train", "data.packing", "run.threads"],
+        inputs: [.base, .tokenizer],
         requires: ["tokenize"])
 
     /// What `training.json` says.
@@ -46,9 +47,10 @@ enum TrainStage: Stage {
         let model = try loadBase(run, for: task.model)
         let product = try Product(model, run)
         var options = TrainingOptions(run.manifest.train)
-        let wanted = run.manifest.train.microBatch.map { $0 * training.longest } ?? automaticMicroBatchTokens
+        let wanted = microBatchTokens(run.manifest.train, longest: training.longest)
         let microBatchTokens = run.halved(wanted)
         options.microBatchSize = .tokens(microBatchTokens)
+        options.packing = packTokens(run.manifest, microBatch: wanted)
         // What was trained before memory ran out counts.
         options.earlierMicroBatchSizes = (0..<(run.request.memoryHalvings ?? 0)).map { .tokens(max(1, wanted >> $0)) }
 
@@ -82,6 +84,36 @@ enum TrainStage: Stage {
     /// Tokens in one forward pass unless the manifest says otherwise: beyond this, larger products are no faster. The same
     /// on every machine, because results depend on it.
     private static let automaticMicroBatchTokens = 2048
+
+    /// Tokens of the longest sequence that the manifest and the base allow.
+    static func longestSequence(_ manifest: JobManifest, _ limits: ModelLimits) -> Int {
+        min(manifest.data.maxLength ?? limits.contextLength, limits.contextLength)
+    }
+
+    /// The most tokens in one forward pass, when memory has not run out.
+    static func largestMicroBatch(_ manifest: JobManifest, longest: Int) -> Int {
+        let train = manifest.train
+        let wanted = microBatchTokens(train, longest: longest)
+        // A step is no larger than its last sequence or pack makes it.
+        let last = packTokens(manifest, microBatch: wanted).map { max($0, longest) / 2 } ?? longest - 1
+        let step = train.batchSize.map { $0 * longest } ?? train.batchTokens + last
+        return min(max(longest, wanted), max(longest, step))
+    }
+
+    /// The limit for the tokens in one forward pass.
+    static func microBatchTokens(_ train: JobManifest.Train, longest: Int) -> Int {
+        train.microBatch.map { $0 * longest } ?? automaticMicroBatchTokens
+    }
+
+    /// Tokens of a pack: as many packs as it takes make a step, and each is a micro-batch; `nil` without packing. It does
+    /// not depend on how often memory has run out, so neither does the order of the data.
+    static func packTokens(_ manifest: JobManifest, microBatch: Int) -> Int? {
+        guard manifest.data.packing else { return nil }
+        guard manifest.train.batchSize == nil else { return microBatch }
+        let step = manifest.train.batchTokens
+        let packs = (step + microBatch - 1) / microBatch
+        return (step + packs - 1) / packs
+    }
 
     private static func loadBase(_ run: StageRun, for task: ModelTask) throws -> any SequenceModel {
         let seed = run.manifest.train.seed

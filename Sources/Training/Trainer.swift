@@ -64,7 +64,7 @@ package final class Trainer {
         self.validation = validation
         plan = try BatchPlan(
             training, duration: options.duration, stepSize: options.stepSize, microBatchSize: options.microBatchSize,
-            seed: options.seed)
+            packing: options.packing, seed: options.seed)
         schedule = LearningRateSchedule(
             options.schedule, warmupSteps: options.warmupSteps(stepCount: plan.stepCount), stepCount: plan.stepCount)
         fingerprint = TrainingFingerprint.of(

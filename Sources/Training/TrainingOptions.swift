@@ -9,6 +9,8 @@ package struct TrainingOptions: Codable, Sendable, Equatable {
     package var duration: BatchPlan.Duration = .epochs(3)
     /// What one optimizer step sees.
     package var stepSize: BatchPlan.StepSize = .tokens(4096)
+    /// Tokens of a pack, by which sequences are arranged; `nil` leaves them in their random order. See ``BatchPlan``.
+    package var packing: Int?
     /// What is computed at once, in training and in validation.
     package var microBatchSize: BatchPlan.MicroBatchSize = .tokens(4096)
     /// What was computed at once in an earlier part of this run: its checkpoints count, although what follows differs

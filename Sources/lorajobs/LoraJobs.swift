@@ -19,7 +19,7 @@ struct LoraJobs: AsyncParsableCommand {
                 name: "Set up",
                 subcommands: [Init.self, New.self, Config.self, Schema.self, DoctorCommand.self, Backup.self]),
             CommandGroup(
-                name: "Run jobs", subcommands: [DaemonCommand.self, Submit.self, Run.self, Validate.self]),
+                name: "Run jobs", subcommands: [DaemonCommand.self, Submit.self, Run.self, Validate.self, Plan.self]),
             CommandGroup(
                 name: "Look",
                 subcommands: [

@@ -67,7 +67,8 @@ struct ManifestSource: Sendable {
         do {
             let resolved = try setup.resolver.resolve(data)
             let misfits = setup.capacity.findings(
-                for: resolved.manifest, memoryBytes: WorkspaceSetup.estimateMemory(resolved.manifest))
+                for: resolved.manifest, memoryBytes: WorkspaceSetup.estimateMemory(resolved.manifest)
+            ) { WorkspaceSetup.fittingChange(resolved.manifest, $0) }
             return Judgement(
                 source: self, findings: resolved.warnings + misfits, resolved: misfits.isEmpty ? resolved : nil)
         } catch let error as InvalidFile {

@@ -48,7 +48,13 @@ struct WorkspaceSetup: Sendable {
     }
 
     /// The most memory that a job's stages will use, in bytes, as far as anybody can say.
-    static let estimateMemory: @Sendable (JobManifest) -> Int64? = { _ in nil }
+    static let estimateMemory: @Sendable (JobManifest) -> Int64? = {
+        // A base that cannot be trained is refused by its stage, in words that say why.
+        try? Engine.estimatedPeakBytes(of: $0)
+    }
+
+    /// What to change in a manifest so that its stages use at most so many bytes, in words.
+    static let fittingChange: @Sendable (JobManifest, Int64) -> String? = { Engine.changeThatFits($1, in: $0) }
 
     /// What a daemon, or a run in the foreground, needs.
     ///
@@ -57,7 +63,7 @@ struct WorkspaceSetup: Sendable {
     func orchestration(logger: Logger) throws -> OrchestrationConfiguration {
         var configuration = OrchestrationConfiguration(
             resolver, stageCommand: [try Self.executable(), "stage"], numericsVersion: Numerics.version,
-            estimateMemory: Self.estimateMemory, logger: logger)
+            estimateMemory: Self.estimateMemory, fittingChange: Self.fittingChange, logger: logger)
         let pause = ProcessInfo.processInfo.environment["LORAJOBS_RETRY_SECONDS"].flatMap(Double.init)
         if let pause, (0...86_400).contains(pause) { configuration.retry.firstPause = pause }
         return configuration

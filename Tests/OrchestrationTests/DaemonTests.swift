@@ -29,7 +29,7 @@ private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
         for path in package.inputs.values { #expect(FileManager.default.fileExists(atPath: path)) }
         let tokenize = try detail.stages[0].attempts[0].directory.readRequest()
         #expect(tokenize.data["train"]?.map(\.length) == [13])
-        #expect(tokenize.base.map { URL(filePath: $0.path).lastPathComponent } == ["tokenizer.json"])
+        #expect(tokenize.base.map { URL(filePath: $0.path).lastPathComponent } == ["config.json", "tokenizer.json"])
         let train = detail.stages[1].attempts[0]
         #expect(try train.directory.readRequest().base.count == 2)
         #expect(train.peakRSSBytes == 1024 && train.cpuSeconds == 0.5)

@@ -3,6 +3,7 @@ import PipelineSpec
 import TestSupport
 import Testing
 import Tokenizers
+import Training
 
 @testable import Stages
 
@@ -97,5 +98,43 @@ import Tokenizers
             #expect(encoded.allSatisfy { $0.examples.allSatisfy { $0.ids.count <= 1024 && $0.targetCount > 0 } })
             #expect(encoded.contains { $0.word == "kept" })
         }
+    }
+}
+
+/// How full the packs are that real data make.
+@Suite struct PackingTests {
+    /// Most conversations and instructions are short beside a pack, so nearly none of it stays empty.
+    @Test(arguments: [
+        [
+            "chat-messages/alpaca_messages.jsonl", "chat-messages/sft_demo_messages.jsonl",
+            "chat-messages/glaive_toolcall_sharegpt.json", "chat-messages/openai_toy_chat.jsonl",
+        ],
+        ["alpaca-en-demo/alpaca.json"],
+    ])
+    func lessThanTwoPercentOfThePacksIsEmpty(files: [String]) throws {
+        guard let data = try TestData.folder("datasets"), let folder = try TestData.folder("tokenizers/qwen3") else {
+            return
+        }
+        let encoder = try RecordSupport.encoder(folder, maxLength: 1024)
+        let place = try TemporaryFolder()
+        let writer = try TokenDatasetWriter(place.url.appending(path: "train.tokens"))
+        for file in files {
+            for record in try RecordSupport.read(data.appending(path: file)).records {
+                for example in try encoder.encode(record).examples {
+                    try writer.append(example.ids, scored: example.scored)
+                }
+            }
+        }
+        let dataset = try writer.finish()
+        var manifest = JobManifest(name: "packed", base: .folder(folder.path))
+        let packed = try StepForecast(dataset, manifest)
+        manifest.data.packing = false
+        let plain = try StepForecast(dataset, manifest)
+        print(
+            "packs of \(files[0]): \(dataset.count) sequences, \(dataset.tokenCount) tokens, "
+                + String(
+                    format: "%.2f%% empty, %.2f%% without packing", 100 - 100 * packed.fill, 100 - 100 * plain.fill))
+        #expect(packed.fill > 0.98 && packed.fill > plain.fill, "\(packed.fill), \(plain.fill) without packing")
+        #expect(packed.microBatches.allSatisfy { $0 <= 2048 })
     }
 }

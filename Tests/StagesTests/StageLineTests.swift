@@ -21,7 +21,9 @@ final class StageLine {
 
     /// Starts a new attempt at a stage and returns its result and folder.
     @discardableResult
-    func run(_ kind: String, resumeFrom: URL? = nil) throws -> (result: StageResult, directory: RunDirectory) {
+    func run(
+        _ kind: String, resumeFrom: URL? = nil, previous: URL? = nil, threads: Int = 2
+    ) throws -> (result: StageResult, directory: RunDirectory) {
         let attempt = attempts[kind, default: 0] + 1
         attempts[kind] = attempt
         let directory = RunDirectory(folder.url.appending(path: "\(kind).\(attempt)"))
@@ -31,12 +33,13 @@ final class StageLine {
         var data = ["train": try Digest.pin(paths: manifest.data.train)]
         if case .files(let files) = manifest.data.test { data["test"] = try Digest.pin(paths: files) }
         if case .files(let files) = manifest.data.validation { data["validation"] = try Digest.pin(paths: files) }
-        try directory.write(
-            StageRequest(
+        var request = StageRequest(
                 job: "01TEST", name: manifest.name, stage: kind, uses: kind, attempt: attempt,
                 attemptID: "01TEST-\(kind)-\(attempt)", workspace: folder.url.path, manifest: manifest, inputs: outputs,
                 data: data, base: try Digest.pin(paths: base), inputDigests: [:], cacheKey: "sha256:0",
-                manifestDigest: "sha256:0", resumeFrom: resumeFrom?.path, threads: 2))
+                manifestDigest: "sha256:0", resumeFrom: resumeFrom?.path, threads: threads)
+        request.previous = previous?.path
+        try directory.write(request)
         let code = StageProcess.run(directory)
         let result = try #require(try directory.readResult())
         #expect(result.exitCode == code)

@@ -1,3 +1,4 @@
+import Layers
 import TensorCore
 import TestSupport
 import Testing
@@ -59,6 +60,102 @@ import Testing
                     }
                 }
             }
+        }
+    }
+
+    /// Sequences of very different lengths, as chats have: many short, few long.
+    private func uneven(_ count: Int) throws -> Samples {
+        let random = RandomStream(seed: 3)
+        return try Samples(
+            (0..<count).map { index in
+                let bits = random.bits(at: index)
+                return [Int32](repeating: 1, count: 2 + Int(bits % (bits % 7 == 0 ? 900 : 120)))
+            })
+    }
+
+    @Test func packsAreNearlyFullAndEverySequenceComesOnce() throws {
+        let samples = try uneven(3000)
+        let lengths = (0..<3000).map { samples.dataset.length($0) }
+        func fill(_ packing: Int?) throws -> Double {
+            let plan = try BatchPlan(
+                samples.dataset, duration: .epochs(2), stepSize: .tokens(4096), microBatchSize: .tokens(2048),
+                packing: packing, seed: 5)
+            var (parts, tokens) = (0, 0)
+            for epoch in 0..<2 {
+                let steps = plan.steps(inEpoch: epoch)
+                #expect(steps.flatMap(\.sequences).sorted() == Array(0..<3000))
+                for step in steps {
+                    #expect(step.tokens == step.sequences.reduce(0) { $0 + lengths[$1] })
+                    let sizes = plan.microBatches(of: step).map { $0.reduce(0) { $0 + lengths[$1] } }
+                    #expect(sizes.reduce(0, +) == step.tokens && sizes.allSatisfy { $0 <= 2048 })
+                    (parts, tokens) = (parts + sizes.count, tokens + step.tokens)
+                    if packing != nil { #expect(step.endsEpoch || abs(step.tokens - 4096) <= 1024) }
+                }
+            }
+            return Double(tokens) / Double(parts * 2048)
+        }
+        #expect(try fill(2048) > 0.99)
+        #expect(try fill(nil) < 0.9, "the order as it is drawn leaves a tenth of the room")
+    }
+
+    @Test func packingIsDrawnAnewEachEpochAndFromTheSeedAlone() throws {
+        let samples = try uneven(400)
+        func order(_ seed: UInt64, _ epoch: Int, _ micro: Int = 2048) throws -> [ArraySlice<Int>] {
+            try BatchPlan(
+                samples.dataset, duration: .epochs(2), stepSize: .tokens(4096), microBatchSize: .tokens(micro),
+                packing: 2048, seed: seed
+            ).steps(inEpoch: epoch).map(\.sequences)
+        }
+        #expect(try order(1, 0) == order(1, 0) && order(1, 0) != order(2, 0) && order(1, 0) != order(1, 1))
+        // Smaller micro-batches, which a lack of memory asks for, do not change what the steps hold.
+        #expect(try order(1, 1) == order(1, 1, 512))
+        let counted = try BatchPlan(
+            samples.dataset, duration: .epochs(1), stepSize: .sequences(16), microBatchSize: .tokens(2048),
+            packing: 2048, seed: 1)
+        let drawn = RandomStream(seed: 1).substream("order").substream(0).permutation(400)
+        for (index, step) in counted.steps(inEpoch: 0).enumerated() {
+            #expect(Set(step.sequences) == Set(drawn[16 * index..<16 * index + 16]), "only arranged within the step")
+        }
+    }
+
+    @Test func noSequenceOfAPackSeesAnother() throws {
+        let samples = try Samples(count: 40, masked: true)
+        let model = TinyModel()
+        let plan = try BatchPlan(
+            samples.dataset, duration: .epochs(1), stepSize: .tokens(48), microBatchSize: .tokens(48), packing: 48,
+            seed: 2)
+        func likelihoods(_ sequences: some Collection<Int>) -> [Float] {
+            model.score(TokenBatch(samples.dataset, sequences), scale: 1, context: ForwardContext())
+                .negativeLogLikelihoods
+        }
+        for step in plan.steps(inEpoch: 0) {
+            for pack in plan.microBatches(of: step) {
+                let batch = TokenBatch(samples.dataset, pack)
+                #expect(batch.positions == pack.flatMap { Array(0..<Int32(samples.dataset.length($0))) })
+                let together = likelihoods(pack), alone = pack.flatMap { likelihoods([$0]) }
+                #expect(together.count == alone.count)
+                #expect(zip(together, alone).allSatisfy { abs($0 - $1) < 1e-5 })
+            }
+        }
+    }
+
+    @Test func bestFitLeavesTheLeastRoom() {
+        let lengths: [Int32] = [5, 7, 3, 6, 4, 2, 3, 12]
+        let packs = SequencePacking.packs(0..<8, lengths: lengths, capacity: 10)
+        #expect(packs == [[7], [1, 2], [3, 4], [0, 6, 5]])
+        #expect(SequencePacking.packs([], lengths: [], capacity: 10).isEmpty)
+        // Whatever the lengths: no pack is too large, and no two could have been one.
+        let random = RandomStream(seed: 9)
+        for trial in 0..<50 {
+            let capacity = 1 + Int(random.bits(at: trial) % 200)
+            let stream = random.substream(trial)
+            let lengths = (0..<120).map { 1 + Int32(stream.bits(at: $0) % 150) }
+            let packs = SequencePacking.packs(Array(0..<120), lengths: lengths, capacity: capacity)
+            #expect(packs.flatMap { $0 }.sorted() == Array(0..<120))
+            let sums = packs.map { $0.reduce(0) { $0 + Int(lengths[$1]) } }
+            #expect(zip(packs, sums).allSatisfy { $0.count == 1 || $1 <= capacity })
+            let smallest = sums.sorted().prefix(2)
+            #expect(smallest.count < 2 || smallest.reduce(0, +) > capacity)
         }
     }
 

@@ -95,13 +95,19 @@ package struct OrchestrationConfiguration: Sendable {
 extension OrchestrationConfiguration {
     /// The usual configuration: manifests are judged by a resolver, whose workspace, roots and settings hold.
     ///
-    /// - Parameter estimateMemory: As ``estimateMemory``.
+    /// - Parameters:
+    ///   - estimateMemory: As ``estimateMemory``.
+    ///   - fittingChange: What to change in a manifest so that its estimate is at most so many bytes, in words.
     package init(
         _ resolver: ManifestResolver, stageCommand: [String], numericsVersion: Int,
         estimateMemory: @escaping @Sendable (JobManifest) -> Int64? = { _ in nil },
+        fittingChange: @escaping @Sendable (JobManifest, Int64) -> String? = { _, _ in nil },
         logger: Logger = Logger(label: "lorajobs")
     ) {
         let capacity = Capacity(resolver.settings)
+        @Sendable func misfits(_ manifest: JobManifest, _ memory: Int64?) -> [Finding] {
+            capacity.findings(for: manifest, memoryBytes: memory) { fittingChange(manifest, $0) }
+        }
         self.init(
             workspace: resolver.workspace, stageCommand: stageCommand, descriptors: Array(resolver.kinds.values),
             numericsVersion: numericsVersion,
@@ -109,7 +115,7 @@ extension OrchestrationConfiguration {
                 do {
                     let resolved = try resolver.resolve(bytes)
                     let memory = estimateMemory(resolved.manifest)
-                    let misfits = capacity.findings(for: resolved.manifest, memoryBytes: memory)
+                    let misfits = misfits(resolved.manifest, memory)
                     guard misfits.isEmpty else { return .failure(InvalidFile(resolved.warnings + misfits)) }
                     return .success(try Submission(resolved, memoryBytes: memory))
                 } catch let error as InvalidFile {
@@ -129,8 +135,7 @@ extension OrchestrationConfiguration {
         readSchedule = { bytes in
             let file = resolver.readSchedule(bytes)
             guard case .success(let resolved) = file.manifest else { return file }
-            let misfits = capacity.findings(
-                for: resolved.manifest, memoryBytes: estimateMemory(resolved.manifest))
+            let misfits = misfits(resolved.manifest, estimateMemory(resolved.manifest))
             if misfits.isEmpty { return file }
             return ScheduleFile(
                 definition: file.definition, manifest: .failure(InvalidFile(resolved.warnings + misfits)))

@@ -22,8 +22,12 @@ package struct Capacity: Sendable, Equatable {
 
     /// Why a manifest can never run here, with the figures and a way out; empty when it can.
     ///
-    /// - Parameter memoryBytes: What is known of its need; `run.memory` wins.
-    package func findings(for manifest: JobManifest, memoryBytes estimate: Int64?) -> [Finding] {
+    /// - Parameters:
+    ///   - memoryBytes: What is known of its need; `run.memory` wins.
+    ///   - change: What to change in the manifest so that its estimate is at most so many bytes, in words.
+    package func findings(
+        for manifest: JobManifest, memoryBytes estimate: Int64?, change: (Int64) -> String? = { _ in nil }
+    ) -> [Finding] {
         var findings: [Finding] = []
         if manifest.run.threads > threads {
             findings.append(
@@ -37,8 +41,8 @@ package struct Capacity: Sendable, Equatable {
             let source = written == nil ? "is the estimate" : "is wanted"
             let wayOut =
                 written == nil
-                ? "lower train.micro_batch, data.max_length or train.batch_tokens; "
-                    + "if the estimate is wrong, write run: {memory: \(Self.text(limit))}"
+                ? (change(limit) ?? "lower train.micro_batch, data.max_length or train.batch_tokens")
+                    + "; if the estimate is wrong, write run: {memory: \(Self.text(limit))}"
                 : "write run: {memory: \(Self.text(limit))} or less, or auto for the estimate"
             findings.append(
                 Finding(

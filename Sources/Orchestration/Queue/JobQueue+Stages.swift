@@ -105,6 +105,20 @@ extension JobQueue {
         }
     }
 
+    /// The folder of what the same kind of stage made in the newest other job of the same name, if there was one.
+    func previousOutput(of kind: String, job: DrivenJob) throws -> String? {
+        try read { db in
+            try String.fetchOne(
+                db,
+                sql: """
+                    SELECT s.output_path FROM stage_run AS s JOIN job AS j ON j.id = s.job_id
+                    WHERE j.tenant = ? AND j.name = ? AND j.id <> ? AND s.kind = ?
+                      AND s.state IN ('succeeded', 'cached') AND s.output_path IS NOT NULL
+                    ORDER BY j.seq DESC LIMIT 1
+                    """, arguments: [job.tenant, job.name, job.id, kind])
+        }
+    }
+
     /// The stage's output was made before, by an earlier attempt: under this key, unless `why` says otherwise.
     func markCached(
         _ stage: StageRow, of job: String, key: String, _ output: StageOutput,

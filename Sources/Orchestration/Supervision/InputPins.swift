@@ -9,7 +9,7 @@ struct InputPins: Codable, Sendable, Equatable {
     var data: [String: [PinnedFile]] = [:]
     /// Weights and configuration of the base.
     var base: [PinnedFile] = []
-    /// Its tokenizer files.
+    /// Its tokenizer files and configuration.
     var tokenizer: [PinnedFile] = []
 
     /// Reads and hashes what stages of these kinds of input will read.
@@ -39,7 +39,10 @@ struct InputPins: Codable, Sendable, Equatable {
             else { throw OrchestrationError(.invalidInput, "base: there is no config.json in \(folder)") }
         }
         if inputs.contains(.tokenizer) {
-            pins.tokenizer = try names(in: folder).filter(isTokenizerFile)
+            let more = "additional_chat_templates"
+            let all = try names(in: folder)
+            let templates = all.contains(more) ? try names(in: "\(folder)/\(more)").map { "\(more)/\($0)" } : []
+            pins.tokenizer = try (all.filter(isTokenizerFile) + templates.filter { $0.hasSuffix(".jinja") })
                 .map { try pin("\(folder)/\($0)", roots, key: "base") }
         }
         return pins
@@ -47,7 +50,9 @@ struct InputPins: Codable, Sendable, Equatable {
 
     /// The files a request hands over: those of the kinds of input a stage has.
     func base(for inputs: Set<StageDescriptor.Input>) -> [PinnedFile] {
-        (inputs.contains(.base) ? base : []) + (inputs.contains(.tokenizer) ? tokenizer : [])
+        let files = inputs.contains(.base) ? base : []
+        guard inputs.contains(.tokenizer) else { return files }
+        return files + tokenizer.filter { file in !files.contains { $0.path == file.path } }
     }
 
     /// In a cache of downloads, the files are symlinks into a folder of contents, named by digest.
@@ -58,11 +63,14 @@ struct InputPins: Codable, Sendable, Equatable {
             || hasWeights && (name.hasSuffix(".safetensors") || name.hasSuffix(".safetensors.index.json"))
     }
 
+    /// What decides about tokens: with the tokenizer the configuration, which bounds the length of a sequence.
     private static func isTokenizerFile(_ name: String) -> Bool {
-        [
-            "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json",
-            "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "chat_template.jinja", "chat_template.json",
-        ].contains(name)
+        name.hasSuffix(".tiktoken")
+            || [
+                "config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model",
+                "sentencepiece.bpe.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
+                "vocab.txt", "chat_template.jinja", "chat_template.json",
+            ].contains(name)
     }
 
     private static func names(in folder: String) throws -> [String] {

@@ -164,6 +164,10 @@ struct JobDriver: Sendable {
             inputs: folders, data: descriptor.inputs.contains(.data) ? pins.data : [:],
             base: pins.base(for: descriptor.inputs), inputDigests: digests, cacheKey: key,
             manifestDigest: job.manifestDigest, resumeFrom: attempt.resumeFrom, threads: job.threads)
+        // Data grow from run to run; the stage sees for itself what it can take over.
+        if descriptor.inputs.contains(.data) {
+            request.previous = try queue.previousOutput(of: stage.plan.kind, job: job)
+        }
         if stage.memoryHalvings > 0 { request.memoryHalvings = stage.memoryHalvings }
         do {
             return Begun(attempt: attempt, worker: try await start(attempt, request, stage, job))

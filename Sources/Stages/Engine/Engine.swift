@@ -1,4 +1,5 @@
 import Glibc
+package import PipelineSpec
 import TensorCore
 
 /// The engine for callers that are no stage: its threads and its errors.
@@ -36,5 +37,22 @@ package enum Engine {
     static func reserveProductBuffers() {
         let square = Tensor(zeros: [512, 512])
         _ = square.linear(square)
+    }
+}
+
+extension Engine {
+    /// The most memory that a job's stages will use, in bytes.
+    ///
+    /// Reads `config.json` and nothing of the weights.
+    ///
+    /// - Throws: ``StageError`` for a base that cannot be trained as the manifest says.
+    package static func estimatedPeakBytes(of manifest: JobManifest) throws -> Int64 {
+        try run { try MemoryEstimate(of: manifest).peak }
+    }
+
+    /// What to change in a manifest so that its stages use at most `limit` bytes, with what they then use; `nil` for a
+    /// manifest that cannot be trained.
+    package static func changeThatFits(_ limit: Int64, in manifest: JobManifest) -> String? {
+        try? MemoryEstimate.changeThatFits(limit, in: manifest)
     }
 }

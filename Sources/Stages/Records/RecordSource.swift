@@ -6,15 +6,21 @@ struct RecordReading: Codable, Sendable {
     /// The format of each file, in words, and why it is that.
     var formats: [String: String] = [:]
     var records = 0
-    /// Each broken record with its place and reason.
+    /// How many records are broken.
+    var badCount = 0
+    /// Broken records with place and reason, the first ones of them.
     var badRecords: [String] = []
+
+    /// Broken records that are remembered one by one.
+    private static let listedBadRecords = 1000
 
     /// Notes a broken record.
     ///
     /// - Throws: ``StageError`` `bad_record` when the manifest does not allow as many.
     mutating func tolerate(_ bad: BadRecord, _ data: JobManifest.Data) throws {
-        badRecords.append("\(bad)")
-        guard badRecords.count <= data.maxBadRecords else {
+        badCount += 1
+        if badRecords.count < Self.listedBadRecords { badRecords.append("\(bad)") }
+        guard badCount <= data.maxBadRecords else {
             throw StageError("bad_record", "\(bad) (data.max_bad_records allows \(data.maxBadRecords))")
         }
     }
@@ -37,10 +43,9 @@ struct RecordSource: Sendable {
         var counted = reading
         defer { reading = counted }
         for file in files {
-            let (container, choice) = try choose(file)
-            counted.formats[file.path] = choice.reason
-            try container.forEachRecord(in: file, passageBytes: passageBytes) { result in
-                switch result.flatMap({ self.record($0, choice.format) }) {
+            counted.formats[file.path] = try format(of: file)
+            try forEachResult(in: file) { result in
+                switch result {
                 case .success(let record):
                     counted.records += 1
                     do {
@@ -55,22 +60,39 @@ struct RecordSource: Sendable {
         }
     }
 
+    /// Calls `body` with each record of a file, or with what is wrong with it, in their order.
+    func forEachResult(in file: PinnedFile, _ body: (Result<Record, BadRecord>) throws -> Void) throws {
+        let (container, choice) = try choose(file)
+        try container.forEachRecord(in: file, passageBytes: passageBytes) { result in
+            try body(result.flatMap { self.record($0, choice.format) })
+        }
+    }
+
     /// The classes that the records of the files name, in an order that does not depend on theirs; `nil` when the files
     /// are not about classes. Broken records are passed over: reading them says what is wrong.
-    func classNames(in files: [PinnedFile]) throws -> ClassNames? {
+    ///
+    /// - Parameter limit: Bytes of each file that are looked at, when not all of it.
+    func classNames(in files: [PinnedFile], upTo limit: Int64? = nil) throws -> ClassNames? {
+        struct Enough: Error {}
         var labels: Set<String> = []
         for file in files {
             let (container, choice) = try choose(file)
             guard choice.format == ClassificationFormat.self else { continue }
-            try container.forEachRecord(in: file, passageBytes: passageBytes) { result in
-                guard case .success(let record) = result.flatMap({ self.record($0, choice.format) }),
-                    let labelled = record.content as? LabelledText
-                else { return }
-                labels.insert(labelled.label.text)
-            }
+            do {
+                try container.forEachRecord(in: file, passageBytes: passageBytes) { result in
+                    guard case .success(let record) = result.flatMap({ self.record($0, choice.format) }),
+                        let labelled = record.content as? LabelledText
+                    else { return }
+                    labels.insert(labelled.label.text)
+                    if let limit, record.end > limit { throw Enough() }
+                }
+            } catch is Enough {}
         }
         return labels.isEmpty ? nil : ClassNames(found: labels)
     }
+
+    /// The format that the file is read in, and why it is that.
+    func format(of file: PinnedFile) throws -> String { try choose(file).1.reason }
 
     /// Where the file's records stand, and what they are.
     private func choose(_ file: PinnedFile) throws -> (any RecordContainer.Type, RecordFormats.Choice) {

@@ -15,7 +15,7 @@ enum SplitName: String, CaseIterable, Codable, Sendable {
 /// A record's place is decided by the hash of its text, so it stays in its split when the file grows or is reordered,
 /// and equal records never sit on both sides. A split that was asked for and would get nothing takes the record with
 /// the lowest hash among those left.
-struct SplitAssignment {
+struct SplitAssignment: Equatable {
     private let testBelow: Double
     private let validationBelow: Double
     /// Hashes that were moved to fill a split that would have been empty.

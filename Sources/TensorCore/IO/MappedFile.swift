@@ -47,6 +47,15 @@ package final class MappedFile: @unchecked Sendable {
         bytes = UnsafeRawBufferPointer(start: address, count: count)
     }
 
+    /// Lets the system take back the memory of all that has been read; what is touched again is read again.
+    ///
+    /// For whoever goes through a large file once and must not hold all of it.
+    package func releasePages() {
+        guard let address = bytes.baseAddress else { return }
+        // Advice only: when it is refused, nothing but memory is lost.
+        madvise(UnsafeMutableRawPointer(mutating: address), bytes.count, MADV_DONTNEED)
+    }
+
     deinit {
         guard let address = bytes.baseAddress else { return }
         let result = munmap(UnsafeMutableRawPointer(mutating: address), bytes.count)

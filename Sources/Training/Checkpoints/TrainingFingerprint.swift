@@ -14,6 +14,7 @@ enum TrainingFingerprint {
         var result: [String: String] = [:]
         result["duration"] = "\(options.duration)"
         result["step_size"] = "\(options.stepSize)"
+        if let packing = options.packing { result["packing"] = "\(packing)" }
         result[microBatch] = "\(options.microBatchSize)"
         result["learning_rate"] = "\(options.learningRate)"
         result["lr_schedule"] = options.schedule.rawValue

@@ -8,20 +8,43 @@ import TensorCore
 enum Checksum {
     /// The checksum of `bytes`.
     static func of(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
-        var hash = 0x6C6F_7261_6A6F_6273 ^ UInt64(bytes.count)
-        let words = bytes.count / 8
-        for index in 0..<words {
+        finished(folded(start(byteCount: bytes.count), bytes), bytes)
+    }
+
+    private static func start(byteCount: Int) -> UInt64 { 0x6C6F_7261_6A6F_6273 ^ UInt64(byteCount) }
+
+    /// Folds in the whole words of `bytes`.
+    private static func folded(_ hash: UInt64, _ bytes: UnsafeRawBufferPointer) -> UInt64 {
+        var hash = hash
+        for index in 0..<bytes.count / 8 {
             hash = mixed(hash, UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self)))
         }
+        return hash
+    }
+
+    /// Folds in what is left behind the last whole word.
+    private static func finished(_ hash: UInt64, _ bytes: UnsafeRawBufferPointer) -> UInt64 {
         var last: UInt64 = 0
-        for index in words * 8..<bytes.count { last |= UInt64(bytes[index]) << (8 * UInt64(index % 8)) }
+        for index in bytes.count / 8 * 8..<bytes.count { last |= UInt64(bytes[index]) << (8 * UInt64(index % 8)) }
         return mixed(hash, last)
     }
 
     /// The checksum of a file's bytes from `offset` on. The mapping is held until they are read.
+    ///
+    /// A large file is not kept in memory.
     static func of(_ file: MappedFile, from offset: Int = 0) -> UInt64 {
-        withExtendedLifetime(file) { of(UnsafeRawBufferPointer(rebasing: file.bytes[offset...])) }
+        let bytes = UnsafeRawBufferPointer(rebasing: file.bytes[offset...])
+        var hash = start(byteCount: bytes.count)
+        for low in stride(from: 0, to: bytes.count / 8 * 8, by: window) {
+            let high = min(low + window, bytes.count / 8 * 8)
+            hash = folded(hash, UnsafeRawBufferPointer(rebasing: bytes[low..<high]))
+            if bytes.count > window { file.releasePages() }
+        }
+        return withExtendedLifetime(file) { finished(hash, bytes) }
     }
+
+    /// Bytes that are in memory at once; a multiple of 8.
+    private static let window = 32 << 20
 
     /// The checksum of a text's UTF-8.
     static func of(_ text: String) -> UInt64 {

@@ -62,6 +62,9 @@ package final class TokenDataset: Sendable {
         }
     }
 
+    /// Lets the system take back the memory of sequences that have been read; see ``MappedFile/releasePages()``.
+    package func releasePages() { file.releasePages() }
+
     /// Sequence `index`, counted from 0. The ids stay valid while this dataset lives.
     package subscript(index: Int) -> TokenSequence {
         let tokens = range(index)

@@ -42,12 +42,13 @@ package final class TokenDatasetWriter {
 
     /// Appends a sequence.
     ///
-    /// - Parameter scored: for each token, whether predicting it counts; `nil` when all count. The first token of a
-    ///   sequence is never predicted, whatever is said of it.
-    /// - Parameter label: what the sequence is to be judged as. All labels of a file are of one kind.
-    /// - Parameter types: which text of a pair each token belongs to, from 0; `nil` for the first.
-    /// - Throws: ``TrainingError``: `invalidInput` for an empty sequence, a negative id, a mask or types of another length
-    ///   or a label of another kind; `system` and `noSpace` for what the disk refuses.
+    /// - Parameters:
+    ///   - scored: for each token, whether predicting it counts; `nil` when all count. The first token of a sequence is
+    ///     never predicted, whatever is said of it.
+    ///   - label: what the sequence is to be judged as. All labels of a file are of one kind.
+    ///   - types: which text of a pair each token belongs to, from 0; `nil` for the first.
+    /// - Throws: ``TrainingError``: `invalidInput` for an empty sequence, a negative id, a mask or types of another
+    ///   length or a label of another kind; `system` and `noSpace` for what the disk refuses.
     package func append(
         _ ids: [Int32], scored: [Bool]? = nil, label: SequenceLabel? = nil, types: [UInt8]? = nil
     ) throws {

@@ -1,0 +1,286 @@
+import Adapters
+import Foundation
+import Layers
+import Models
+package import PipelineSpec
+import TensorCore
+
+/// How much memory training will take at its peak, from `config.json` and the manifest alone.
+///
+/// Every term follows what the engine keeps: the comment beside each names the type that keeps it. Bytes throughout.
+package struct MemoryEstimate: Codable, Sendable, Equatable {
+    /// Weights of the base: as mapped, or converted to F32.
+    package var weights: Int64 = 0
+    /// What reading a checkpoint in another type than F32 takes besides: its mapped files, until all is converted.
+    package var conversion: Int64 = 0
+    /// Trained parameters with gradient, two moments, and the best values so far.
+    package var trained: Int64 = 0
+    /// What the forward pass keeps for the backward pass.
+    package var activations: Int64 = 0
+    /// Logits of a chunk, gradients on their way, scratch of attention.
+    package var transient: Int64 = 0
+    /// The program itself, with the buffers of the product kernels.
+    package var process: Int64 = 0
+    /// How many parameters the base has, and how many are trained.
+    package var parameters = 0
+    package var trainedParameters = 0
+    /// Tokens computed at once, and of the longest sequence.
+    package var microBatchTokens = 0
+    package var longestSequence = 0
+
+    /// The most that is resident at once: while the base is read, or in a step.
+    package var peak: Int64 {
+        process + weights + max(conversion, trained + activations + transient)
+    }
+
+    /// Estimates the training of a manifest.
+    ///
+    /// - Parameters:
+    ///   - microBatches: tokens computed at once in each micro-batch, where the data are known; otherwise the most there
+    ///     may be.
+    ///   - longestSequence: likewise.
+    /// - Throws: ``ModelError`` or ``AdapterError`` for a base or an adapter that cannot be.
+    package init(
+        of manifest: JobManifest, microBatches: Set<Int>? = nil, longestSequence: Int? = nil
+    ) throws {
+        let folder = URL(filePath: manifest.base.path, directoryHint: .isDirectory)
+        let configuration = try ModelConfiguration(folder: folder)
+        let limit = TrainStage.longestSequence(manifest, try ModelRegistry.limits(configuration))
+        let longest = longestSequence ?? limit
+        try self.init(
+            ModelRegistry.outline(configuration), manifest,
+            microBatches: microBatches ?? [TrainStage.largestMicroBatch(manifest, longest: longest)],
+            longest: longest)
+        if case .folder = manifest.base { conversion = Self.mappedBytes(in: folder, parameters: parameters) }
+    }
+
+    /// - Parameter model: its shapes; see ``ModelRegistry/outline(_:)``.
+    init(_ model: any LanguageModel, _ manifest: JobManifest, microBatches: Set<Int>, longest: Int) throws {
+        let tokens = microBatches.max() ?? 1
+        let shape = ModelShape(model)
+        parameters = model.parameters.reduce(0) { $0 + $1.tensor.count }
+        weights = 4 * Int64(parameters)
+        (microBatchTokens, longestSequence) = (tokens, longest)
+
+        let adapter = manifest.adapter
+        var adapted: Set<String> = []
+        var rank = 0
+        if adapter.method == .full {
+            adapted = Set(model.projections.map(\.path))
+            trainedParameters = parameters
+        } else {
+            let match = try TargetModules(manifest: adapter.targets).match(in: model)
+            adapted = Set(match.projections.map(\.path))
+            rank = adapter.rank
+            trainedParameters = match.projections.reduce(0) { $0 + rank * ($1.inputSize + $1.outputSize) }
+        }
+        let keepsBest = manifest.data.validation != .fraction(0)
+        // Trainer and AdamW: value, gradient, two moments, best values. All weights of a base are trained in a copy.
+        trained = 4 * Int64(trainedParameters) * (keepsBest ? 5 : 4)
+        let layers = shape.layers(adapted: adapted, rank: rank, dropout: adapter.method != .full && adapter.dropout > 0)
+        func bytes(_ columns: Int) -> Int64 {
+            // BufferPool keeps a buffer of each size class that was ever asked for.
+            let sizes = microBatches.map { 4 * Int64($0) * Int64(columns) }
+            return Dictionary(grouping: sizes) { Self.sizeClass($0) }.values
+                .reduce(0) { $0 + Self.resident($1.max() ?? 0) }
+        }
+        activations = layers.reduce(0) { $0 + $1.kept.reduce(0) { $0 + bytes($1) } }
+        // The input of the last norm.
+        activations += bytes(shape.width)
+
+        // CrossEntropyOp: logits of a chunk of at most 32 MB and its hidden states, the gradient of all of them.
+        let chunk = max(1, min(tokens, (32 << 20) / (4 * model.vocabularySize)))
+        transient = Self.resident(4 * Int64(chunk) * Int64(model.vocabularySize))
+        transient += Self.resident(4 * Int64(chunk) * Int64(shape.width)) + bytes(shape.width)
+        transient += (layers.last?.passing ?? []).reduce(0) { $0 + bytes($1) }
+        // AttentionOp: two tiles a thread, three with a cap.
+        transient += Int64(manifest.run.threads) * 2 * 64 * 4 * Int64(longest)
+        process = Self.program + Int64(manifest.run.threads) * Self.perThread
+    }
+
+    /// The smallest of some changes after which the peak is at most `limit`, in words: sequences one at a time, then
+    /// shorter ones.
+    static func changeThatFits(_ limit: Int64, in manifest: JobManifest) throws -> String {
+        func text(_ bytes: Int64) -> String { "\(max(1, (bytes + (1 << 20) - 1) >> 20))MiB" }
+        var changed = manifest
+        changed.train.microBatch = 1
+        let whole = try MemoryEstimate(of: changed)
+        var length = whole.longestSequence
+        var least = whole.peak
+        while least > limit, length >= 32 {
+            // Lengths of powers of two are what people write.
+            length = length & (length - 1) == 0 ? length / 2 : 1 << (Int.bitWidth - 1 - length.leadingZeroBitCount)
+            changed.data.maxLength = length
+            least = try MemoryEstimate(of: changed).peak
+        }
+        guard least <= limit else {
+            return "even sequences of \(length) tokens, one at a time, would take \(text(least)), of which the base "
+                + "takes \(text(whole.weights + whole.conversion)) and what is trained \(text(whole.trained)); take a "
+                + "smaller base, fewer adapter.targets or a lower adapter.rank"
+        }
+        let shorter = changed.data.maxLength == manifest.data.maxLength ? "" : " and data: {max_length: \(length)}"
+        return "with train: {micro_batch: 1}\(shorter) it would take \(text(least))"
+    }
+
+    /// Resident before anything is loaded: the program, its libraries, and what Foundation keeps. Measured on Linux,
+    /// x86-64.
+    private static let program: Int64 = 58 << 20
+    /// Packed operands of a thread's matrix products in OpenBLAS.
+    private static let perThread: Int64 = 9 << 20
+
+    /// Sizes that share buffers: four classes a power of two, as in `BufferPool`.
+    private static func sizeClass(_ bytes: Int64) -> Int64 {
+        let least = max(bytes, 64)
+        let power = Int64(1) << Int64(Int64.bitWidth - 1 - (least - 1).leadingZeroBitCount)
+        let quarter = max(power / 4, 16)
+        return power + (least - power + quarter - 1) / quarter * quarter
+    }
+
+    /// What a buffer really takes: `BufferPool` lays large ones on huge pages.
+    private static func resident(_ bytes: Int64) -> Int64 {
+        guard bytes >= 4 << 20 else { return bytes }
+        let page: Int64 = 2 << 20
+        return (bytes + page - 1) / page * page
+    }
+
+    /// The size of a checkpoint's files, unless they hold as many F32 values as the model, which are used in place.
+    private static func mappedBytes(in folder: URL, parameters: Int) -> Int64 {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
+        let bytes = names.filter { $0.hasSuffix(".safetensors") }.reduce(Int64(0)) { sum, name in
+            // Files of a download cache are links.
+            let file = folder.appending(path: name).resolvingSymlinksInPath()
+            let size = try? FileManager.default.attributesOfItem(atPath: file.path)[.size] as? Int64
+            return sum + (size ?? 0)
+        }
+        return bytes < 3 * Int64(parameters) ? bytes : 0
+    }
+}
+
+/// The sizes of a model that decide what a training step keeps, read off its named projections and norms.
+struct ModelShape {
+    /// What one layer takes, in columns of tensors with a row a token.
+    struct Layer {
+        /// Tensors kept for the backward pass.
+        var kept: [Int] = []
+        /// Gradients that are alive beside them at the worst moment.
+        var passing: [Int] = []
+    }
+
+    let width: Int
+    private let groups: [(projections: [Projection], norms: [Parameter])]
+
+    init(_ model: any LanguageModel) {
+        width = model.outputHead.tensor.columns
+        /// `model.layers.3.self_attn.q_proj` to `model.layers.3`.
+        func layer(_ path: String) -> String? {
+            let parts = path.split(separator: ".")
+            return parts.firstIndex { Int($0) != nil }.map { parts[...$0].joined(separator: ".") }
+        }
+        var order: [String] = []
+        var projections: [String: [Projection]] = [:], norms: [String: [Parameter]] = [:]
+        for projection in model.projections {
+            let name = layer(projection.path) ?? projection.path
+            if projections[name] == nil { order.append(name) }
+            projections[name, default: []].append(projection)
+        }
+        for parameter in model.parameters where parameter.tensor.shape.count == 1 && parameter.name.hasSuffix("weight")
+        {
+            if let name = layer(parameter.name) { norms[name, default: []].append(parameter) }
+        }
+        groups = order.map { (projections[$0] ?? [], norms[$0] ?? []) }
+    }
+
+    /// - Parameters:
+    ///   - adapted: paths of the projections whose own parameters are trained.
+    ///   - rank: of their factors; 0 for none.
+    ///   - dropout: whether each adapted projection reads a copy of its input.
+    func layers(adapted: Set<String>, rank: Int, dropout: Bool) -> [Layer] {
+        // Below the first trained parameter nothing asks for a gradient.
+        guard let first = groups.firstIndex(where: { $0.projections.contains { adapted.contains($0.path) } }) else {
+            return []
+        }
+        return groups[first...].enumerated().map { index, group in
+            layer(group.projections, group.norms, adapted, rank, dropout, isFirst: index == 0 && rank > 0)
+        }
+    }
+
+    private func layer(
+        _ projections: [Projection], _ norms: [Parameter], _ adapted: Set<String>, _ rank: Int, _ dropout: Bool,
+        isFirst: Bool
+    ) -> Layer {
+        var layer = Layer()
+        let sizes = Dictionary(projections.map { (Self.role($0.path), $0) }) { first, _ in first }
+        // LayerNormOp, RMSNormOp: the input. Nothing asks for the gradient of the first layer's.
+        for norm in norms {
+            if norm.name.contains("q_norm") {
+                layer.kept.append(sizes[.query]?.outputSize ?? width)
+            } else if norm.name.contains("k_norm") {
+                layer.kept.append(sizes[.key]?.outputSize ?? width)
+            } else {
+                layer.kept.append(width)
+            }
+        }
+        if isFirst, !layer.kept.isEmpty { layer.kept.removeFirst() }
+        // LinearOp keeps the input of a trained weight: once for all that read it, unless dropout makes a copy for each.
+        var inputs: Set<Role.Source> = []
+        for projection in projections where adapted.contains(projection.path) {
+            let role = Self.role(projection.path)
+            if rank > 0 { layer.kept.append(rank) }
+            // What attention made is kept by AttentionOp.
+            let isKept = role.source == .attention || !inputs.insert(role.source).inserted
+            if dropout || !isKept { layer.kept.append(projection.inputSize) }
+        }
+        for projection in projections {
+            switch Self.role(projection.path) {
+            // AttentionOp: queries, keys, values, and its result; GELUTanhOp and GatedUnitOp: their inputs.
+            case .query, .key, .value, .fusedAttention, .gate, .up, .inner: layer.kept.append(projection.outputSize)
+            case .attentionOutput: layer.kept.append(projection.inputSize)
+            case .down: break
+            // A kind this table does not know: input and output, which is the most there can be.
+            case .other: layer.kept += [projection.inputSize, projection.outputSize]
+            }
+        }
+        let inner = sizes[.down]?.inputSize ?? 4 * width
+        let isGated = sizes[.gate] != nil || sizes[.inner].map { $0.outputSize == 2 * inner } ?? false
+        // The gradients of the activation and of what went into it, and those of the residual stream.
+        layer.passing = Array(repeating: inner, count: isGated ? 3 : 2) + Array(repeating: width, count: 4)
+        for role in [Role.query, .key, .value, .fusedAttention] {
+            if let projection = sizes[role] { layer.passing.append(projection.outputSize) }
+        }
+        return layer
+    }
+
+    /// What a projection does in its layer, by its name.
+    enum Role: Hashable {
+        case query, key, value, fusedAttention, attentionOutput, gate, up, inner, down, other
+
+        /// What it reads.
+        enum Source { case attentionNorm, attention, feedForwardNorm, activation, other }
+
+        var source: Source {
+            switch self {
+            case .query, .key, .value, .fusedAttention: .attentionNorm
+            case .attentionOutput: .attention
+            case .gate, .up, .inner: .feedForwardNorm
+            case .down: .activation
+            case .other: .other
+            }
+        }
+    }
+
+    private static func role(_ path: String) -> Role {
+        switch path.split(separator: ".").last {
+        case "q_proj": .query
+        case "k_proj": .key
+        case "v_proj": .value
+        case "c_attn", "qkv_proj": .fusedAttention
+        case "o_proj": .attentionOutput
+        case "c_proj": path.hasSuffix("attn.c_proj") ? .attentionOutput : .down
+        case "gate_proj": .gate
+        case "up_proj": .up
+        case "c_fc", "gate_up_proj": .inner
+        case "down_proj": .down
+        default: .other
+        }
+    }
+}

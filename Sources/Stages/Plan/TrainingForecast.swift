@@ -1,0 +1,144 @@
+import Adapters
+import Foundation
+import Layers
+import Models
+package import PipelineSpec
+import TensorCore
+import Tokenizers
+import Training
+
+/// What a job will read, learn and take, found out before it runs: what `lorajobs plan` shows.
+package struct TrainingForecast: Codable, Sendable {
+    package struct Split: Codable, Sendable, Equatable {
+        package var sequences: Int
+        package var tokens: Int
+        package var targets: Int
+    }
+
+    /// Bytes of the data, and how many of them were read for this; fewer mean that the counts are a sample's.
+    package var bytes: Int64 = 0
+    package var bytesRead: Int64 = 0
+    /// The format of each file, in words.
+    package var formats: [String: String] = [:]
+    package var records = 0
+    package var kept = 0
+    package var dropped = 0
+    package var truncated = 0
+    package var reasons: [String: Int] = [:]
+    /// Broken records that are tolerated, and the first of them with place and reason.
+    package var badCount = 0
+    package var badRecords: [String] = []
+    package var lengths = LengthHistogram()
+    package var longest = 0
+    package var maxLength = 0
+    package var splits: [String: Split] = [:]
+    package var trainedShare = 0.0
+    package var duplicates: [String: Int] = [:]
+    package var overlap: [String: Int] = [:]
+    package var examples: [DecodedExample] = []
+
+    /// Of the whole data; estimated from the sample where there is one.
+    package var tokensPerEpoch = 0
+    package var steps = 0
+    package var stepsPerEpoch = 0
+    package var trainedTokens = 0
+    /// The most tokens that are computed at once, and how full micro-batches are on average.
+    package var microBatchTokens = 0
+    package var microBatchFill = 0.0
+    package var parameters = 0
+    package var trainedParameters = 0
+    package var memory: MemoryEstimate?
+    package var peakBytes: Int64 = 0
+    /// Training alone, on this machine, while nothing else runs.
+    package var seconds = 0.0
+    package var tokensPerSecond = 0.0
+    /// Large products in this process, on as many threads as the job has.
+    package var gigaflopsPerSecond = 0.0
+
+    /// Whether the counts are a sample's.
+    package var isSample: Bool { bytesRead < bytes }
+
+    /// Data up to this size are read whole.
+    private static let wholeBytes: Int64 = 32 << 20
+
+    /// Reads and encodes the data as the tokenize stage does, into a folder that is removed again.
+    ///
+    /// - Parameters:
+    ///   - data: the pinned files by split key.
+    ///   - isFull: read all of it, however large.
+    ///   - exampleCount: how many examples to decode.
+    /// - Throws: ``StageError``, as the stages would.
+    package init(
+        of manifest: JobManifest, data: [String: [PinnedFile]], tokenizer: [PinnedFile], isFull: Bool = false,
+        exampleCount: Int = 3
+    ) throws {
+        Parallel.threadCount = manifest.run.threads
+        var work = try TokenizeRun(
+            manifest: manifest, data: data, tokenizerFiles: tokenizer, threads: manifest.run.threads)
+        let files = data.values.flatMap { $0 }
+        bytes = files.reduce(0) { $0 + $1.length }
+        bytesRead = bytes
+        if !isFull, bytes > Self.wholeBytes {
+            let share = max(1 << 20, (Self.wholeBytes / 2) / Int64(max(files.count, 1)))
+            work.sampleBytes = share
+            bytesRead = files.reduce(0) { $0 + min($1.length, share) }
+        }
+        let folder = FileManager.default.temporaryDirectory.appending(path: "lorajobs-plan-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        work.exampleCount = exampleCount
+        take(try work.write(to: folder).report)
+        guard (splits["train"]?.targets ?? 0) > 0 else {
+            throw StageError(
+                "no_data",
+                "the training split has nothing to learn: \(records) records read, \(dropped) dropped "
+                    + "(\(reasons["overlength"] ?? 0) longer than \(maxLength) tokens), \(badCount) bad")
+        }
+        let training = try TokenDataset(folder.appending(path: SplitName.train.tokensFile))
+        let microBatches = try plan(training, manifest)
+        try estimate(manifest, microBatches: microBatches)
+    }
+
+    private mutating func take(_ report: TokenizeStage.Report) {
+        formats = report.reading.formats
+        records = report.reading.records
+        (badCount, badRecords) = (report.reading.badCount, report.reading.badRecords)
+        (kept, dropped, truncated, reasons) = (report.kept, report.dropped, report.truncated, report.reasons)
+        (lengths, longest, maxLength) = (report.lengths, report.longest, report.maxLength)
+        splits = report.splits.mapValues { Split(sequences: $0.sequences, tokens: $0.tokens, targets: $0.targets) }
+        trainedShare = report.trainedShare
+        (duplicates, overlap, examples) = (report.duplicates, report.overlap, report.examples)
+    }
+
+    /// - Returns: the sizes of the micro-batches.
+    private mutating func plan(_ training: TokenDataset, _ manifest: JobManifest) throws -> Set<Int> {
+        let scale = Double(bytes) / Double(max(bytesRead, 1))
+        let forecast = try StepForecast(training, manifest, scale: scale)
+        tokensPerEpoch = Int(Double(training.tokenCount) * scale)
+        (steps, stepsPerEpoch, trainedTokens) = (forecast.steps, forecast.stepsPerEpoch, forecast.trainedTokens)
+        (microBatchTokens, microBatchFill) = (forecast.microBatches.max() ?? 0, forecast.fill)
+        return forecast.microBatches
+    }
+
+    private mutating func estimate(_ manifest: JobManifest, microBatches: Set<Int>) throws {
+        let folder = URL(filePath: manifest.base.path, directoryHint: .isDirectory)
+        // Of a model with a head for classes neither memory nor speed is foreseen yet.
+        if try ModelRegistry.judgesTexts(ModelConfiguration(folder: folder)) { return }
+        let estimate = try MemoryEstimate(
+            of: manifest, microBatches: microBatches, longestSequence: longest)
+        (memory, peakBytes) = (estimate, estimate.peak)
+        (parameters, trainedParameters) = (estimate.parameters, estimate.trainedParameters)
+        let speed = try TrainingSpeed(
+            ModelRegistry.outline(ModelConfiguration(folder: folder)), trainedParameters: trainedParameters,
+            trainsAll: manifest.adapter.method == .full, trainedShare: trainedShare, rows: microBatchTokens,
+            sequence: tokensPerSequence)
+        gigaflopsPerSecond = speed.productsPerSecond / 1e9
+        tokensPerSecond = speed.tokensPerSecond
+        seconds = Double(trainedTokens) / speed.tokensPerSecond
+    }
+
+    private var tokensPerSequence: Int {
+        let train = splits["train"]
+        return (train?.tokens ?? 0) / max(train?.sequences ?? 1, 1)
+    }
+}

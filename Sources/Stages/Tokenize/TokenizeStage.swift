@@ -1,0 +1,74 @@
+import Foundation
+import PipelineSpec
+import Training
+
+/// Turns the job's text into token sequences, once, so that training, evaluation and merge read the same numbers.
+///
+/// Output: `train.tokens`, `validation.tokens`, `test.tokens`, `report.json`, and `records.index`, by which the next run finds
+/// what has not changed. Each example ends with the tokenizer's end token. Running text is cut into consecutive blocks of
+/// `data.max_length`; an example that is longer is dropped, truncated or an error, as `data.overlength` says.
+enum TokenizeStage: Stage {
+    static let descriptor = StageDescriptor(
+        kind: "tokenize", version: 3,
+        manifestKeys: [
+            "data.validation", "data.test", "data.format", "data.columns", "data.train_on", "data.chat_template",
+            "data.labels", "data.max_length", "data.overlength", "data.max_bad_records",
+        ],
+        inputs: [.data, .tokenizer], requires: [])
+
+    static func run(_ run: StageRun) throws {
+        var work = try TokenizeRun(
+            manifest: run.manifest, data: run.request.data, tokenizerFiles: run.request.base,
+            threads: run.request.threads)
+        work.previous = run.request.previous.map { URL(filePath: $0, directoryHint: .isDirectory) }
+        run.report(0, "reading the data")
+        var lastReport = 0.0
+        func note(_ done: Double) throws {
+            if run.isStopRequested { throw StageError.stopped }
+            guard done - lastReport > 0.02 || done < lastReport else { return }
+            lastReport = done
+            run.report(ProgressEvent(time: Date().timeIntervalSince1970, fraction: min(0.95, done)))
+        }
+        let outcome = try work.write(to: run.output, progress: note)
+        let report = outcome.report
+        guard (report.splits["train"]?.targets ?? 0) > 0 else {
+            throw StageError(
+                "no_data",
+                "the training split has nothing to learn: \(report.reading.records) records read, \(report.dropped) dropped "
+                    + "(\(report.reasons["overlength"] ?? 0) longer than \(report.maxLength) tokens), "
+                    + "\(report.reading.badCount) bad")
+        }
+        try run.write(report, to: "report.json")
+        for (name, split) in report.splits {
+            run.metrics["\(name)_tokens"] = Double(split.tokens)
+            run.metrics["\(name)_sequences"] = Double(split.sequences)
+        }
+        // The steps depend on what the output does not, so they stand beside it.
+        let training = try TokenDataset(run.output.appending(path: SplitName.train.tokensFile))
+        let steps = try StepForecast(training, run.manifest)
+        run.metrics["steps_per_epoch"] = Double(steps.stepsPerEpoch)
+        run.metrics["planned_steps"] = Double(steps.steps)
+        run.metrics["micro_batch_fill"] = steps.fill
+        run.metrics["reused_records"] = Double(outcome.reused)
+        if let why = outcome.whyNone { run.log("the earlier output is not used: \(why)") }
+        if outcome.reused > 0 { run.log("\(outcome.reused) records are as they were; their sequences are taken over") }
+        let train = report.splits["train"] ?? .init()
+        run.report(
+            1,
+            "\(report.reading.records) records; \(train.tokens) training tokens in \(train.sequences) sequences, "
+                + "\(steps.steps) steps")
+    }
+
+    /// The classes that a head is made for.
+    ///
+    /// - Throws: ``StageError`` when there is nothing to choose between.
+    static func classes(_ encoder: ExampleEncoder) throws -> [String] {
+        guard let names = encoder.classes?.names, names.count > 1 else {
+            throw StageError(
+                "no_classes",
+                "\(encoder.folder) judges whole texts, and the data names \(encoder.classes?.names.count ?? 0) class(es); it "
+                    + "takes at least two: give \(ClassificationFormat.shape), or list data.labels")
+        }
+        return names
+    }
+}

@@ -1,0 +1,202 @@
+import Foundation
+import Orchestration
+import PipelineSpec
+import Stages
+
+/// What `plan` prints.
+struct PlanReport {
+    let manifest: JobManifest
+    let preview: JobPreview
+    let forecast: TrainingForecast
+
+    // MARK: For people
+
+    func text(_ terminal: Terminal) -> String {
+        [
+            stages(terminal), data(terminal), examples(terminal), lengths(terminal), training(terminal),
+        ].joined(separator: "\n")
+    }
+
+    private func stages(_ terminal: Terminal) -> String {
+        var table = Table("STAGE WOULD ~WHY")
+        for stage in preview.stages {
+            let color: Terminal.Color? =
+                switch stage.verdict {
+                case .runs: .cyan
+                case .cached: .green
+                case .skipped: .dim
+                }
+            table.add([
+                Table.Cell(stage.name), Table.Cell(Self.verb(stage.verdict), color), Table.Cell(stage.why),
+            ])
+        }
+        return table.text(terminal)
+    }
+
+    private static func verb(_ verdict: JobPreview.Stage.Verdict) -> String {
+        switch verdict {
+        case .runs: "run"
+        case .cached: "be cached"
+        case .skipped: "be skipped"
+        }
+    }
+
+    private func data(_ terminal: Terminal) -> String {
+        var lines: [String] = []
+        for (path, format) in forecast.formats.sorted(by: { $0.key < $1.key }) {
+            lines.append("\(PrintableText.line(path, limit: 200)): \(format)")
+        }
+        let source =
+            forecast.isSample
+            ? " in a sample of \(Amounts.bytes(forecast.bytesRead)) of \(Amounts.bytes(forecast.bytes)) (--full reads all)"
+            : " in \(Amounts.bytes(forecast.bytes))"
+        lines.append("\(forecast.records) records\(source)")
+        var fates = ["\(forecast.kept) kept", "\(forecast.dropped) dropped", "\(forecast.truncated) truncated"]
+        fates += forecast.reasons.sorted { $0.key < $1.key }.filter { $0.key != "truncated" }
+            .map { "\($0.key.replacing("_", with: " ")): \($0.value)" }
+        lines.append(fates.joined(separator: ", "))
+        for name in ["train", "validation", "test"] {
+            guard let split = forecast.splits[name] else { continue }
+            let repeats = forecast.duplicates[name] ?? 0, shared = forecast.overlap[name] ?? 0
+            lines.append(
+                "\(name): \(split.sequences) sequences, \(split.tokens) tokens, \(split.targets) learned"
+                    + (repeats > 0 ? ", \(repeats) repeated records" : "")
+                    + (shared > 0 ? ", \(shared) records that are also trained on" : ""))
+        }
+        for bad in forecast.badRecords.prefix(10) {
+            lines.append(terminal.paint("bad: ", .yellow) + PrintableText.line(bad, limit: 300))
+        }
+        if forecast.badCount > 10 { lines.append("and \(forecast.badCount - 10) more bad records") }
+        return lines.map { $0 + "\n" }.joined()
+    }
+
+    private func examples(_ terminal: Terminal) -> String {
+        guard !forecast.examples.isEmpty else { return "" }
+        var text =
+            terminal.hasColor
+            ? "Examples; what is learned is \(terminal.paint("green", .green)):\n"
+            : "Examples; what is learned is in [brackets]:\n"
+        for (number, example) in forecast.examples.enumerated() {
+            text += "\(number + 1). \(example.tokens) tokens\n"
+            let body = example.pieces.map { piece in
+                let shown = Self.printable(piece.text)
+                guard piece.trained else { return shown }
+                // Colour is set anew in each line, so that a pager may cut anywhere.
+                return terminal.hasColor
+                    ? shown.split(separator: "\n", omittingEmptySubsequences: false)
+                        .map { terminal.paint(String($0), .green) }.joined(separator: "\n")
+                    : "[\(shown)]"
+            }.joined()
+            text += body.split(separator: "\n", omittingEmptySubsequences: false).map { "   \($0)\n" }.joined()
+        }
+        return text
+    }
+
+    /// Text from anywhere: its lines stay, other control characters are made visible.
+    private static func printable(_ text: String) -> String {
+        let limit = 4000
+        let lines = text.prefix(limit).split(separator: "\n", omittingEmptySubsequences: false)
+        return lines.map { PrintableText.line(String($0), limit: limit) }.joined(separator: "\n")
+            + (text.count > limit ? "…" : "")
+    }
+
+    private func lengths(_ terminal: Terminal) -> String {
+        let most = forecast.lengths.bars.map(\.count).max() ?? 0
+        guard most > 0 else { return "" }
+        var table = Table("TOKENS >EXAMPLES  ")
+        for bar in forecast.lengths.bars {
+            let width = Int((Double(bar.count) / Double(most) * 40).rounded(.up))
+            table.add([
+                Table.Cell("to \(bar.upTo)"), Table.Cell("\(bar.count)"),
+                Table.Cell(String(repeating: "█", count: width), bar.upTo > forecast.maxLength ? .yellow : .green),
+            ])
+        }
+        return table.text(terminal) + "longest \(forecast.longest) of at most \(forecast.maxLength)\n"
+    }
+
+    private func training(_ terminal: Terminal) -> String {
+        let about = forecast.isSample ? "about " : ""
+        let percent = String(format: "%.1f%%", 100 * forecast.trainedShare)
+        let fill = String(format: "%.1f%%", 100 * forecast.microBatchFill)
+        let trained = Double(forecast.trainedParameters) / Double(max(forecast.parameters, 1)) * 100
+        var lines = [
+            "\(about)\(forecast.tokensPerEpoch) tokens an epoch, \(percent) of them learned, no padding; "
+                + "\(about)\(forecast.stepsPerEpoch) steps",
+            "\(about)\(forecast.steps) steps, \(forecast.trainedTokens) tokens; micro-batches of up to "
+                + "\(forecast.microBatchTokens) tokens, \(fill) full on average",
+            "\(forecast.trainedParameters) of \(forecast.parameters) parameters trained "
+                + "(\(String(format: "%.2f%%", trained)))",
+        ]
+        if let memory = forecast.memory {
+            func mega(_ bytes: Int64) -> String { Amounts.bytes(bytes) }
+            lines.append(
+                "memory: about \(mega(forecast.peakBytes)) at most (weights \(mega(memory.weights)), adapter and optimizer "
+                    + "\(mega(memory.trained)), activations \(mega(memory.activations)), the rest "
+                    + "\(mega(memory.transient + memory.process)))")
+        }
+        lines.append(
+            "time: about \(Durations.text(forecast.seconds)) of training, \(Amounts.number(forecast.tokensPerSecond)) tokens/s "
+                + "on \(manifest.run.threads) threads (\(Amounts.number(forecast.gigaflopsPerSecond)) GFLOP/s in large "
+                + "products just now)")
+        return lines.map { $0 + "\n" }.joined()
+    }
+
+    // MARK: For programs
+
+    func json(_ judgement: Judgement) throws -> [String: JSON] {
+        var members = Judgement.json([judgement])
+        members["stages"] = .array(
+            preview.stages.map {
+                .object([
+                    "name": .string($0.name), "kind": .string($0.kind), "verdict": .string($0.verdict.rawValue),
+                    "why": .string($0.why), "cache_key": .optional($0.cacheKey),
+                ])
+            })
+        let f = forecast
+        func counts(_ values: [String: Int]) -> JSON { .object(values.mapValues { .integer($0) }) }
+        members["data"] = .object([
+            "bytes": .integer(Int(f.bytes)), "bytes_read": .integer(Int(f.bytesRead)), "sample": .bool(f.isSample),
+            "formats": .object(f.formats.mapValues { .string($0) }), "records": .integer(f.records),
+            "kept": .integer(f.kept), "dropped": .integer(f.dropped), "truncated": .integer(f.truncated),
+            "reasons": counts(f.reasons), "bad_count": .integer(f.badCount),
+            "bad_records": .array(f.badRecords.map { .string($0) }),
+            "lengths": .array(
+                f.lengths.bars.map { .object(["up_to": .integer($0.upTo), "count": .integer($0.count)]) }),
+            "longest": .integer(f.longest), "max_length": .integer(f.maxLength),
+            "splits": .object(
+                f.splits.mapValues {
+                    .object([
+                        "sequences": .integer($0.sequences), "tokens": .integer($0.tokens),
+                        "targets": .integer($0.targets),
+                    ])
+                }),
+            "trained_share": .number(f.trainedShare),
+            "duplicates": counts(f.duplicates), "overlap": counts(f.overlap),
+        ])
+        members["examples"] = .array(
+            f.examples.map { example in
+                .object([
+                    "tokens": .integer(example.tokens),
+                    "pieces": .array(
+                        example.pieces.map { .object(["text": .string($0.text), "trained": .bool($0.trained)]) }),
+                ])
+            })
+        members["training"] = .object([
+            "tokens_per_epoch": .integer(f.tokensPerEpoch), "steps": .integer(f.steps),
+            "steps_per_epoch": .integer(f.stepsPerEpoch),
+            "tokens": .integer(f.trainedTokens), "micro_batch_tokens": .integer(f.microBatchTokens),
+            "micro_batch_fill": .number(f.microBatchFill), "parameters": .integer(f.parameters),
+            "trained_parameters": .integer(f.trainedParameters), "seconds": .number(f.seconds),
+            "tokens_per_second": .number(f.tokensPerSecond),
+        ])
+        if let memory = f.memory {
+            members["memory"] = .object([
+                "peak_bytes": .integer(Int(f.peakBytes)), "weights": .integer(Int(memory.weights)),
+                "conversion": .integer(Int(memory.conversion)), "trained": .integer(Int(memory.trained)),
+                "activations": .integer(Int(memory.activations)), "transient": .integer(Int(memory.transient)),
+                "process": .integer(Int(memory.process)),
+            ])
+        }
+        return members
+    }
+}

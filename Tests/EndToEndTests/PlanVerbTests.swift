@@ -1,0 +1,225 @@
+import Foundation
+import PipelineSpec
+import TestSupport
+import Testing
+
+/// `plan`: what a job would do, compared with what it then does.
+@Suite(.timeLimit(.minutes(5))) struct PlanVerbTests {
+    @Test func whatIsPlannedIsWhatHappens() async throws {
+        guard let shop = try await Workshop.make() else { return }
+        try shop.write(shop.manifest().replacing("  steps: 20", with: "  epochs: 0.2"), to: "tone.yaml")
+        let planned = try await shop.program.run("plan", "tone.yaml", "--json", "-n", "2")
+        #expect(planned.status == 0, "\(planned)")
+        let plan = try planned.json()
+        #expect(plan["schema"] == 1 && plan["valid"] == true)
+        #expect(plan["examples"]?.elements.count == 2 && plan["data"]?["sample"] == false)
+        let verdicts = plan["stages"]?.elements.map { $0["verdict"]?.word ?? "" } ?? []
+        #expect(verdicts.filter { $0 == "runs" }.count == 4 && verdicts.contains("skipped"), "\(verdicts)")
+        #expect(try shop.names(in: "Jobs/runs").isEmpty)
+
+        let run = try await shop.program.run("run", "tone.yaml", "--json")
+        #expect(run.status == 0, "\(run)")
+        let record = try shop.json("Artifacts/adapters/tone/1/lorajobs.json")
+        #expect(record["training"]?["steps"] == plan["training"]?["steps"], "\(plan)")
+        #expect(record["training"]?["trainedParameters"] == plan["training"]?["trained_parameters"])
+        #expect(record["data"]?["train"]?["tokens"] == plan["training"]?["tokens_per_epoch"])
+
+        let again = try await shop.program.run("plan", "tone.yaml", "--json")
+        let later = try again.json()["stages"]?.elements.map { $0["verdict"]?.word ?? "" } ?? []
+        #expect(later == verdicts.map { $0 == "runs" ? "cached" : $0 }, "\(again)")
+    }
+
+    /// What the tokens depend on, each changed in turn: all of it makes another artifact, and nothing else does.
+    @Test func whatDecidesAboutTokensMakesThemAnew() async throws {
+        guard let shop = try await Workshop.make() else { return }
+        for name in try FileManager.default.contentsOfDirectory(atPath: shop.base.path) where !name.hasPrefix("orig") {
+            try shop.write(try Data(contentsOf: shop.base.appending(path: name)), to: "bases/own/\(name)")
+        }
+        let manifest = shop.manifest(base: "bases/own")
+        try shop.write(manifest, to: "tone.yaml")
+        #expect(try await shop.program.run("run", "tone.yaml").status == 0)
+        func tokenize(_ manifest: String) async throws -> String? {
+            try shop.write(manifest, to: "changed.yaml")
+            let planned = try await shop.program.run("plan", "changed.yaml", "--json", "-n", "0")
+            #expect(planned.status == 0, "\(planned)")
+            return try planned.json()["stages"]?.elements.first { $0["kind"] == "tokenize" }?["verdict"]?.word
+        }
+        func changing(_ path: String, _ change: (inout Data) -> Void) async throws -> String? {
+            let before = try? Data(contentsOf: shop.url(path))
+            var data = before ?? Data()
+            change(&data)
+            try shop.write(data, to: path)
+            defer {
+                try? before.map { try shop.write($0, to: path) } ?? FileManager.default.removeItem(at: shop.url(path))
+            }
+            return try await tokenize(manifest)
+        }
+        #expect(try await tokenize(manifest) == "cached")
+        #expect(try await tokenize(manifest.replacing("rank: 4", with: "rank: 8")) == "cached")
+        #expect(try await changing("data/play.txt") { _ in } == "cached", "written again, with the same content")
+        #expect(try await tokenize(manifest.replacing("max_length: 64", with: "max_length: 60")) == "runs")
+        #expect(try await changing("data/play.txt") { $0.append(contentsOf: "More.\n\n".utf8) } == "runs")
+        #expect(try await changing("bases/own/tokenizer.json") { $0.append(UInt8(ascii: "\n")) } == "runs")
+        #expect(try await changing("bases/own/chat_template.jinja") { $0 = Data("{{ messages }}".utf8) } == "runs")
+        #expect(
+            try await changing("bases/own/config.json") { data in
+                data = Data(
+                    String(decoding: data, as: UTF8.self).replacing("embeddings\": 512", with: "embeddings\": 256").utf8
+                )
+            } == "runs", "how long a sequence may be is the base's to say")
+        #expect(try await tokenize(manifest) == "cached")
+    }
+
+    @Test func dataThatCannotBeUsedAreAFinding() async throws {
+        guard let shop = try await Workshop.make() else { return }
+        try shop.write(
+            #"{"prompt": "Q: ", "completion": "forty-two"}"# + "\n" + #"{"prompt": "Q: ", "completion": "six"}"# + "\n",
+            to: "data/qa.jsonl")
+        let manifest = shop.manifest("qa", data: "data/qa.jsonl").replacing(
+            "max_length: 64", with: "max_length: 64, validation: 0%, test: 0%")
+        try shop.write(manifest, to: "qa.yaml")
+        let good = try await shop.program.run("plan", "qa.yaml")
+        #expect(good.status == 0, "\(good)")
+        #expect(good.output.contains("Q: [forty-two") || good.output.contains("Q:[ forty-two"), "\(good)")
+        #expect(good.output.contains("memory: about") && good.output.contains("2 records in"), "\(good)")
+
+        try shop.write("{\"prompt\": \"Q\", \"completion\": \"A\"}\n{\"prompt\": 3}\n", to: "data/qa.jsonl")
+        let bad = try await shop.program.run("plan", "qa.yaml", "--json")
+        #expect(bad.status == 65, "\(bad)")
+        let finding = try #require(try bad.json()["findings"]?.elements.first)
+        #expect(finding["code"] == "bad_record" && finding["message"]?.word?.contains("qa.jsonl:2") == true)
+        try shop.write(manifest.replacing("rank: 4", with: "rank: -4"), to: "wrong.yaml")
+        #expect(try await shop.program.run("plan", "wrong.yaml").status == 65)
+        #expect(try await shop.program.run("plan", "nothing.yaml").status == 66)
+    }
+
+    /// A job whose estimate is beyond what the workspace gives is refused at once, with a change after which it fits.
+    @Test func aJobTooLargeForTheWorkspaceIsRefusedWithWhatWouldFit() async throws {
+        guard let shop = try await Workshop.make(),
+            let tokenizer = try TestData.folder("models/gpt2-shakespeare-trained-here")
+        else { return }
+        for name in ["tokenizer.json", "tokenizer_config.json"] {
+            try shop.write(try Data(contentsOf: tokenizer.appending(path: name)), to: "bases/large/\(name)")
+        }
+        try shop.write(
+            #"{"model_type":"gpt2","n_embd":256,"n_layer":8,"n_head":4,"n_positions":2048,"vocab_size":512}"#,
+            to: "bases/large/config.json")
+        func manifest(_ data: String = "", _ train: String = "", _ run: String = "") -> String {
+            """
+            name: large
+            base: {config: bases/large, init: random}
+            data: {train: data/play.txt\(data)}
+            adapter: {targets: all-linear}
+            train: {steps: 2\(train)}
+            run: {threads: 1\(run)}
+
+            """
+        }
+        let settings = try shop.text("lorajobs.yaml")
+        try shop.write(settings + "memory: 300MiB\n", to: "lorajobs.yaml")
+        try shop.write(manifest(), to: "large.yaml")
+        for verb in ["submit", "validate", "plan"] {
+            let refused = try await shop.program.run(verb, "large.yaml", "--json")
+            #expect(refused.status == 65, "\(verb): \(refused)")
+            let finding = try #require(try refused.json()["findings"]?.elements.first)
+            #expect(finding["code"] == "does_not_fit" && finding["message"]?.word?.contains("300MiB") == true)
+            let hint = try #require(finding["hint"]?.word)
+            let way = try #require(
+                try #/micro_batch: 1\} and data: \{max_length: (\d+)\} it would take (\d+)MiB/#.firstMatch(in: hint),
+                "\(hint)")
+            #expect(try #require(Int(way.2)) <= 300, "\(hint)")
+            try shop.write(manifest(", max_length: \(way.1)", ", micro_batch: 1"), to: "smaller.yaml")
+        }
+        #expect(try await shop.program.run("validate", "smaller.yaml").status == 0)
+        try shop.write(manifest("", "", ", memory: 250MiB"), to: "sure.yaml")
+        #expect(try await shop.program.run("validate", "sure.yaml").status == 0, "who writes a size is believed")
+        #expect(try await shop.program.run("submit", "smaller.yaml", "--hold").status == 0)
+        // Whatever is done, weights of this size do not fit here.
+        try shop.write(settings + "memory: 80MiB\n", to: "lorajobs.yaml")
+        let hopeless = try await shop.program.run("submit", "large.yaml")
+        #expect(hopeless.status == 65 && hopeless.talk.contains("take a smaller base"), "\(hopeless)")
+    }
+
+    /// Two jobs that each fit and together do not: the second waits for the memory that the estimate gives the first.
+    @Test func jobsAreAdmittedByTheirEstimate() async throws {
+        guard let shop = try await Workshop.make() else { return }
+        try shop.write(shop.manifest(), to: "tone.yaml")
+        let planned = try await shop.program.run("validate", "tone.yaml", "--json")
+        #expect(planned.status == 0, "\(planned)")
+        let need = try #require(
+            try await shop.program.run("plan", "tone.yaml", "--json", "-n", "0").json()["memory"]?["peak_bytes"]?.double
+        )
+        try shop.write(
+            try shop.text("lorajobs.yaml")
+                + "memory: \(Int(1.7 * need) >> 20)MiB\nthreads: 2\nqueues: {default: {max_jobs: 3}}\n",
+            to: "lorajobs.yaml")
+        try await shop.startDaemon(shop.stoppingAtCheckpoint)
+        try shop.drop(shop.manifest("first", steps: 400), as: "first.yaml")
+        let first = try await shop.id(of: "first")
+        let pid = try await shop.trainingStoppedAtCheckpoint(first)
+        try shop.drop(shop.manifest("second", steps: 400), as: "second.yaml")
+        let second = try await shop.id(of: "second")
+        var reason = ""
+        try await shop.until("the second waits for memory") {
+            let job = try await shop.jobs().first { $0["id"] == .string(second) }
+            reason = job?["reason"]?.word ?? ""
+            #expect(job?["state"] != "running", "\(String(describing: job))")
+            return reason.contains("memory")
+        }
+        // A third says itself how little it needs.
+        try shop.drop(
+            shop.manifest("third").replacing("{threads: 1}", with: "{threads: 1, memory: 1MiB}"), as: "third.yaml")
+        #expect(try await shop.program.run("cancel", second).status == 0)
+        try await shop.until("the third runs beside the first") {
+            try await shop.jobs().contains { $0["name"] == "third" && $0["state"] == "running" }
+        }
+        kill(pid, SIGKILL)
+        #expect(try await shop.program.run("cancel", first).status == 0)
+    }
+
+    /// Peak memory of the process that trains, against what is known before anything is loaded.
+    @Test(arguments: [
+        (
+            "gpt2", "[c_attn]",
+            #"{"model_type":"gpt2","n_embd":384,"n_layer":8,"n_head":6,"n_positions":512,"vocab_size":512}"#
+        ),
+        (
+            "llama", "all-linear",
+            #"""
+            {"model_type":"llama","hidden_size":384,"num_hidden_layers":8,"num_attention_heads":6,"num_key_value_heads":2,
+             "intermediate_size":1024,"vocab_size":512,"max_position_embeddings":512}
+            """#
+        ),
+    ])
+    func peakMemoryIsForeseen(family: String, targets: String, config: String) async throws {
+        guard let shop = try await Workshop.make(),
+            let tokenizer = try TestData.folder("models/gpt2-shakespeare-trained-here")
+        else { return }
+        for name in ["tokenizer.json", "tokenizer_config.json"] {
+            try shop.write(try Data(contentsOf: tokenizer.appending(path: name)), to: "bases/\(family)/\(name)")
+        }
+        try shop.write(config, to: "bases/\(family)/config.json")
+        try shop.write(
+            """
+            name: \(family)
+            base: {config: bases/\(family), init: random}
+            data: {train: data/play.txt, max_length: 256}
+            adapter: {rank: 8, targets: \(targets)}
+            train: {steps: 2, batch_tokens: 4096}
+            run: {threads: 2}
+
+            """, to: "\(family).yaml")
+        let planned = try await shop.program.run("plan", "\(family).yaml", "--json", "-n", "0")
+        #expect(planned.status == 0, "\(planned)")
+        let foreseen = try #require(try planned.json()["memory"]?["peak_bytes"]?.double)
+        // The stage that trains says what it took, whatever becomes of the ones behind it.
+        let run = try await shop.program.run("run", "\(family).yaml", "--json")
+        let job = try #require(try await shop.jobs().last?["id"]?.word, "\(run)")
+        let result = try shop.json("Jobs/runs/\(job)/train.1/result.json")
+        let measured = try #require(result["peakRSSBytes"]?.double, "\(run)")
+        print(
+            "peak of \(family): foreseen \(Int(foreseen) >> 20) MiB, measured \(Int(measured) >> 20) MiB; \(planned.output)"
+        )
+        #expect(abs(foreseen / measured - 1) < 0.15, "\(foreseen) foreseen, \(measured) measured")
+    }
+}

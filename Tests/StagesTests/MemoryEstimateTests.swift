@@ -1,0 +1,72 @@
+import Adapters
+import Foundation
+import Layers
+import Models
+import PipelineSpec
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import Stages
+
+/// What is foreseen of a model, against the model itself. How well the peak is foreseen, `PlanVerbTests` measures.
+@Suite struct MemoryEstimateTests {
+    private func configuration(_ text: String) throws -> ModelConfiguration {
+        try ModelConfiguration(Data(text.utf8), file: URL(filePath: "config.json"))
+    }
+
+    private let small = #"""
+        {"model_type":"qwen3","hidden_size":64,"num_hidden_layers":3,"num_attention_heads":4,"num_key_value_heads":2,
+         "head_dim":16,"intermediate_size":96,"vocab_size":100,"max_position_embeddings":128}
+        """#
+
+    @Test func anOutlineHasTheShapesOfTheModelAndTakesNoMemory() throws {
+        let configuration = try configuration(small)
+        let model = try ModelRegistry.random(configuration, seed: 1), outline = try ModelRegistry.outline(configuration)
+        #expect(model.parameters.map(\.name) == outline.parameters.map(\.name))
+        #expect(model.parameters.map(\.tensor.shape) == outline.parameters.map(\.tensor.shape))
+        #expect(model.projections.map(\.path) == outline.projections.map(\.path))
+
+        // 280 GB of weights, on any machine.
+        let before = ProcessUsage.peakRSSBytes
+        let large = try ModelRegistry.outline(
+            self.configuration(
+                #"""
+                {"model_type":"llama","hidden_size":8192,"num_hidden_layers":80,"num_attention_heads":64,
+                 "num_key_value_heads":8,"intermediate_size":28672,"vocab_size":128256}
+                """#))
+        #expect(large.parameters.reduce(0) { $0 + $1.tensor.count } > 70_000_000_000)
+        #expect(ProcessUsage.peakRSSBytes - before < 64 << 20)
+    }
+
+    @Test func whatIsTrainedIsCountedExactly() throws {
+        var manifest = JobManifest(name: "small", base: .random(config: "nowhere"))
+        let model = try ModelRegistry.random(try configuration(small), seed: 1)
+        for targets in [JobManifest.Targets.allLinear, .suffixes(["q_proj", "down_proj"]), .architectureDefault] {
+            manifest.adapter.targets = targets
+            let estimate = try MemoryEstimate(
+                ModelRegistry.outline(configuration(small)), manifest, microBatches: [256], longest: 64)
+            let adapter = try AttachedAdapter(
+                LoRA(rank: manifest.adapter.rank), targets: TargetModules(manifest: targets), to: model, seed: 1)
+            #expect(estimate.trainedParameters == adapter.parameters.reduce(0) { $0 + $1.tensor.count })
+            #expect(estimate.parameters == model.parameters.reduce(0) { $0 + $1.tensor.count })
+            adapter.detach()
+        }
+    }
+
+    @Test func moreTakesMore() throws {
+        func estimate(_ tokens: Int, _ change: (inout JobManifest) -> Void = { _ in }) throws -> MemoryEstimate {
+            var manifest = JobManifest(name: "small", base: .random(config: "nowhere"))
+            manifest.adapter.targets = .suffixes(["v_proj"])
+            change(&manifest)
+            return try MemoryEstimate(
+                ModelRegistry.outline(configuration(small)), manifest, microBatches: [tokens], longest: 64)
+        }
+        let plain = try estimate(256)
+        #expect(try estimate(512).activations > plain.activations)
+        #expect(try estimate(256) { $0.adapter.targets = .allLinear }.activations > plain.activations)
+        #expect(try estimate(256) { $0.adapter.dropout = 0.1 }.activations >= plain.activations)
+        #expect(try estimate(256) { $0.adapter.method = .full }.trained > plain.trained)
+        #expect(try estimate(256) { $0.data.validation = .fraction(0) }.trained < plain.trained)
+    }
+}
