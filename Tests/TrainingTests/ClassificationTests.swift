@@ -18,7 +18,7 @@ import Testing
         return try ModelRegistry.random(configuration, for: .sequenceClassification(labels: labels), seed: 4)
     }
 
-    /// Sequences whose class is the one of three tokens that stands somewhere in them.
+    /// Sequences whose first token tells their class.
     private func dataset(_ name: String, count: Int, classes: Int32 = 3, from first: Int = 0) throws -> TokenDataset {
         let writer = try TokenDatasetWriter(folder.url.appending(path: name))
         let random = RandomStream(seed: 9)
@@ -27,7 +27,7 @@ import Testing
             let length = 4 + Int(stream.bits(at: 0) % 5)
             var ids = (0..<length).map { Int32(10 + stream.bits(at: $0 + 2) % 30) }
             let label = Int32(index) % classes
-            ids[1 + Int(stream.bits(at: 1) % UInt64(length - 1))] = 50 + label
+            ids[0] = 50 + label
             try writer.append(ids, scored: ids.map { _ in false }, label: .class(label))
         }
         return try writer.finish()
