@@ -56,11 +56,12 @@ import Testing
 
     @Test func aJobThatRanOutOfRoomGoesOn() async throws {
         guard let shop = try await smallShop() else { return }
-        try await shop.startDaemon(["LORAJOBS_CHECKPOINT_SECONDS": "0.2"])
-        try shop.drop(shop.manifest(steps: 500), as: "tone.yaml")
+        try await shop.startDaemon(shop.stoppingAtCheckpoint)
+        try shop.drop(shop.manifest(steps: 60), as: "tone.yaml")
         let id = try await shop.id()
-        let worker = try await shop.trainingWithCheckpoint(id)
+        let worker = try await shop.trainingStoppedAtCheckpoint(id)
         try fill(shop, leaving: 0)
+        kill(worker, SIGCONT)
         try await shop.until("the training has failed for want of room") { kill(worker, 0) != 0 }
         // The queue can be looked at on a full disk.
         try await shop.until("status says why") {

@@ -13,6 +13,7 @@ final class Workshop {
     let base: URL
     private let temporary: TemporaryFolder
     private let guardian: Guardian
+    private let place: Places.Place
     private(set) var daemon: Running?
 
     /// - Parameter mount: Called with the folder of the workspace before there is anything in it.
@@ -23,7 +24,7 @@ final class Workshop {
         guard let base = try TestData.folder("models/stories260K", test: test),
             let text = try TestData.folder("datasets/tinyshakespeare/input.txt", test: test)
         else { return nil }
-        let workshop = try Workshop(base: base)
+        let workshop = try Workshop(base: base, place: await Places.shared.take())
         guard try await mount(workshop.root) else { return nil }
         let made = try await workshop.program.run(
             "init", ".", "--allow-root", TestData.root.path, "--allow-root", workshop.outside.path)
@@ -33,8 +34,9 @@ final class Workshop {
         return workshop
     }
 
-    private init(base: URL) throws {
+    private init(base: URL, place: Places.Place) throws {
         self.base = base
+        self.place = place
         temporary = try TemporaryFolder()
         let real = temporary.url.resolvingSymlinksInPath()
         root = real.appending(path: "workspace", directoryHint: .isDirectory)
