@@ -17,6 +17,8 @@ final class ByteTrie: @unchecked Sendable {
     static let root: Int32 = 0
 
     private let units: UnsafeMutablePointer<Unit>
+    /// How many units there are, free ones included; a trie is as large as that.
+    let unitCount: Int
 
     /// A trie of the entries; when a string occurs twice, the later id stands.
     init(_ entries: [(bytes: [UInt8], id: Int32)]) {
@@ -49,7 +51,8 @@ final class ByteTrie: @unchecked Sendable {
             let base = builder.place(children.map(\.label), below: node)
             for child in children { pending.append((base + Int32(child.label), child.range, depth + 1)) }
         }
-        units = .allocate(capacity: builder.units.count)
+        unitCount = builder.units.count
+        units = .allocate(capacity: unitCount)
         units.initialize(from: builder.units, count: builder.units.count)
     }
 
@@ -76,11 +79,14 @@ final class ByteTrie: @unchecked Sendable {
         return node
     }
 
+    /// Finds room for children among those that are placed already.
     private struct Builder {
         var units: [Unit]
         private var firstFree = 1
-        /// How many free units are tried before the end of the array is taken, which always fits.
-        private static let tries = 128
+        private var lastUsed = 0
+        /// Several children are looked for this far before the end of what is used. Further back, only single units are
+        /// free as a rule, and they are left to single children.
+        private static let window = 512
 
         init(capacity: Int) {
             units = [Unit](repeating: Unit(), count: capacity)
@@ -91,27 +97,19 @@ final class ByteTrie: @unchecked Sendable {
         /// Finds units for the children of `node`, marks them, and returns the base.
         mutating func place(_ labels: [UInt8], below node: Int32) -> Int32 {
             while firstFree < units.count, units[firstFree].parent >= 0 { firstFree += 1 }
-            var base = max(1, firstFree - Int(labels[0]))
-            var tries = 0
-            search: while tries < Self.tries {
-                tries += 1
-                for label in labels {
-                    let place = base + Int(label)
-                    if place < units.count, units[place].parent >= 0 {
-                        base += 1
-                        continue search
-                    }
-                }
-                break
-            }
-            if tries == Self.tries { base = units.count }
+            let start = labels.count == 1 ? firstFree : max(firstFree, lastUsed - Self.window)
+            var base = max(1, start - Int(labels[0]))
+            while !labels.allSatisfy({ isFree(base + Int($0)) }) { base += 1 }
             // Every base may be asked for any byte.
             if base + 256 > units.count {
                 units.append(contentsOf: repeatElement(Unit(), count: base + 256 - units.count))
             }
             for label in labels { units[base + Int(label)].parent = node }
+            lastUsed = max(lastUsed, base + Int(labels[labels.count - 1]))
             units[Int(node)].base = Int32(base)
             return Int32(base)
         }
+
+        private func isFree(_ place: Int) -> Bool { place >= units.count || units[place].parent < 0 }
     }
 }
