@@ -23,6 +23,10 @@ package struct ArtifactError: Error, CustomStringConvertible, Equatable {
         package static let noSuchAlias = Code(rawValue: "no_such_alias")
         /// Content differs from what was published.
         package static let damaged = Code(rawValue: "damaged")
+        /// A version that an alias points at, or that somebody reads, cannot be changed or removed.
+        package static let inUse = Code(rawValue: "in_use")
+        /// The version was rejected.
+        package static let rejected = Code(rawValue: "rejected")
         /// A pinned input is not any more what was pinned.
         package static let inputsChanged = Code(rawValue: "inputs_changed")
         /// A file or folder that should be read is not there.

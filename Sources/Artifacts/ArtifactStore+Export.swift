@@ -12,6 +12,9 @@ extension ArtifactStore {
         _ reference: ArtifactReference, in collection: ArtifactCollection = .adapters, to destination: URL
     ) throws -> Version {
         let version = try resolve(reference, in: collection)
+        // As long as it is read, it is not collected.
+        let reader = try OpenFile(version.url.path, O_RDONLY | O_DIRECTORY)
+        try reader.lockShared()
         let destination = destination.standardizedFileURL.absoluteURL
         if let status = try FileTree.status(destination) {
             let isEmpty = try FileTree.isFolder(status) && FileTree.names(in: destination).isEmpty

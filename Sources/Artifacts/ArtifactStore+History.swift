@@ -10,6 +10,10 @@ package struct HistoryFault: Sendable, Equatable, CustomStringConvertible {
         case repeated
         /// A version that a writer showed and did not log; the next writer does.
         case unlogged
+        /// A version that was published and never removed is gone.
+        case lost
+        /// A version that is removed in the log and still there; `gc` and `doctor --repair` take it away.
+        case unremoved
         /// An alias does not point where its last log entry says; the next writer logs where it points.
         case aliasMoved
         /// An alias points at a version that is not there.
@@ -23,7 +27,7 @@ package struct HistoryFault: Sendable, Equatable, CustomStringConvertible {
     /// A sentence that names the file.
     package let description: String
     /// Whether the store's next write of this name puts it right.
-    package var isMendedByNextWrite: Bool { kind == .unlogged || kind == .aliasMoved }
+    package var isMendedByNextWrite: Bool { [.unlogged, .unremoved, .aliasMoved].contains(kind) }
 }
 
 extension ArtifactStore {
@@ -45,6 +49,7 @@ extension ArtifactStore {
                 let names = try FileTree.names(in: root.appending(path: collection.rawValue))
                 for name in names where ArtifactNaming.isArtifact(name) {
                     try completeInterrupted(name, in: collection)
+                    try finishRemovals(of: name, in: collection, now: now)
                     try logUnloggedMoves(of: name, in: collection, except: nil, now: now)
                 }
             }
@@ -83,6 +88,14 @@ extension ArtifactStore {
             // A folder that no writer of the store made is not the store's.
             guard try readableRecord(number, of: name, in: collection) != nil else { continue }
             report(.unlogged, "\(name):\(number)", "version \(number) is not in \(log.url.path)")
+        }
+        for number in Set(published.compactMap(\.version)).union(numbers).sorted() {
+            let (isThere, isRemoved) = (numbers.contains(number), entries.removal(of: number) != nil)
+            if isThere && isRemoved {
+                report(.unremoved, "\(name):\(number)", "version \(number) is there, and \(log.url.path) says removed")
+            } else if !isThere && !isRemoved {
+                report(.lost, "\(name):\(number)", "version \(number) is gone, and nothing has removed it")
+            }
         }
         let aliases = try aliases(of: name, in: collection)
         for alias in Set(aliases.keys).union(entries.compactMap(\.alias)).sorted() {

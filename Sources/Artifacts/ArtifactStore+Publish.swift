@@ -152,12 +152,14 @@ extension ArtifactStore {
             try FileTree.write(data, to: copy, mode: 0o444)
             return FileRecord(size: Int64(data.count), digest: Digest.sha256(data))
         }
+        // One that has been collected since it was added is added again.
+        for file in contents.values { _ = try FileTree.link(kept(file.digest, scratch), to: blob(file.digest)) }
         try OpenFile.syncFolder(blobs)
         try Failpoint.blobsFlushed.hit()
         for (path, file) in contents.sorted(by: { FileTree.precedes($0.key, $1.key) }) {
             let target = folder.appending(path: path)
             try FileTree.makeFolder(target.deletingLastPathComponent(), isDurable: false)
-            guard try FileTree.link(blob(file.digest), to: target) else {
+            guard try FileTree.link(kept(file.digest, scratch), to: target) else {
                 throw ArtifactError(.io, "\(target.path) exists already", path: target.path)
             }
         }
@@ -170,7 +172,12 @@ extension ArtifactStore {
         blobs.appending(path: Digest.hexadecimal(of: digest) ?? digest)
     }
 
-    /// Adds one file's content.
+    /// The second name of a content while its version is made: nobody collects what has two.
+    private func kept(_ digest: String, _ scratch: URL) -> URL {
+        scratch.appending(path: "kept-\(Digest.hexadecimal(of: digest) ?? digest)")
+    }
+
+    /// Adds one file's content, which has a second name in `scratch` from then on.
     ///
     /// `write` makes and flushes it at the path it is given, and says what it wrote.
     private func addBlob(scratch: URL, write: (URL) throws -> FileRecord) throws -> FileRecord {
@@ -185,11 +192,23 @@ extension ArtifactStore {
                 path: copy.path)
         }
         try FileTree.makeFolder(blobs)
-        let blob = blob(written.digest)
-        if try !FileTree.link(copy, to: blob), try Digest.sha256(of: blob) != written.digest {
-            // The blob has rotted. New versions get good bytes; those that share the bad ones stay visible to verify.
-            try FileTree.rename(copy, to: blob)
+        let (blob, kept) = (blob(written.digest), kept(written.digest, scratch))
+        while try !FileTree.link(copy, to: blob) {
+            do {
+                _ = try FileTree.link(blob, to: kept)
+            } catch let error as ArtifactError where error.code == .notFound {
+                // It was collected this moment.
+                continue
+            }
+            if try Digest.sha256(of: kept) != written.digest {
+                // It has rotted. New versions get good bytes; those that share the bad ones stay visible to verify.
+                try FileTree.remove(kept)
+                _ = try FileTree.link(copy, to: kept)
+                try FileTree.rename(copy, to: blob)
+            }
+            break
         }
+        if try FileTree.status(copy) != nil { _ = try FileTree.link(copy, to: kept) }
         try FileTree.remove(copy)
         try Failpoint.blobLinked.hit()
         return written

@@ -75,6 +75,16 @@ enum FileTree {
         return found.sorted(by: precedes)
     }
 
+    /// How many bytes the disk gets back when a file or folder is removed: those of files that have no more than so many
+    /// names.
+    static func bytes(below url: URL, sharedWith links: UInt) throws -> Int64 {
+        guard let status = try status(url) else { return 0 }
+        guard isFolder(status) else {
+            return isRegular(status) && UInt(status.st_nlink) <= links ? Int64(status.st_size) : 0
+        }
+        return try names(in: url).reduce(0) { try $0 + bytes(below: url.appending(path: $1), sharedWith: links) }
+    }
+
     /// Every folder below `root`, deepest first, `root` last.
     static func folders(below root: URL) throws -> [URL] {
         var found: [URL] = []

@@ -36,6 +36,11 @@ struct OpenFile: ~Copyable {
         guard retrying({ flock(descriptor, LOCK_EX) }) == 0 else { throw ArtifactError.system("lock", path, errno) }
     }
 
+    /// Waits for a lock that others may share; it ends with this value, or with the process.
+    func lockShared() throws {
+        guard retrying({ flock(descriptor, LOCK_SH) }) == 0 else { throw ArtifactError.system("lock", path, errno) }
+    }
+
     /// Whether the exclusive lock could be had at once.
     func tryLock() throws -> Bool {
         if retrying({ flock(descriptor, LOCK_EX | LOCK_NB) }) == 0 { return true }

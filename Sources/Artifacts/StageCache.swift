@@ -78,6 +78,7 @@ package struct StageCache: Sendable {
         guard let description = try description(entry), description.key == key,
             try FileCheck.isComplete(Self.output(entry), description.files)
         else { return nil }
+        touch(entry)
         return CachedOutput(
             key: key, folder: Self.output(entry), digest: description.digest, metadata: description.metadata)
     }
@@ -170,13 +171,41 @@ package struct StageCache: Sendable {
     package func discard(_ key: String) throws -> URL? {
         let entry = try entry(key)
         guard try FileTree.isFolder(at: entry) else { return nil }
-        let trash = store.root.appending(path: "trash", directoryHint: .isDirectory)
-        try FileTree.makeFolder(trash)
-        let target = trash.appending(path: "cache-\(entry.lastPathComponent)-\(ULID())")
-        try FileTree.rename(entry, to: target)
-        try OpenFile.syncFolder(trash)
-        try OpenFile.syncFolder(cache)
-        return target
+        return try store.discard(entry)
+    }
+
+    /// Entries beyond the cache's size, the least recently used first, that no job works with.
+    func unneeded(_ policy: RetentionPolicy, leases: StoreLeases, now: Date) throws -> [Garbage] {
+        guard let limit = policy.cacheBytes else { return [] }
+        var entries: [(garbage: Garbage, used: Double)] = []
+        var total: Int64 = 0
+        for name in try FileTree.names(in: cache) {
+            let url = cache.appending(path: name, directoryHint: .isDirectory)
+            guard let used = try FileTree.status(url)?.st_mtim.tv_sec else { continue }
+            let bytes = try FileTree.bytes(below: url, sharedWith: 1)
+            total += bytes
+            let key = "sha256:" + name
+            guard !leases.cacheKeys.contains(key), now.timeIntervalSince1970 - Double(used) > policy.graceSeconds else {
+                continue
+            }
+            let garbage = Garbage(
+                kind: .cachedOutput, subject: key, url: url, bytes: bytes,
+                reason: "the cache is larger than \(Quantity.size(limit)), and it was not used for longest")
+            entries.append((garbage, Double(used)))
+        }
+        var unneeded: [Garbage] = []
+        for entry in entries.sorted(by: { $0.used < $1.used }) {
+            if total <= Int64(limit) { break }
+            total -= entry.garbage.bytes
+            unneeded.append(entry.garbage)
+        }
+        return unneeded
+    }
+
+    /// Notes that an entry is used, so that it is not collected soon.
+    private func touch(_ entry: URL) {
+        // Of a store that may only be read nothing is collected by this user either.
+        utimensat(AT_FDCWD, entry.path, nil, 0)
     }
 
     // MARK: An entry on disk

@@ -1,7 +1,7 @@
 import Foundation
 import PipelineSpec
 
-/// One line of an artifact's `log.jsonl`: a version that came to be, or a move of an alias.
+/// One line of an artifact's `log.jsonl`: what became of a version, or a move of an alias.
 package struct LogEntry: Codable, Sendable, Equatable {
     /// What happened.
     ///
@@ -12,6 +12,17 @@ package struct LogEntry: Codable, Sendable, Equatable {
 
         package static let published = Event(rawValue: "published")
         package static let aliasMoved = Event(rawValue: "alias")
+        /// No gate may promote the version any more; `accepted` takes that back.
+        package static let rejected = Event(rawValue: "rejected")
+        package static let accepted = Event(rawValue: "accepted")
+        /// `gc` keeps the version; `unpinned` takes that back.
+        package static let pinned = Event(rawValue: "pinned")
+        package static let unpinned = Event(rawValue: "unpinned")
+        /// A file of the version was found to be damaged; `mended` takes that back.
+        package static let damaged = Event(rawValue: "damaged")
+        package static let mended = Event(rawValue: "mended")
+        /// The version is removed; its number is never given again.
+        package static let removed = Event(rawValue: "removed")
     }
 
     package var event: Event
@@ -101,6 +112,24 @@ extension [LogEntry] {
     func values(of alias: String) -> [Int?] {
         compactMap { $0.event == .aliasMoved && $0.alias == alias ? .some($0.version) : nil }
     }
+
+    /// What was last said of a version, of two events that take each other back.
+    private func isSet(_ event: LogEntry.Event, unless other: LogEntry.Event, of version: Int) -> LogEntry? {
+        let last = last { $0.version == version && ($0.event == event || $0.event == other) }
+        return last?.event == event ? last : nil
+    }
+
+    /// The entry by which a version is rejected now.
+    package func rejection(of version: Int) -> LogEntry? { isSet(.rejected, unless: .accepted, of: version) }
+
+    /// The entry by which a version is pinned now.
+    package func pin(of version: Int) -> LogEntry? { isSet(.pinned, unless: .unpinned, of: version) }
+
+    /// The entry that says that a version was removed.
+    package func removal(of version: Int) -> LogEntry? { last { $0.version == version && $0.event == .removed } }
+
+    /// The entry that says that a version is damaged.
+    package func damage(of version: Int) -> LogEntry? { isSet(.damaged, unless: .mended, of: version) }
 
     func publication(of version: Int) -> LogEntry? {
         last { $0.event == .published && $0.version == version }

@@ -67,6 +67,10 @@ package enum Failpoint: String, CaseIterable, Sendable {
     case entryFlushed = "cache.entry_flushed"
     case entryRenamed = "cache.entry_renamed"
 
+    // A version that nothing needs is removed.
+    case collectLogged = "collect.logged"
+    case collectMoved = "collect.moved"
+
     /// Does what was asked for at this point, which outside a test is nothing and costs a load.
     ///
     /// - Throws: What the test wants to be thrown: ``FailpointReached``, or a ``SpecError`` with a system error.
@@ -202,19 +206,22 @@ private final class FailpointOrders: Sendable {
         let count = hits.withLock { hits in
             hits[point, default: 0] += 1
             let own = hits[point] ?? 0
-            return log.map { Self.append(point, to: $0) ?? own } ?? own
+            // To count means to read it all, which would be felt where nothing is asked for.
+            let isCounted = orders.contains { $0.point == point }
+            return log.map { Self.append(point, to: $0, isCounted: isCounted) ?? own } ?? own
         }
         for order in orders where order.point == point && order.applies(to: count) { try order.carryOut() }
     }
 
-    /// Writes a line, and says how many there are of the point now; `nil` when the file cannot be used.
-    private static func append(_ point: Failpoint, to log: String) -> Int? {
+    /// Writes a line, and says how many there are of the point now; `nil` when that is not asked, or the file cannot be
+    /// used.
+    private static func append(_ point: Failpoint, to log: String, isCounted: Bool) -> Int? {
         let descriptor = open(log, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { return nil }
         defer { close(descriptor) }
         guard flock(descriptor, LOCK_EX) == 0 else { return nil }
         let line = Array("\(point.rawValue) \(getpid())\n".utf8)
-        guard Foundation.write(descriptor, line, line.count) == line.count else { return nil }
+        guard Foundation.write(descriptor, line, line.count) == line.count, isCounted else { return nil }
         guard let data = FileManager.default.contents(atPath: log) else { return nil }
         let name = Array("\(point.rawValue) ".utf8)
         return data.split(separator: UInt8(ascii: "\n")).count { $0.starts(with: name) }

@@ -5,6 +5,7 @@ struct SettingsParser {
     private(set) var roots: [String] = []
     private(set) var queues: [String: WorkspaceSettings.Queue] = [:]
     private(set) var inbox = WorkspaceSettings.Inbox()
+    private(set) var retention = RetentionPolicy()
     private(set) var tenants: [String: WorkspaceSettings.Tenant] = [:]
     private(set) var threads: Int?
     private(set) var memoryBytes: Int?
@@ -13,9 +14,9 @@ struct SettingsParser {
     private var values = ValueParser()
 
     private static let known = [
-        "version", "roots", "queues", "tenants", "threads", "memory", "inbox", "defaults",
+        "version", "roots", "queues", "tenants", "threads", "memory", "inbox", "retention", "defaults",
     ]
-    private static let planned = ["retention", "notify"]
+    private static let planned = ["notify"]
     private static let inboxKeys = ["settle", "require_end_marker", "max_bytes"]
 
     var findings: [Finding] { values.findings }
@@ -49,6 +50,7 @@ struct SettingsParser {
                             "memory: no job runs without any", hint: "write auto, or more"))
                 }
             case "inbox": parseInbox(entry.value)
+            case "retention": parseRetention(entry.value)
             case "defaults": parseDefaults(entry.value)
             case let key where Self.planned.contains(key):
                 values.findings.append(
@@ -75,6 +77,39 @@ struct SettingsParser {
                 continue
             }
             roots.append(path)
+        }
+    }
+
+    private mutating func parseRetention(_ node: SourceNode) {
+        let counts: [String: WritableKeyPath<RetentionPolicy, Int>] = [
+            "keep_last": \.keepLast, "keep_daily": \.keepDaily, "keep_monthly": \.keepMonthly,
+            "alias_history": \.aliasHistory,
+        ]
+        let durations: [String: WritableKeyPath<RetentionPolicy, Double>] = [
+            "runs": \.runSeconds, "grace": \.graceSeconds, "trash": \.trashSeconds,
+        ]
+        for entry in mapping(node, "retention") {
+            let key = "retention.\(entry.key)"
+            if let path = counts[entry.key] {
+                guard case .integer(let count)? = values.parse(entry.value, .integer(0...100_000), key: key) else {
+                    continue
+                }
+                retention[keyPath: path] = count
+            } else if let path = durations[entry.key] {
+                guard case .string(let text)? = values.parse(entry.value, .duration(0...3_153_600_000), key: key),
+                    let seconds = Quantity.seconds(text)
+                else { continue }
+                retention[keyPath: path] = seconds
+            } else if entry.key == "cache" {
+                guard case .string(let text)? = values.parse(entry.value, .orWord("unlimited", .size), key: key) else {
+                    continue
+                }
+                retention.cacheBytes = Quantity.bytes(text)
+            } else {
+                unknown(entry, "retention.", (Array(counts.keys) + durations.keys + ["cache"]).sorted())
+                continue
+            }
+            written.insert(key)
         }
     }
 

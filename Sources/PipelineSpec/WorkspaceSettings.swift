@@ -64,6 +64,7 @@ package struct WorkspaceSettings: Sendable {
     /// By name; `default` always exists.
     package private(set) var queues: [String: Queue] = ["default": Queue()]
     package private(set) var inbox = Inbox()
+    package private(set) var retention = RetentionPolicy()
     /// By name; others have the weight 1.
     package private(set) var tenants: [String: Tenant] = [:]
     /// Threads that the daemon's jobs may keep busy in all; `nil` is every core.
@@ -106,6 +107,7 @@ package struct WorkspaceSettings: Sendable {
         roots = parser.roots
         queues.merge(parser.queues) { $1 }
         inbox = parser.inbox
+        retention = parser.retention
         tenants = parser.tenants
         threads = parser.threads
         memoryBytes = parser.memoryBytes
@@ -128,6 +130,16 @@ package struct WorkspaceSettings: Sendable {
             settings.append(setting("queues.\(name).max_jobs", .integer(queue.maxJobs)))
             settings.append(setting("queues.\(name).priority", .integer(queue.priority)))
         }
+        settings += [
+            setting("retention.alias_history", .integer(retention.aliasHistory)),
+            setting("retention.cache", .string(retention.cacheBytes.map(Quantity.size) ?? "unlimited")),
+            setting("retention.grace", .string(Quantity.duration(retention.graceSeconds))),
+            setting("retention.keep_daily", .integer(retention.keepDaily)),
+            setting("retention.keep_last", .integer(retention.keepLast)),
+            setting("retention.keep_monthly", .integer(retention.keepMonthly)),
+            setting("retention.runs", .string(Quantity.duration(retention.runSeconds))),
+            setting("retention.trash", .string(Quantity.duration(retention.trashSeconds))),
+        ]
         settings.append(setting("roots", .array(roots.map { .string($0) })))
         for (name, tenant) in tenants.sorted(by: { $0.key < $1.key }) {
             settings.append(setting("tenants.\(name).owners", .array(tenant.owners.map { .string($0) })))

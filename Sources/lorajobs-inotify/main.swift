@@ -1,8 +1,9 @@
 // lorajobs-inotify DIR...
 //
 // Prints "ready" once every folder is watched, then a line for each event: the mask as eight hexadecimal digits, a
-// space, and the name, percent-encoded (empty for the folder itself or for an overflow). Ends when its standard input
-// does, so that it never outlives the program that reads it; when a folder is gone; or when it cannot print.
+// space, and the path, percent-encoded: the folder as it was given, a slash and the name (which is empty for the folder
+// itself; the whole is for an overflow). Ends when its standard input does, so that it never outlives the program that
+// reads it; when a folder is gone; or when it cannot print.
 //
 // The only program here that links libinotifytools.
 import CInotifyTools
@@ -25,10 +26,10 @@ func complain(_ text: String) {
 }
 
 /// Letters, digits and `-._~` as they are; every other byte as `%XX`.
-func percentEncoded(_ name: UnsafeBufferPointer<UInt8>) -> String {
+func percentEncoded(_ path: [UInt8]) -> String {
     let digits = Array("0123456789ABCDEF".utf8)
     var out: [UInt8] = []
-    for byte in name {
+    for byte in path {
         switch byte {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
             UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
@@ -92,7 +93,12 @@ while !standardInputHasEnded() {
     let start = UnsafeRawPointer(event) + MemoryLayout<inotify_event>.size
     let padded = UnsafeBufferPointer(start: start.assumingMemoryBound(to: UInt8.self), count: Int(header.len))
     let length = padded.firstIndex(of: 0) ?? padded.count
-    emit("\(hexadecimal(header.mask)) \(percentEncoded(UnsafeBufferPointer(rebasing: padded[..<length])))")
+    // The library keeps folders with a slash at the end.
+    let folder = inotifytools_filename_from_wd(header.wd).map {
+        Array(UnsafeBufferPointer(start: $0, count: strlen($0)))
+    }
+    let path = (folder ?? []).map { UInt8(bitPattern: $0) } + padded[..<length]
+    emit("\(hexadecimal(header.mask)) \(percentEncoded(path))")
     if header.mask & UInt32(IN_IGNORED | IN_UNMOUNT) != 0 { break }
 }
 inotifytools_cleanup()

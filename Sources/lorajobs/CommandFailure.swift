@@ -58,7 +58,7 @@ struct CommandFailure: Error, CustomStringConvertible {
 
     private static func status(of error: ArtifactError) -> ExitStatus {
         switch error.code {
-        case .invalidReference, .invalidName: .usage
+        case .invalidReference, .invalidName, .inUse, .rejected: .usage
         case .noSuchArtifact, .noSuchVersion, .noSuchAlias, .notFound: .notFound
         case .damaged, .inputsChanged, .invalidFolder: .invalidInput
         case .destinationExists, .noSpace: .cannotWrite

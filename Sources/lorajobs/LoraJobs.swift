@@ -22,14 +22,17 @@ struct LoraJobs: AsyncParsableCommand {
                 name: "Run jobs", subcommands: [DaemonCommand.self, Submit.self, Run.self, Validate.self]),
             CommandGroup(
                 name: "Look",
-                subcommands: [Status.self, Show.self, Explain.self, Logs.self, Wait.self, InboxCommand.self]),
+                subcommands: [
+                    Status.self, Report.self, History.self, Show.self, Explain.self, Logs.self, Wait.self,
+                    InboxCommand.self,
+                ]),
             CommandGroup(
                 name: "Intervene",
                 subcommands: [
                     Cancel.self, Pause.self, Resume.self, Retry.self, Hold.self, Release.self, Prioritize.self,
                     QueueCommand.self, ScheduleCommand.self,
                 ]),
-            CommandGroup(name: "The store", subcommands: [Adapters.self]),
+            CommandGroup(name: "The store", subcommands: [Adapters.self, GarbageCommand.self]),
             CommandGroup(name: "The engine by hand", subcommands: engineVerbs),
         ])
 

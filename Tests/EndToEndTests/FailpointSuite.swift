@@ -12,6 +12,8 @@ import Testing
     static let elsewhere: Set<Failpoint> = [
         // `CrashTests` of the store: nothing a daemon does moves an alias.
         .aliasMade, .aliasRenamed, .aliasLogged,
+        // `CollectTests`: no daemon collects.
+        .collectLogged, .collectMoved,
         // `firing`: it needs a schedule whose time has passed.
         .scheduleFired,
     ]

@@ -63,7 +63,7 @@ import Testing
         }
         var left = kills
         var next = ContinuousClock.now + .milliseconds(300)
-        try await run.live(within: seconds) { daemon in
+        try await run.live(within: seconds, deaths: kills + 100) { daemon in
             guard left > 0 else { return run.drops < count }
             guard ContinuousClock.now >= next else { return true }
             next = ContinuousClock.now + .milliseconds(Int.random(in: 50...500, using: &random))

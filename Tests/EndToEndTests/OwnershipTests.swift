@@ -71,28 +71,4 @@ import Testing
         }
         #expect(try await shop.jobs().isEmpty)
     }
-
-    @Test func aQueueIsDrainedAndWidened() async throws {
-        guard let shop = try await Workshop.make() else { return }
-        try await shop.startDaemon()
-        try shop.write(shop.manifest(steps: 40), to: "tone.yaml")
-        #expect(try await shop.program.run("submit", "tone.yaml").status == 0)
-        let id = try await shop.id()
-        // On a busy machine it may have ended before anyone looked.
-        try await shop.until("it has begun") {
-            ["running", "succeeded"].contains(try await shop.jobs().first?["state"]?.word)
-        }
-        let drained = try await shop.program.run("queue", "drain", "default", "--timeout", "50s")
-        #expect(drained.status == 0, "\(drained)")
-        #expect(try await shop.program.run("wait", id, "--timeout", "1s").status == 0)
-        #expect(try await shop.program.run("submit", "tone.yaml", "--set", "name=next").status == 0)
-        let next = try await shop.id(of: "next")
-        let explained = try await shop.program.run("explain", next)
-        #expect(explained.output.contains("QueuePaused") && explained.output.contains("fair share"), "\(explained)")
-        #expect(try await shop.program.run("queue", "set", "default", "--max-jobs", "3").status == 0)
-        let queues = try await shop.program.run("queue", "ls", "--json").json()["queues"]?.elements ?? []
-        #expect(queues.first?["max_jobs"] == 3 && queues.first?["paused"] == true, "\(queues)")
-        #expect(try await shop.program.run("queue", "resume", "default").status == 0)
-        _ = try await shop.ended("next")
-    }
 }

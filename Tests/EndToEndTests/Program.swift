@@ -110,6 +110,13 @@ final class Running: @unchecked Sendable {
         try? FileManager.default.removeItem(at: scratch)
     }
 
+    /// What it has printed until now.
+    var output: String {
+        String(
+            decoding: FileManager.default.contents(atPath: scratch.appending(path: "out").path) ?? Data(), as: UTF8.self
+        )
+    }
+
     func signal(_ number: Int32) { kill(process.processIdentifier, number) }
 
     /// Waits for the end, at most so many seconds.

@@ -82,9 +82,12 @@ final class Survival: @unchecked Sendable {
 
     /// Keeps a daemon running until everything that was dropped has come to its end.
     ///
-    /// - Parameter disturb: Called all the time with the daemon's process id; false when it will disturb no more.
+    /// - Parameters:
+    ///   - deaths: So often the daemon may end; a failure comes before the time is over.
+    ///   - disturb: Called all the time with the daemon's process id; false when it will disturb no more.
     func live(
         _ orders: String = "", environment: [String: String] = [:], within seconds: Double = 120,
+        deaths limit: Int = 500,
         disturb: (Int32) throws -> Bool = { _ in false }
     ) async throws {
         let deadline = ContinuousClock.now + .seconds(seconds)
@@ -93,7 +96,7 @@ final class Survival: @unchecked Sendable {
             if !daemon.isRunning {
                 let end = try await daemon.outcome()
                 deaths.append(end.status)
-                guard deaths.count < 500 else {
+                guard deaths.count < limit else {
                     Issue.record("\(label): the daemon ends again and again: \(end.talk)")
                     throw Program.Unexpected(description: "\(label): the daemon ends again and again")
                 }

@@ -207,6 +207,27 @@ import Testing
         }
     }
 
+    @Test func whatTheSchedulerReadsIsCountedAnew() async throws {
+        let (test, _) = try await workspace()
+        let queue = try test.queue()
+        try queue.setPaused(true, queue: "default")
+        let waits = try test.submit("name: waits\n")
+        var inbox = Inbox(test.configuration(), queue)
+        _ = try inbox.scan(movedIn: [])
+        try queue.write {
+            try $0.execute(sql: "UPDATE job_count SET n = n + 7; UPDATE job SET leads = 0, open_needs = 2")
+        }
+        try queue.close()
+        #expect(Set(codes(doctor(test), .problem)) == ["I11"])
+        var said: [String] = []
+        #expect(try doctor(test).repair { said.append($0) } == 1, "\(said)")
+        #expect(codes(doctor(test), .problem) == [])
+        let leads = try test.queue().read {
+            try Bool.fetchOne($0, sql: "SELECT leads FROM job WHERE id = ?", arguments: [waits])
+        }
+        #expect(leads == true)
+    }
+
     @Test func repairsWaitForTheDaemonToEnd() async throws {
         let (test, _) = try await workspace()
         try await withDaemon(test.configuration()) { _ in

@@ -119,7 +119,7 @@ import Testing
         try FileManager.default.moveItem(
             at: test.workspace.inbox.appending(path: ".renamed.tmp"),
             to: test.workspace.inbox.appending(path: "renamed.yaml"))
-        _ = try inbox.scan(movedIn: ["renamed.yaml"])
+        _ = try inbox.scan(movedIn: [InboxEntry.path(test.workspace.inbox) + "/renamed.yaml"])
         #expect(try queue.list().map(\.name) == ["slow", "renamed"])
     }
 
@@ -254,7 +254,7 @@ import Testing
 
 @Suite struct WatchEventTests {
     @Test func linesAreReadStrictly() {
-        #expect(WatchEvent("00000080 a%20b%0Ac.yaml")?.name == "a b\nc.yaml")
+        #expect(WatchEvent("00000080 in%2Fa%20b%0Ac.yaml")?.path == "in/a b\nc.yaml")
         #expect(WatchEvent("00000080 x")?.isMovedIn == true)
         #expect(WatchEvent("00000100 x")?.isMovedIn == false)
         #expect(WatchEvent("00004000 ")?.isEndOfWatching == true)

@@ -47,7 +47,7 @@ import Testing
             let name = "burst\(i).yaml"
             // One in fifty is wrong.
             try dropDurably(test, name, i % 50 == 7 ? "name: b\(i)\nnonsense: 1\n" : "name: b\(i)\n")
-            names.insert(name)
+            names.insert("\(InboxEntry.path(test.workspace.inbox))/\(name)")
         }
         let dropping = (ContinuousClock.now - start) / .seconds(1)
         let seconds = try await takeAll(test.configuration(), queue, movedIn: names)

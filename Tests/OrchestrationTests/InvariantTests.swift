@@ -70,6 +70,8 @@ import Testing
             """
         ),
         ("I10", "DELETE FROM job"),
+        ("I11", "UPDATE job_count SET n = n + 1"),
+        ("I11", "DELETE FROM job_count"),
     ])
     func aBrokenRowIsNamed(_ code: String, _ statements: String) async throws {
         let (test, _) = try await workspace()

@@ -78,6 +78,27 @@ final class TestQueue: Sendable {
         #expect(try again.integrityProblems() == [])
     }
 
+    /// Two `submit`s and a daemon may be the first to come by, all at once.
+    @Test func manyMakeItAtOnce() async throws {
+        for _ in 0..<10 {
+            let folder = try TemporaryFolder()
+            let file = folder.url.appending(path: "q.sqlite")
+            try await withThrowingTaskGroup { group in
+                for pid in 1...6 {
+                    group.addTask {
+                        let queue = try JobQueue.open(file)
+                        _ = try queue.taken(by: Int32(pid), cores: 1)
+                        try queue.close()
+                    }
+                }
+                try await group.waitForAll()
+            }
+            let queue = try JobQueue.openReadOnly(file)
+            #expect(try queue.schemaVersion() == QueueSchema.version)
+            #expect(try queue.read { try Int64.fetchOne($0, sql: "SELECT epoch FROM daemon") } == 6)
+        }
+    }
+
     @Test func foreignAndNewerDatabasesAreRefused() throws {
         let folder = try TemporaryFolder()
         let other = folder.url.appending(path: "other.sqlite")

@@ -387,6 +387,43 @@ private final class ScheduleBench {
         #expect(try bench.queue.integrityProblems() == [])
     }
 
+    @Test func onlyTheOwnerOfTheFileMayPauseItOrRunIt() throws {
+        let bench = try ScheduleBench(at: "2026-06-09T12:00Z")
+        try bench.write("nightly.yaml", ScheduleBench.manifest(berlin))
+        let read = try ScheduleFolder(bench.test.workspace).entries(bench.configuration.readSchedule)
+        let file = try #require(read.first)
+        let entry = ScheduleEntry(id: file.id, url: file.url, bytes: file.bytes, ownerID: 4001, file: file.file)
+        let submission = try entry.submission(at: Occurrence(at: Date(timeIntervalSince1970: 0), in: .gmt))
+        for verb: (UInt32) throws -> Void in [
+            { try bench.queue.setPaused(true, schedule: entry, as: $0) },
+            { _ = try bench.queue.runSchedule(entry, submission, as: $0) },
+        ] {
+            let error = #expect(throws: OrchestrationError.self) { try verb(4002) }
+            #expect(error?.code == .permission && error?.description.contains("user 4001") == true)
+            #expect(try bench.jobs() == 0 && bench.queue.schedules().isEmpty)
+        }
+        try bench.queue.setPaused(false, schedule: entry, as: 4001)
+        _ = try bench.queue.runSchedule(entry, submission, as: 4001)
+        #expect(try bench.jobs() == 1)
+    }
+
+    @Test func occurrencesAreForgottenAfterMoreThanAYear() throws {
+        let bench = try ScheduleBench(at: "2025-01-01T12:00Z")
+        try bench.write("nightly.yaml", ScheduleBench.manifest(berlin))
+        try bench.look()
+        try bench.look("2025-01-02T12:00Z")
+        try bench.look("2025-06-01T12:00Z")
+        let before = try bench.fires().count
+        #expect(before > 2)
+        try bench.look("2026-02-20T12:00Z")
+        let rows = try bench.queue.read {
+            try String.fetchAll($0, sql: "SELECT occurrence FROM schedule_fire ORDER BY occurrence")
+        }
+        // What was recorded on the second of January last year is gone, what was in June is not.
+        #expect(rows.first.map { $0 >= "2025-01-03" } == true, "\(rows.prefix(3))")
+        #expect(rows.contains { $0.hasPrefix("2025-06-01") })
+    }
+
     @Test func byHandAtAnyTime() throws {
         let bench = try ScheduleBench(at: "2026-06-09T12:00Z")
         try bench.write("nightly.yaml", ScheduleBench.manifest(berlin, "run: {concurrency: {on_conflict: queue}}\n"))

@@ -62,6 +62,7 @@ import Testing
                 tenants: {acme: {weight: 2.5, owners: [4001, nobody]}, guest: {}}
                 threads: 6
                 memory: 20GiB
+                retention: {keep_last: 5, cache: unlimited, runs: 3d, trash: 0s}
                 inbox: {settle: 500s, require_end_marker: true, max_bytes: 64KiB}
                 defaults: {train: {epochs: 1}}
                 """.utf8))
@@ -75,6 +76,9 @@ import Testing
         #expect(settings.tenants["acme"]?.admits(4001) == true && settings.tenants["acme"]?.admits(0) == true)
         #expect(settings.tenants["acme"]?.admits(4002) == false && settings.tenants["guest"]?.admits(4002) == true)
         #expect(settings.inbox.settleSeconds == 500)
+        #expect(settings.retention.keepLast == 5 && settings.retention.keepDaily == 14)
+        #expect(settings.retention.cacheBytes == nil && settings.retention.runSeconds == 259_200)
+        #expect(settings.retention.trashSeconds == 0)
         #expect(settings.inbox.maxBytes == 65_536)
         let all = Dictionary(uniqueKeysWithValues: settings.all.map { ($0.key, $0) })
         #expect(all["inbox.max_bytes"] == .init(key: "inbox.max_bytes", value: "64KiB", origin: .workspace))
@@ -96,10 +100,13 @@ import Testing
         ("inbox: {setle: 1s}", [Place("unknown_key", 1, 9)]), ("inbox: {settle: 2}", [Place("wrong_type", 1, 17)]),
         ("inbox: {max_bytes: 2MiB}", [Place("out_of_range", 1, 20)]),
         ("inbox: {max_bytes: 9}", [Place("wrong_type", 1, 20)]),
+        ("retention: {keep: 9}", [Place("unknown_key", 1, 13)]),
+        ("retention: {keep_last: -1}", [Place("out_of_range", 1, 24)]),
+        ("retention: {runs: 9}", [Place("wrong_type", 1, 19)]),
         ("queues: {a b: {}}", [Place("invalid_value", 1, 10)]),
         ("queues: {a: {max_jobs: 0}}", [Place("out_of_range", 1, 24)]),
         ("queues: {a: 2}", [Place("wrong_type", 1, 13)]), ("queues: {a: {jobs: 2}}", [Place("unknown_key", 1, 14)]),
-        ("retention: {}", [Place("unsupported", 1, 1)]), ("tenants: {a: {weight: 0}}", [Place("out_of_range", 1, 23)]),
+        ("notify: {}", [Place("unsupported", 1, 1)]), ("tenants: {a: {weight: 0}}", [Place("out_of_range", 1, 23)]),
         ("tenants: {a: {owner: x}}", [Place("unknown_key", 1, 15)]), ("threads: 0", [Place("out_of_range", 1, 10)]),
         ("memory: 20", [Place("wrong_type", 1, 9)]), ("memory: 0B", [Place("out_of_range", 1, 9)]),
         ("queues: {a: {priority: 101}}", [Place("out_of_range", 1, 24)]),

@@ -13,8 +13,19 @@ struct CrashState: Sendable {
     /// What the disk holds.
     func image(of disk: Disk) -> DiskImage {
         var image = disk.certain
-        for (index, item) in disk.pending.enumerated() where !lost.contains(index) {
-            image.apply(item.change, id: item.id, torn: torn?.index == index ? torn?.length : nil)
+        // Names that nobody made, as their making was lost: what is not there cannot be renamed.
+        var unmade: Set<String> = []
+        for (index, item) in disk.pending.enumerated() {
+            var isLost = lost.contains(index)
+            switch item.change {
+            case .move(let from, let old, let to, let new, _):
+                isLost = isLost || unmade.contains("\(from)/\(old)")
+                if isLost { unmade.insert("\(to)/\(new)") } else { unmade.remove("\(to)/\(new)") }
+            case .name(let folder, let name, _?):
+                if isLost { unmade.insert("\(folder)/\(name)") } else { unmade.remove("\(folder)/\(name)") }
+            default: break
+            }
+            if !isLost { image.apply(item.change, id: item.id, torn: torn?.index == index ? torn?.length : nil) }
         }
         return image
     }

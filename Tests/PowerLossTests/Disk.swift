@@ -11,6 +11,7 @@ import Foundation
 ///   nor does syncing the folder's parent. A new folder that lost its name loses all that is in it.
 /// - A rename is atomic: the old names or the new ones, never both and never neither. It is certain after fsync of both
 ///   folders. It may be there without the bytes of the renamed file: the zero-length file of ext4's delayed allocation.
+/// - What is not there cannot be renamed: where the making of a name is lost, so is a rename of it.
 /// - syncfs and sync make everything certain.
 ///
 /// ``Ordering/journaled`` is the stronger promise of ext4 with `data=ordered`, XFS and btrfs: names are lost only from

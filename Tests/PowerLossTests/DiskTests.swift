@@ -75,6 +75,20 @@ import Testing
         #expect(try outcomes(disk(before + [syncFolder("x"), syncFolder("y")])) == [new])
     }
 
+    @Test func whatIsNotThereCannotBeRenamed() throws {
+        let before = [
+            Operation(kind: .makeFolder, text: "/disk/x"), Operation(kind: .makeFolder, text: "/disk/y"), syncFolder(),
+            make("x/t", 1), write("x/t", 1, "text"), sync("x/t", 1), syncFolder("x"), rename("x/t", "x/a"),
+            rename("x/a", "y/a"),
+        ]
+        let outcomes = try outcomes(disk(before))
+        #expect(
+            outcomes == [
+                ["/x/a=text", "/x=folder", "/y=folder"], ["/x/t=text", "/x=folder", "/y=folder"],
+                ["/x=folder", "/y/a=text", "/y=folder"],
+            ])
+    }
+
     @Test func aReplacedFileIsTheOldOrTheNew() throws {
         let before = [
             make("a", 1), write("a", 1, "old"), sync("a", 1), syncFolder(), make("t", 2), write("t", 2, "new"),

@@ -18,6 +18,10 @@ int clinux_sync_filesystem(const char *path);
 // Seconds on CLOCK_BOOTTIME: goes on during suspend, never steps.
 double clinux_boottime(void);
 
+// Makes malloc use two heaps and map blocks from 128 KiB on by themselves, so that what is freed goes back to the
+// system; glibc's own choice is a heap for each thread, and ever larger blocks inside them.
+void clinux_keep_heap_small(void);
+
 // Starts a program in a new session, in `directory`, with standard input empty, standard output and error going to
 // `output`, every signal handled as usual and no other descriptor open. Returns its process id, or -errno.
 int clinux_spawn_session(char *const argv[], char *const envp[], const char *directory, int output);

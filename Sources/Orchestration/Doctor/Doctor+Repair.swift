@@ -37,8 +37,11 @@ extension Doctor {
             if !claimed.isEmpty || !unfiled.isEmpty {
                 try make("finish \(max(claimed.count, unfiled.count)) claimed files") { try inbox.finishBegun() }
             }
-            let lost = try Invariants(workspace, readsContent: false).violations()
-                .filter { $0.invariant == .files && $0.isRepairable }.map(\.subject)
+            let violations = try Invariants(workspace, readsContent: false).violations().filter(\.isRepairable)
+            if violations.contains(where: { $0.invariant == .order }) {
+                try make("count anew which jobs wait for what, and which goes next") { try queue.recount() }
+            }
+            let lost = violations.filter { $0.invariant == .files }.map(\.subject)
             for record in try queue.intakeRecords(Set(lost).sorted()) {
                 try make("file \(record.claimID)__\(record.originalName) again, with its receipt or report") {
                     try inbox.refile(record)

@@ -153,7 +153,7 @@ package struct Doctor: Sendable {
                     ? "lorajobs doctor --repair" : "the rule is: \(violation.invariant.rule)")
         }
         report.otherwise(
-            "I1 to I10 hold"
+            "I1 to I11 hold"
                 + (readsContent ? "; every version and every cached output was read" : "; contents were not read"))
     }
 

@@ -58,7 +58,7 @@ struct Inbox {
 
     /// Finishes what was begun, then takes one batch of the files that are complete.
     ///
-    /// - Parameter movedIn: Names known to have been renamed into a folder of the inbox.
+    /// - Parameter movedIn: Paths of files known to have been renamed into a folder of the inbox.
     /// - Returns: In how many seconds there may be something to take, without any event; 0 when there is now.
     mutating func scan(movedIn: Set<String>) throws -> Double? {
         self.movedIn.formUnion(movedIn)
@@ -148,7 +148,6 @@ struct Inbox {
         var next: Double?
         var present: Set<String> = []
         var seen: [Candidate] = []
-        var owners: [String: Int] = [:]
         for folder in try InboxEntry.folders(workspace) {
             let names: [String]
             do {
@@ -178,7 +177,6 @@ struct Inbox {
                     warn(path, now, InboxEntry.reason(kind, isFolder: identity.isFolder))
                     continue
                 }
-                owners[name, default: 0] += 1
                 let claim = InboxName.claim(in: name)?.id
                 seen.append(
                     Candidate(folder: folder.path, tenant: folder.tenant, name: name, identity: identity, claim: claim))
@@ -187,7 +185,7 @@ struct Inbox {
         try recognizeSubmitted(&seen, reserved)
         ready = []
         for candidate in seen where setbacks[candidate.path] == nil {
-            let wait = completeness(candidate, now, isAlone: owners[candidate.name] == 1)
+            let wait = completeness(candidate, now)
             if let wait {
                 next = min(next ?? .infinity, wait)
             } else {
@@ -213,10 +211,9 @@ struct Inbox {
     }
 
     /// In how many seconds to look at a file again; `nil` when it is complete, infinity when only a change can help.
-    private mutating func completeness(_ candidate: Candidate, _ now: Double, isAlone: Bool) -> Double? {
+    private mutating func completeness(_ candidate: Candidate, _ now: Double) -> Double? {
         guard var sighting = sightings[candidate.path] else { return 0 }
-        // An event names the file, not the folder: of two with one name, either may be meant.
-        if isAlone && movedIn.contains(candidate.name) {
+        if movedIn.contains(candidate.path) {
             sighting.isMovedIn = true
             sightings[candidate.path] = sighting
         }

@@ -4,7 +4,7 @@ import Subprocess
 import Synchronization
 import SystemPackage
 
-/// Runs `lorajobs-inotify` over the inbox and its tenants' folders.
+/// Runs `lorajobs-inotify` over the inbox, its tenants' folders, and what else a person puts files into.
 ///
 /// What it says are hints: it makes a look at the folders come sooner, never unnecessary. It is drained by a task of
 /// its own, never behind a scan.
@@ -32,7 +32,7 @@ final class InboxWatcher: Sendable {
     /// While they do not, the inbox must be looked at often.
     var isReady: Bool { state.withLock { $0.isReady } }
 
-    /// Names renamed into a watched folder since the last call: complete as they are.
+    /// Paths of files renamed into a watched folder since the last call: complete as they are.
     func takeMovedIn() -> Set<String> {
         state.withLock { state in
             defer { state.movedIn = [] }
@@ -113,7 +113,7 @@ final class InboxWatcher: Sendable {
     }
 
     private func note(_ event: WatchEvent) {
-        if event.isMovedIn { state.withLock { _ = $0.movedIn.insert(event.name) } }
+        if event.isMovedIn { state.withLock { _ = $0.movedIn.insert(event.path) } }
         wakeup.signal()
     }
 }
@@ -121,7 +121,7 @@ final class InboxWatcher: Sendable {
 /// One line of `lorajobs-inotify`.
 struct WatchEvent: Equatable {
     var mask: UInt32
-    var name: String
+    var path: String
 
     /// `nil` for a line that is none.
     init?(_ line: String) {
@@ -129,8 +129,8 @@ struct WatchEvent: Equatable {
         guard let digits = parts.first, digits.utf8.count == 8, let mask = UInt32(digits, radix: 16) else { return nil }
         self.mask = mask
         let encoded = parts.count > 1 ? String(parts[1]) : ""
-        guard let name = encoded.removingPercentEncoding else { return nil }
-        self.name = name
+        guard let path = encoded.removingPercentEncoding else { return nil }
+        self.path = path
     }
 
     /// `IN_MOVED_TO`: the file is whole, and was put there in one step.

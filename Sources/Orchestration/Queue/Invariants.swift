@@ -91,7 +91,7 @@ package struct Invariants: Sendable {
         return try Row.fetchAll(
             db,
             sql: """
-                SELECT s.id, s.cache_key, s.output_digest, j.finished_ms IS NULL AS unfinished
+                SELECT s.id, s.cache_key, s.output_digest, j.finished_ms
                 FROM stage_run AS s JOIN job AS j ON j.id = s.job_id
                 WHERE s.state IN ('succeeded','cached')
                 """
@@ -102,13 +102,17 @@ package struct Invariants: Sendable {
                     invariant: .outputs, subject: id, message: "it is done and has no output", isRepairable: false)
             }
             let output = try cache.lookup(key)
-            if let output, output.digest != digest {
+            let finished: Int64? = row["finished_ms"]
+            // One that was collected after its job had ended may have been made again, with another date in it.
+            let isRemade =
+                finished.map { (output?.metadata.created.timeIntervalSince1970 ?? 0) * 1000 > Double($0) } ?? false
+            if let output, output.digest != digest, !isRemade {
                 return Violation(
                     invariant: .outputs, subject: id,
                     message: "its output is \(output.digest) now and was \(digest)", isRepairable: true)
             }
             // Of an ended job the cache may forget; of another one the next stage needs it.
-            guard output == nil, row["unfinished"] else { return nil }
+            guard output == nil, finished == nil else { return nil }
             return Violation(
                 invariant: .outputs, subject: id, message: "its output is gone, and its job is not done",
                 isRepairable: false)

@@ -22,6 +22,9 @@ extension JobQueue {
         return newest.map { Date(timeIntervalSince1970: Double($0) / 1000) }
     }
 
+    /// Writes anew, from the jobs alone, what the scheduler reads.
+    func recount() throws { try write { try $0.execute(sql: QueueSchema.recount) } }
+
     /// Every job there is.
     func jobIDs() throws -> Set<String> { try read { Set(try String.fetchAll($0, sql: "SELECT id FROM job")) } }
 

@@ -99,5 +99,27 @@ extension JobQueue {
                 SELECT tenant || ' ' || idempotency_key AS subject, group_concat(id, ' ') AS detail FROM job
                 WHERE idempotency_key IS NOT NULL GROUP BY tenant, idempotency_key HAVING count(*) > 1
                 """),
+        Rule(
+            invariant: .order, message: "jobs counted in this state, and there are:", isRepairable: true,
+            sql: """
+                SELECT c.state AS subject, c.n || ' and ' || (SELECT count(*) FROM job WHERE state = c.state) AS detail
+                FROM job_count AS c WHERE c.n <> (SELECT count(*) FROM job WHERE state = c.state)
+                UNION ALL SELECT state, '0 and ' || count(*) FROM job
+                WHERE state NOT IN (SELECT state FROM job_count) GROUP BY state
+                """),
+        Rule(
+            invariant: .order, message: "what it waits for is counted wrongly", isRepairable: true,
+            sql: """
+                SELECT id AS subject, NULL AS detail FROM job WHERE finished_ms IS NULL
+                  AND (open_needs <> \(QueueSchema.openNeeds) OR unmet_needs <> \(QueueSchema.unmetNeeds))
+                """),
+        Rule(
+            invariant: .order, message: "whether it goes next of its concurrency key is noted wrongly",
+            isRepairable: true,
+            sql: """
+                SELECT id AS subject, NULL AS detail FROM job
+                WHERE leads <> (state = 'queued' AND id IN (\(QueueSchema.leaders("job"))))
+                  AND (leads = 1 OR state = 'queued')
+                """),
     ]
 }

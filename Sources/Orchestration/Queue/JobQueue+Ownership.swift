@@ -45,6 +45,19 @@ extension JobQueue {
         }
     }
 
+    /// Lets the owner of a schedule's file, the daemon's user and root pass.
+    ///
+    /// - Throws: `permission`.
+    func authorize(_ schedule: ScheduleEntry, as user: UInt32) throws {
+        if user == schedule.ownerID || user == 0 { return }
+        guard try user == daemonUser() else {
+            throw OrchestrationError(
+                .permission,
+                "schedule \(schedule.id) belongs to \(Self.name(of: schedule.ownerID)); only they, the daemon's user "
+                    + "and root may change it, not \(Self.name(of: user))")
+        }
+    }
+
     /// A user as people know them: the name, or the number where there is none.
     package static func name(of user: UInt32) -> String {
         // Looked up once: a list of jobs asks for each of them. The lock also guards what the C library shares.

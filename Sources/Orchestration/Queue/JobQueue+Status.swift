@@ -21,7 +21,10 @@ extension JobQueue {
             }
             let ids = try filter.ids.map { try resolve(db, $0) }
             if !ids.isEmpty { require("j.id", in: ids) }
-            if !filter.includesOld && ids.isEmpty {
+            if let since = filter.endedSince {
+                conditions.append("j.finished_ms >= ?")
+                arguments.append(Int64((since.timeIntervalSince1970 * 1000).rounded()))
+            } else if !filter.includesOld && ids.isEmpty {
                 conditions.append(StatusSQL.recent)
                 arguments.append(now() - 86_400_000)
             }

@@ -29,22 +29,13 @@ package struct JobQueue: Sendable {
         configuration.foreignKeysEnabled = true
         configuration.journalMode = .wal
         configuration.label = "queue"
+        let turn = try OpeningTurn.isNeeded(file) ? OpeningTurn(file) : nil
         let database = try DatabaseQueue(path: file.path, configuration: configuration)
         try checkOwnership(database, file)
         // GRDB lowers `synchronous` to NORMAL when it sets up WAL, which can lose what was committed when power
         // fails. So it is set after the opening, and read back.
         try database.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
-        try QueueBackup(of: file).make(database)
-        try QueueSchema.migrator.migrate(database)
-        try database.writeWithoutTransaction { db in
-            // Not at every opening: each would be a commit of its own.
-            guard try Int32.fetchOne(db, sql: "PRAGMA user_version") != QueueSchema.version else { return }
-            try db.execute(
-                sql: """
-                    PRAGMA application_id = \(QueueSchema.applicationID);
-                    PRAGMA user_version = \(QueueSchema.version);
-                    """)
-        }
+        try bringUpToDate(database, file, turn)
         let queue = JobQueue(database: database, epoch: nil, now: now)
         guard try queue.synchronous() == 2 else {
             throw OrchestrationError(
@@ -52,6 +43,26 @@ package struct JobQueue: Sendable {
                 "\(file.path): SQLite did not accept PRAGMA synchronous = FULL; commits may not be durable")
         }
         return queue
+    }
+
+    /// Makes the tables, or migrates them, where they are not of this version.
+    private static func bringUpToDate(_ database: DatabaseQueue, _ file: URL, _ turn: OpeningTurn?) throws {
+        func isCurrent() throws -> Bool {
+            try database.read { try Int32.fetchOne($0, sql: "PRAGMA user_version") } == QueueSchema.version
+        }
+        if try isCurrent() { return }
+        let turn = try turn ?? OpeningTurn(file)
+        defer { withExtendedLifetime(turn) {} }
+        if try isCurrent() { return }
+        try QueueBackup(of: file).make(database)
+        try QueueSchema.migrator.migrate(database)
+        try database.writeWithoutTransaction { db in
+            try db.execute(
+                sql: """
+                    PRAGMA application_id = \(QueueSchema.applicationID);
+                    PRAGMA user_version = \(QueueSchema.version);
+                    """)
+        }
     }
 
     /// Opens the database to read only, whether a daemon runs or not.

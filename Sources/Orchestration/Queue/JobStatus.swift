@@ -122,6 +122,8 @@ package struct JobFilter: Sendable {
     package var queue: String?
     /// Whether jobs that ended more than a day ago are listed too.
     package var includesOld = false
+    /// Only jobs that ended then or later.
+    package var endedSince: Date?
     /// The newest so many.
     package var limit: Int?
 

@@ -99,7 +99,8 @@ extension JobQueue {
             guard
                 let id = try String.fetchOne(
                     db,
-                    sql: "SELECT id FROM job WHERE tenant = ? AND unique_key = ? AND finished_ms IS NULL ORDER BY seq LIMIT 1",
+                    sql:
+                        "SELECT id FROM job WHERE tenant = ? AND unique_key = ? AND finished_ms IS NULL ORDER BY seq LIMIT 1",
                     arguments: slot)
             else { return nil }
             throw RefusedSubmission(

@@ -28,13 +28,7 @@ extension QueueSchema {
 
         UPDATE job SET unique_key = id WHERE unique_key IS NULL;
         UPDATE job SET eligible_ms = created_ms WHERE state IN ('queued','running','retry_wait');
-        UPDATE job SET
-          open_needs = (SELECT count(*) FROM job_dep AS d JOIN job AS n ON n.id = d.needs
-                        WHERE d.job_id = job.id AND n.finished_ms IS NULL),
-          unmet_needs = (SELECT count(*) FROM job_dep AS d JOIN job AS n ON n.id = d.needs
-                         WHERE d.job_id = job.id AND n.finished_ms IS NOT NULL
-                           AND (d.cond = 'ok' AND n.state <> 'succeeded' OR d.cond = 'notok' AND n.state = 'succeeded'))
-          WHERE finished_ms IS NULL;
+        UPDATE job SET open_needs = \(openNeeds), unmet_needs = \(unmetNeeds) WHERE finished_ms IS NULL;
         UPDATE job SET leads = 1 WHERE state = 'queued' AND id IN (\(leaders("job")));
 
         DROP INDEX job_pick;
@@ -110,9 +104,31 @@ extension QueueSchema {
 
         """
 
+    /// How many jobs that the one in `job` comes after have not ended.
+    static let openNeeds = """
+        (SELECT count(*) FROM job_dep AS d JOIN job AS n ON n.id = d.needs
+         WHERE d.job_id = job.id AND n.finished_ms IS NULL)
+        """
+
+    /// How many of them have ended otherwise than it asks for.
+    static let unmetNeeds = """
+        (SELECT count(*) FROM job_dep AS d JOIN job AS n ON n.id = d.needs
+         WHERE d.job_id = job.id AND n.finished_ms IS NOT NULL
+           AND (d.cond = 'ok' AND n.state <> 'succeeded' OR d.cond = 'notok' AND n.state = 'succeeded'))
+        """
+
+    /// Writes anew, from the jobs alone, what triggers keep.
+    static let recount = """
+        DELETE FROM job_count;
+        INSERT INTO job_count SELECT state, count(*) FROM job GROUP BY state;
+        UPDATE job SET open_needs = \(openNeeds), unmet_needs = \(unmetNeeds) WHERE finished_ms IS NULL;
+        UPDATE job SET leads = 0 WHERE leads = 1;
+        UPDATE job SET leads = 1 WHERE state = 'queued' AND id IN (\(leaders("job")));
+        """
+
     /// The jobs that the concurrency key of `row` is free for: the one that has started and not ended, else the first
     /// that is queued in each queue, as one queue may be paused and another not.
-    private static func leaders(_ row: String) -> String {
+    static func leaders(_ row: String) -> String {
         let active = """
             SELECT a.id FROM job AS a WHERE a.tenant = \(row).tenant AND a.unique_key = \(row).unique_key
               AND a.unique_key IS NOT NULL AND a.started_ms IS NOT NULL AND a.finished_ms IS NULL

@@ -12,6 +12,7 @@ package struct Violation: Sendable, Equatable, CustomStringConvertible {
         case files = "I8"
         case keys = "I9"
         case database = "I10"
+        case order = "I11"
 
         /// The rule in one sentence.
         package var rule: String {
@@ -27,6 +28,7 @@ package struct Violation: Sendable, Equatable, CustomStringConvertible {
             case .files: "every file that was taken lies in one place, with its receipt or report"
             case .keys: "of one concurrency key one job has started, and none waits twice with equal content"
             case .database: "the database is sound"
+            case .order: "what the scheduler reads is what follows from the jobs"
             }
         }
     }

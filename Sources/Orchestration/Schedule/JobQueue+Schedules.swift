@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import Glibc
 import PipelineSpec
 
 extension JobQueue {
@@ -108,14 +109,32 @@ extension JobQueue {
             }
             try db.execute(
                 sql: "UPDATE schedule SET evaluated_ms = ? WHERE id = ?", arguments: [settled, id])
+            if !fires.isEmpty { try forgetOldFires(db, id) }
             return (fires, refusal)
         }
     }
 
+    /// Forgets occurrences that no step of a clock brings back, so that a schedule of every minute does not grow for
+    /// ever; of a job, its history tells where it came from.
+    private func forgetOldFires(_ db: Database, _ id: String) throws {
+        try db.execute(
+            sql: """
+                DELETE FROM schedule_fire WHERE schedule_id = ? AND fired_ms < ? AND occurrence <>
+                  (SELECT max(occurrence) FROM schedule_fire WHERE schedule_id = ?)
+                """, arguments: [id, now() - Self.firesKeptMilliseconds, id])
+    }
+
+    /// How long an occurrence is remembered: 400 days, more than a year that a clock is set wrong by.
+    static let firesKeptMilliseconds: Int64 = 400 * 86_400_000
+
     /// Makes a job of a schedule now, whether it is paused or not.
     ///
-    /// - Throws: ``RefusedSubmission`` when the queue's state forbids the job; then nothing is recorded.
-    package func runSchedule(_ entry: ScheduleEntry, _ submission: Submission) throws -> ScheduleFire {
+    /// - Parameter user: Who asks: the owner of the file, the daemon's user or root.
+    /// - Throws: ``RefusedSubmission`` when the queue's state forbids the job; then nothing is recorded; `permission`.
+    package func runSchedule(
+        _ entry: ScheduleEntry, _ submission: Submission, as user: UInt32 = geteuid()
+    ) throws -> ScheduleFire {
+        try authorize(entry, as: user)
         let job = try NewJob(schedule: entry, submission)
         return try write { db in
             let (outcome, id) = try place(db, job)
@@ -128,7 +147,15 @@ extension JobQueue {
     }
 
     /// Lets a schedule fire, or not. What was due while it was paused never fires.
-    package func setPaused(_ isPaused: Bool, schedule id: String) throws {
+    ///
+    /// - Parameter user: Who asks: the owner of the file, the daemon's user or root.
+    /// - Throws: `permission`.
+    package func setPaused(_ isPaused: Bool, schedule entry: ScheduleEntry, as user: UInt32 = geteuid()) throws {
+        try authorize(entry, as: user)
+        try setPaused(isPaused, schedule: entry.id)
+    }
+
+    func setPaused(_ isPaused: Bool, schedule id: String) throws {
         try write { db in
             try db.execute(
                 sql: """

@@ -5,9 +5,12 @@ import PipelineSpec
 
 struct Adapters: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "List, show, export and verify the versions of adapters in the store.",
+        abstract: "The versions of adapters: list, compare, promote, roll back, export and verify them.",
         discussion: "A version is named NAME, NAME:3, NAME@production, NAME@production~1 or NAME@sha256:DIGEST.",
-        subcommands: [List.self, ShowVersion.self, Export.self, Verify.self])
+        subcommands: [
+            List.self, ShowVersion.self, Log.self, Diff.self, Promote.self, RollBack.self, Reject.self, Pin.self,
+            Export.self, Verify.self,
+        ])
 
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(abstract: "List the newest version of each adapter.")
@@ -92,7 +95,11 @@ struct Adapters: ParsableCommand {
 
     struct Verify: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Read versions and compare every file with its digest; exit 65 when something is damaged.")
+            abstract: "Read versions and compare every file with its digest; exit 65 when something is damaged.",
+            discussion: """
+                Of the whole store, damaged blobs are moved to Artifacts/quarantine, and adapters log tells of damaged \
+                versions from then on. No alias can be moved to one, and it cannot be exported.
+                """)
 
         @OptionGroup var options: WorkspaceOptions
         @Argument(help: "The version; without it everything in the store.") var reference: String?
@@ -100,7 +107,14 @@ struct Adapters: ParsableCommand {
 
         mutating func run() throws {
             let workspace = try options.locate()
-            let damage = try ArtifactStore(workspace.artifacts).verify(reference.map { try ArtifactReference($0) })
+            let store = ArtifactStore(workspace.artifacts)
+            let damage = try store.verify(reference.map { try ArtifactReference($0) })
+            // Of the whole store, so that what is written down of every version is true.
+            if reference == nil, access(workspace.artifacts.path(percentEncoded: false), W_OK) == 0 {
+                for blob in try store.quarantine(damage) {
+                    Talk.warn("put a damaged blob away: \(workspace.relativePath(blob))")
+                }
+            }
             if json {
                 try StandardOutput.json([
                     "valid": .bool(damage.isEmpty),

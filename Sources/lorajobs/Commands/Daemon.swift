@@ -21,6 +21,7 @@ struct DaemonCommand: AsyncParsableCommand {
     @Flag(name: .long, help: "When asked to stop, stop the stages too, at a checkpoint.") var drain = false
 
     mutating func run() async throws {
+        Daemon.keepHeapSmall()
         let workspace = try options.locate()
         let logger = DaemonLog.logger(verbose: verbose)
         let daemon = Daemon(try WorkspaceSetup(workspace).orchestration(logger: logger))

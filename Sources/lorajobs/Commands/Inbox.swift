@@ -191,7 +191,7 @@ struct RejectionPeriod: ParsableArguments {
     @Flag(name: .long, help: "All there have ever been.") var all = false
     @Option(
         name: .long,
-        help: ArgumentHelp("Those since then: 2h, 7d, 2027-01-31 or 2027-01-31T02:30.", valueName: "time"))
+        help: ArgumentHelp("Those since then: 2h, yesterday, 2027-01-31 or 2027-01-31T02:30.", valueName: "time"))
     var since: String?
     @Option(name: .shortAndLong, help: "The newest so many.") var count: Int?
 
@@ -200,9 +200,9 @@ struct RejectionPeriod: ParsableArguments {
     mutating func validate() throws {
         if all, since != nil { throw ValidationError("--all and --since exclude each other") }
         if let count, count < 0 { throw ValidationError("--count: expected a number of files, got \(count)") }
-        if let since, Self.moment(since, now: Date()) == nil {
+        if let since, Moments.since(since, now: Date()) == nil {
             throw ValidationError(
-                "--since: expected a time such as 2h, 7d or 2027-01-31, got \(PrintableText.quoted(since))")
+                "--since: expected a time such as 2h, yesterday or 2027-01-31, got \(PrintableText.quoted(since))")
         }
     }
 
@@ -220,7 +220,7 @@ struct RejectionPeriod: ParsableArguments {
         }
         if names.isEmpty {
             let now = Date()
-            let first = all ? nil : since.flatMap { Self.moment($0, now: now) } ?? now.addingTimeInterval(-86_400)
+            let first = all ? nil : since.flatMap { Moments.since($0, now: now) } ?? now.addingTimeInterval(-86_400)
             return try queue.rejections(since: first, limit: count)
         }
         let ids = try names.map { name in
@@ -230,19 +230,5 @@ struct RejectionPeriod: ParsableArguments {
         }
         let byID = Dictionary(try queue.rejections().map { ($0.id, $0) }, uniquingKeysWith: { $1 })
         return ids.compactMap { byID[$0] }
-    }
-
-    /// The moment that `7d`, `2027-01-31` or `2027-01-31T02:30` means.
-    static func moment(_ text: String, now: Date, timeZone: TimeZone = .current) -> Date? {
-        if let seconds = Durations.seconds(text) { return now.addingTimeInterval(-seconds) }
-        if let date = try? Date(text, strategy: .iso8601) { return date }
-        guard let match = text.wholeMatch(of: #/(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d))?/#) else { return nil }
-        var calendar = Calendar(identifier: .gregorian)
-        calendar.timeZone = timeZone
-        var parts = DateComponents(year: Int(match.1), month: Int(match.2), day: Int(match.3))
-        parts.hour = match.4.flatMap { Int($0) } ?? 0
-        parts.minute = match.5.flatMap { Int($0) } ?? 0
-        guard parts.isValidDate(in: calendar) else { return nil }
-        return calendar.date(from: parts)
     }
 }

@@ -156,11 +156,11 @@ struct ScheduleCommand: ParsableCommand {
     /// The schedule's name, after it was paused or resumed.
     private static func set(_ name: String, isPaused: Bool, _ options: WorkspaceOptions) throws -> String {
         let setup = try WorkspaceSetup(options.locate())
-        let id = try ScheduleReport.named(name, setup).entry.id
+        let entry = try ScheduleReport.named(name, setup).entry
         let queue = try JobQueue.open(setup.workspace.database)
-        try queue.setPaused(isPaused, schedule: id)
+        try queue.setPaused(isPaused, schedule: entry)
         try queue.close()
         DaemonLock.poke(setup.workspace)
-        return id
+        return entry.id
     }
 }

@@ -1,0 +1,134 @@
+import ArgumentParser
+import Artifacts
+import Foundation
+import PipelineSpec
+
+/// What became of an adapter, and what differs between its versions.
+extension Adapters {
+    struct Log: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Show the history of an adapter: its versions, and every move of an alias with its reason.")
+
+        @OptionGroup var options: WorkspaceOptions
+        @Argument(help: "The adapter.") var name: String
+        @Option(name: .shortAndLong, help: "Only so many, the newest.") var n: Int?
+        @Flag(name: .long, help: "Print one JSON object.") var json = false
+
+        mutating func run() throws {
+            let workspace = try options.locate()
+            let store = ArtifactStore(workspace.artifacts)
+            let all = try store.log(of: ArtifactReference(name).name)
+            let entries = n.map { Array(all.suffix(max(0, $0))) } ?? all
+            if json {
+                return try StandardOutput.json(["log": .array(entries.map { .object(Self.json($0)) })])
+            }
+            var table = Table("TIME EVENT VERSION ~WHY")
+            for entry in entries {
+                table.add([
+                    Table.Cell(Self.time(entry.time)), Table.Cell(Self.event(entry)),
+                    Table.Cell(entry.version.map(String.init) ?? ""),
+                    Table.Cell(PrintableText.line(entry.reason ?? "", limit: 300)),
+                ])
+            }
+            try StandardOutput.write(table.text(.output))
+        }
+
+        private static func time(_ text: String) -> String {
+            let date = try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true))
+            return date.map(Moments.local) ?? PrintableText.line(text, limit: 30)
+        }
+
+        private static func event(_ entry: LogEntry) -> String {
+            guard let alias = entry.alias else { return PrintableText.line(entry.event.rawValue, limit: 30) }
+            guard entry.version != nil else { return "\(alias) removed" }
+            return entry.previous.map { "\(alias) from \($0)" } ?? "\(alias) set"
+        }
+
+        private static func json(_ entry: LogEntry) -> [String: JSON] {
+            [
+                "event": .string(entry.event.rawValue), "time": .string(entry.time),
+                "version": .optional(entry.version), "alias": .optional(entry.alias),
+                "previous": .optional(entry.previous), "digest": .optional(entry.digest),
+                "attempt": .optional(entry.attempt), "reason": .optional(entry.reason),
+            ]
+        }
+    }
+
+    struct Diff: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Show what differs between two versions: what made them, and how good they are.",
+            discussion: "The second may be a number alone: lorajobs adapters diff notes:41 42.")
+
+        @OptionGroup var options: WorkspaceOptions
+        @Argument(help: "A version.") var first: String
+        @Argument(help: "Another one, or its number alone.") var second: String
+        @Flag(name: .long, help: "Print one JSON object.") var json = false
+
+        mutating func run() throws {
+            let store = try ArtifactStore(options.locate().artifacts)
+            let old = try store.resolve(ArtifactReference(first))
+            let new = try store.resolve(
+                Int(second).map { ArtifactReference(name: old.name, selector: .version($0)) }
+                    ?? ArtifactReference(second))
+            let differences = VersionDifference.between(old.record, new.record)
+            if json {
+                return try StandardOutput.json([
+                    "first": .string(old.reference), "second": .string(new.reference),
+                    "differences": .array(
+                        differences.map {
+                            .object(["key": .string($0.key), "first": $0.old ?? .null, "second": $0.new ?? .null])
+                        }),
+                ])
+            }
+            var table = Table("KEY ~\(old.reference) ~\(new.reference)")
+            for difference in differences {
+                table.add([
+                    Table.Cell(difference.key), Table.Cell(VersionDifference.text(difference.old)),
+                    Table.Cell(VersionDifference.text(difference.new)),
+                ])
+            }
+            if differences.isEmpty {
+                return Talk.say("\(old.reference) and \(new.reference) tell the same of themselves")
+            }
+            try StandardOutput.write(table.text(.output))
+        }
+    }
+}
+
+/// A value in the records of two versions.
+struct VersionDifference: Equatable {
+    /// Dotted.
+    var key: String
+    /// `nil` where there is none.
+    var old: JSON?
+    var new: JSON?
+
+    /// What differs, sorted by key; what differs between any two versions is left out.
+    static func between(_ old: JSON, _ new: JSON) -> [VersionDifference] {
+        let always: Set<String> = ["version", "created", "attempt", "files"]
+        let (before, after) = (flat(old), flat(new))
+        return Set(before.keys).union(after.keys).sorted().compactMap { key in
+            let top = String(key.prefix { $0 != "." })
+            guard before[key] != after[key], !always.contains(top) else { return nil }
+            return VersionDifference(key: key, old: before[key], new: after[key])
+        }
+    }
+
+    private static func flat(_ value: JSON) -> [String: JSON] {
+        guard case .object(let members) = value else { return ["": value] }
+        var found: [String: JSON] = [:]
+        for (name, member) in members {
+            for (key, value) in flat(member) { found[key.isEmpty ? name : "\(name).\(key)"] = value }
+        }
+        return found
+    }
+
+    /// A value on a line.
+    static func text(_ value: JSON?) -> String {
+        switch value {
+        case nil: "-"
+        case .array(let elements)? where elements.count > 4: "\(elements.count) values"
+        case let value?: PrintableText.line(value.plainText, limit: 80)
+        }
+    }
+}
