@@ -82,11 +82,12 @@ final class ByteTrie: @unchecked Sendable {
     /// Finds room for children among those that are placed already.
     private struct Builder {
         var units: [Unit]
-        private var firstFree = 1
-        private var lastUsed = 0
-        /// Several children are looked for this far before the end of what is used. Further back, only single units are
-        /// free as a rule, and they are left to single children.
-        private static let window = 512
+        // A base is at least 1, so below this there are units that no child can take.
+        private var firstFree = 256
+        /// Where several children are looked for: behind what is too dense for them, which is left to single ones.
+        private var firstRoom = 256
+        /// How many places may be tried before what lies between counts as too dense.
+        private static let tries = 64
 
         init(capacity: Int) {
             units = [Unit](repeating: Unit(), count: capacity)
@@ -97,15 +98,15 @@ final class ByteTrie: @unchecked Sendable {
         /// Finds units for the children of `node`, marks them, and returns the base.
         mutating func place(_ labels: [UInt8], below node: Int32) -> Int32 {
             while firstFree < units.count, units[firstFree].parent >= 0 { firstFree += 1 }
-            let start = labels.count == 1 ? firstFree : max(firstFree, lastUsed - Self.window)
-            var base = max(1, start - Int(labels[0]))
+            let start = (labels.count == 1 ? firstFree : max(firstFree, firstRoom)) - Int(labels[0])
+            var base = start
             while !labels.allSatisfy({ isFree(base + Int($0)) }) { base += 1 }
+            if labels.count > 1, base - start > Self.tries { firstRoom = base + Int(labels[0]) }
             // Every base may be asked for any byte.
             if base + 256 > units.count {
                 units.append(contentsOf: repeatElement(Unit(), count: base + 256 - units.count))
             }
             for label in labels { units[base + Int(label)].parent = node }
-            lastUsed = max(lastUsed, base + Int(labels[labels.count - 1]))
             units[Int(node)].base = Int32(base)
             return Int32(base)
         }
