@@ -75,6 +75,7 @@ $(PEFT_ENV)/complete: Tests/Reference/requirements.txt
 
 test-peft: build peft-environment
 	$(PYTHON) Tests/Reference/chat_templates.py
+	$(PYTHON) Tests/Reference/tokenizers_diff.py --program $(BUILD)/release/lorajobs
 	$(PYTHON) Tests/Reference/peft_exchange.py --program $(BUILD)/release/lorajobs $(PEFT_FLAGS)
 
 bench: build peft-environment
