@@ -75,6 +75,7 @@ $(PEFT_ENV)/complete: Tests/Reference/requirements.txt
 
 test-peft: build peft-environment
 	$(PYTHON) Tests/Reference/chat_templates.py
+	$(PYTHON) Tests/Reference/tokenizers_diff.py --program $(BUILD)/release/lorajobs
 	$(PYTHON) Tests/Reference/peft_exchange.py --program $(BUILD)/release/lorajobs $(PEFT_FLAGS)
 
 bench: build peft-environment
@@ -97,10 +98,17 @@ FUZZ_FLAGS   := -parse-as-library -O -g -swift-version 6 -package-name lorajobs 
   -enable-upcoming-feature ExistentialAny -enable-upcoming-feature InternalImportsByDefault \
   -enable-upcoming-feature MemberImportVisibility
 
-FUZZ_SOURCES_tokenizer-json = $(shell find Sources/Tokenizers -name '*.swift')
-FUZZ_SOURCES_sentencepiece  = $(shell find Sources/Tokenizers -name '*.swift')
-FUZZ_OPTIONS_tokenizer-json = -I Sources/CPCRE2
-FUZZ_OPTIONS_sentencepiece  = -I Sources/CPCRE2
+TOKENIZER_SOURCES = $(shell find Sources/Tokenizers -name '*.swift')
+FUZZ_SOURCES_TokenizerJSONFuzz = $(TOKENIZER_SOURCES)
+FUZZ_SOURCES_SentencePieceFuzz = $(TOKENIZER_SOURCES)
+FUZZ_SOURCES_JinjaFuzz         = $(TOKENIZER_SOURCES)
+FUZZ_SOURCES_RecordsFuzz       = $(shell find Sources/Stages/Records -name '*.swift') Sources/Stages/StageError.swift
+FUZZ_OPTIONS_TokenizerJSONFuzz = -I Sources/CPCRE2
+FUZZ_OPTIONS_SentencePieceFuzz = -I Sources/CPCRE2
+FUZZ_OPTIONS_JinjaFuzz         = -I Sources/CPCRE2
+# The modules below Stages, as they are built.
+FUZZ_OPTIONS_RecordsFuzz       = -I $(BUILD)/release/Modules -I Sources/CPCRE2 \
+  $(shell find $(foreach m,PipelineSpec Tokenizers Yams CYaml,$(BUILD)/release/$(m).build) -name '*.o')
 
 # Make would remove the programs as steps in between.
 .PRECIOUS: $(FUZZ)/%
@@ -108,13 +116,14 @@ FUZZ_OPTIONS_sentencepiece  = -I Sources/CPCRE2
 fuzz: deps $(FUZZ_DRIVERS:%=fuzz-%)
 
 .SECONDEXPANSION:
+$(FUZZ)/RecordsFuzz: build
 $(FUZZ)/%: Tests/Fuzz/%.swift $$(FUZZ_SOURCES_$$*)
 	@mkdir -p $(FUZZ)
-	swiftc $(FUZZ_FLAGS) $(FUZZ_OPTIONS_$*) -module-name Fuzzed $^ -o $@
+	swiftc $(FUZZ_FLAGS) $(FUZZ_OPTIONS_$*) -module-name Fuzzed $(filter %.swift,$^) -o $@
 
 # The fixtures of components are whole tokenizers, one a line.
-fuzz-tokenizer-json: $(FUZZ)/seeds-tokenizer-json
-$(FUZZ)/seeds-tokenizer-json: Tests/Fixtures/tokenizers/components.jsonl
+fuzz-TokenizerJSONFuzz: $(FUZZ)/seeds-TokenizerJSONFuzz
+$(FUZZ)/seeds-TokenizerJSONFuzz: Tests/Fixtures/tokenizers/components.jsonl
 	@mkdir -p $@ && split -l 1 $< $@/ && touch $@
 
 fuzz-%: $(FUZZ)/%

@@ -63,8 +63,8 @@ package struct PaddingSettings: Sendable, Equatable {
     package let padTypeID: Int32
     package let padToken: String
 
-    /// Far beyond any context; a larger number in a file would ask for that much memory per text.
-    private static let maximumLength = 1 << 24
+    /// As long as the longest contexts; a larger number in a file would ask for that much memory per text.
+    private static let maximumLength = 1 << 20
 
     init(from node: JSONNode) throws {
         try node.allow(only: "strategy", "direction", "pad_to_multiple_of", "pad_id", "pad_type_id", "pad_token")

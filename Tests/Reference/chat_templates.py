@@ -4,9 +4,9 @@
     python chat_templates.py [--data FOLDER] [--write]
 
 Inputs under Tests/Fixtures/chat: `snippets.json` (small templates), `conversations.json` (conversations and the special
-tokens), `templates/*.jinja` (templates made for these tests). The models' own templates are looked for under
-FOLDER/tokenizers (by default $LORAJOBS_TEST_DATA, else ../shared/data); they are not ours, so of what they render only a
-digest is kept. Expectations: `snippets.expected.json`, `conversations.expected.json`. Without --write, exits with 1 when
+tokens), `templates/*.jinja` (templates made for these tests), `named/*` (folders with templates for several uses). The
+models' own templates are looked for under FOLDER/tokenizers (by default $LORAJOBS_TEST_DATA, else ../shared/data); they are
+not ours, so of what they render only a digest is kept. Expectations: `snippets.expected.json`, `conversations.expected.json`. Without --write, exits with 1 when
 the installed transformers renders anything differently. The Swift tests compare the same expectations with our renderer.
 """
 
@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -43,6 +44,8 @@ def tokenizers(data, special):
     """Every template, on a tokenizer that has it."""
     for path in sorted((FIXTURES / "templates").glob("*.jinja")):
         yield f"fixture/{path.stem}", empty_tokenizer(path, special)
+    for path in sorted((FIXTURES / "named").iterdir()):
+        yield f"named/{path.name}", named_tokenizer(path)
     for path in sorted(data.glob("tokenizers/chat-templates/*.jinja")):
         yield f"chat-templates/{path.stem}", empty_tokenizer(path, special)
     for path in sorted(data.glob("tokenizers/*/tokenizer_config.json")):
@@ -55,6 +58,14 @@ def empty_tokenizer(path, special):
     with tempfile.TemporaryDirectory() as folder:
         PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), **special).save_pretrained(folder)
         (Path(folder) / "chat_template.jinja").write_bytes(path.read_bytes())
+        return AutoTokenizer.from_pretrained(folder)
+
+
+def named_tokenizer(path):
+    """The folder, completed by a vocabulary without tokens."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(path, folder, dirs_exist_ok=True)
+        Tokenizer(models.BPE()).save(str(Path(folder) / "tokenizer.json"))
         return AutoTokenizer.from_pretrained(folder)
 
 
@@ -71,7 +82,7 @@ def render(name, tokenizer, conversation):
     except Exception as error:
         return None, {"error": type(error).__name__}
     result = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "length": len(text)}
-    if "{%- generation" in tokenizer.chat_template:
+    if isinstance(tokenizer.chat_template, str) and "{%- generation" in tokenizer.chat_template:
         messages = [{k: v for k, v in m.items() if v is not None} for m in conversation["messages"]]
         variables = {**tokenizer.special_tokens_map, **arguments}
         _, spans = render_jinja_template(

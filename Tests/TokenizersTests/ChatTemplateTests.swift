@@ -57,6 +57,9 @@ struct ChatTemplateTests {
         case "fixture":
             let file = try Fixtures.folder("chat/templates/\(parts[1]).jinja")
             return try ChatTemplate(String(contentsOf: file, encoding: .utf8), specialTokens: specialTokens)
+        case "named":
+            // A folder with templates for several uses and the special tokens beside them.
+            return try ChatTemplate.load(folder: Fixtures.folder("chat/\(name)"))
         case "chat-templates":
             guard let file = try TestData.folder("tokenizers/\(name).jinja") else { return nil }
             return try ChatTemplate(String(contentsOf: file, encoding: .utf8), specialTokens: specialTokens)
@@ -66,6 +69,26 @@ struct ChatTemplateTests {
             #expect(template != nil, "\(name) has a template")
             return template
         }
+    }
+
+    /// No template of a model may be left out of the expectations.
+    @Test func everyTemplateIsExpected() throws {
+        guard let root = try TestData.folder("tokenizers"),
+            let entries = FileManager.default.enumerator(atPath: root.path)
+        else { return }
+        let expectations = try #require(try Self.fixture("conversations.expected.json").members)
+        var found: Set<String> = []
+        for case let path as String in entries {
+            let folder = (path as NSString).deletingLastPathComponent
+            if path.hasPrefix("chat-templates/"), path.hasSuffix(".jinja") {
+                found.insert((path as NSString).deletingPathExtension)
+            } else if path.hasSuffix("/tokenizer_config.json"),
+                try ChatTemplate.load(folder: root.appending(path: folder)) != nil
+            {
+                found.insert("tokenizers/\(folder)")
+            }
+        }
+        #expect(found.isSubset(of: Set(expectations.map(\.key))) && found.count >= 7)
     }
 
     @Test func rendersConversationsAsTransformersDoes() throws {

@@ -133,6 +133,42 @@ struct TrainerTests {
         #expect(trained.vocabulary == (0..<512).map { expected.token(of: $0) })
     }
 
+    /// Blocks of any size give what the whole text gives, with words, runs and characters across their borders.
+    @Test func filesAreReadInBlocks() throws {
+        var generator = TextGenerator(seed: 23)
+        let folder = try TemporaryFolder()
+        let file = folder.url.appending(path: "text.txt")
+        for round in 0..<12 {
+            var text = (0..<60).map { _ in generator.text(upTo: 20) }.joined(separator: round % 2 == 0 ? " " : "")
+            if round == 10 { text = String(repeating: "a日1", count: 2000) + "'s" }
+            if round == 11 { text = String(repeating: " \u{3000}", count: 1000) }
+            try text.write(to: file, atomically: true, encoding: .utf8)
+            let whole = try train([text], size: 330)
+            for size in [1, 2, 3, 7, 64, 1000, 1 << 20] {
+                var trainer = try ByteLevelBPETrainer(.init(vocabularySize: 330, minimumFrequency: 1))
+                try trainer.add(file: file, blockSize: size)
+                let trained = trainer.train()
+                #expect(lines(trained) == lines(whole), "blocks of \(size)")
+            }
+        }
+    }
+
+    @Test func filesThatAreNoText() throws {
+        let folder = try TemporaryFolder()
+        let file = folder.url.appending(path: "text.txt")
+        var trainer = try ByteLevelBPETrainer(.init(vocabularySize: 300))
+        #expect(throws: TokenizerError.self) { try trainer.add(file: file) }
+        for broken in [[0x61, 0x20, 0xFF, 0x20, 0x62], [0x61, 0x20, 0xE6, 0x97], [0x80, 0x80, 0x80, 0x80, 0x80]] {
+            try Data(broken.map { UInt8($0) }).write(to: file)
+            for size in [1, 3, 100] {
+                let error = #expect(throws: TokenizerError.self) { try trainer.add(file: file, blockSize: size) }
+                #expect(error?.code == .invalidValue && error?.file == file.path)
+            }
+        }
+        try Data().write(to: file)
+        try trainer.add(file: file)
+    }
+
     @Test func impossibleOptions() {
         let options: [ByteLevelBPETrainer.Options] = [
             .init(vocabularySize: 255), .init(vocabularySize: 256, specialTokens: ["<s>"]),

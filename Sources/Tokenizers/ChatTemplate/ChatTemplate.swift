@@ -73,7 +73,7 @@ package struct ChatTemplate: Sendable {
 
     /// The template that transformers takes: `tool_use` for a conversation with tools, else `default`.
     func template(hasTools: Bool) throws -> JinjaTemplate {
-        if hasTools, templates.count > 1, let template = templates["tool_use"] { return template }
+        if hasTools, let template = templates["tool_use"] { return template }
         if let template = templates["default"] { return template }
         let names = templates.keys.sorted().joined(separator: ", ")
         throw TokenizerError(

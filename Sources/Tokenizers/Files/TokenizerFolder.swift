@@ -15,7 +15,7 @@ struct TokenizerFolder {
     /// The description of the best tokenizer in the folder.
     func description() throws -> JSONNode {
         let best = file("tokenizer.json")
-        if exists(best) { return try JSONNode(contentsOf: best) }
+        if exists(best) { return try JSONNode(contentsOf: best, decimals: .stepwise) }
         for name in Self.sentencePieceNames where exists(file(name)) { return try bare().model(file(name)) }
         if exists(file("vocab.json")), exists(file("merges.txt")) {
             return try bare().vocabularyAndMerges(file("vocab.json"), file("merges.txt"))
@@ -41,7 +41,7 @@ struct TokenizerFolder {
         case "txt" where url.lastPathComponent == "vocab.txt": return try folder.bare().wordList(url)
         case "json" where url.lastPathComponent == "vocab.json":
             return try folder.bare().vocabularyAndMerges(url, folder.file("merges.txt"))
-        default: return try JSONNode(contentsOf: url)
+        default: return try JSONNode(contentsOf: url, decimals: .stepwise)
         }
     }
 

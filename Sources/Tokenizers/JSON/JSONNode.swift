@@ -7,14 +7,15 @@ struct JSONNode {
     let pointer: String
 
     /// Reads and parses a whole file.
-    init(contentsOf url: URL) throws {
+    init(contentsOf url: URL, decimals: DecimalReading = .nearest) throws {
         let data: Data
         do {
             data = try Data(contentsOf: url, options: .mappedIfSafe)
         } catch {
             throw TokenizerError(.unreadable, file: url.path, "cannot be read: \(error.localizedDescription)")
         }
-        self.init(value: try JSONParser.parse(data, file: url.path), file: url.path, pointer: "")
+        self.init(
+            value: try JSONParser.parse(data, file: url.path, decimals: decimals), file: url.path, pointer: "")
     }
 
     init(value: JSONValue, file: String?, pointer: String) {

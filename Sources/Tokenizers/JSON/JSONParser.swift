@@ -6,21 +6,23 @@ import Foundation
 struct JSONParser {
     private let bytes: UnsafeBufferPointer<UInt8>
     private let file: String?
+    private let decimals: DecimalReading
     private var position = 0
 
     private static let maximumDepth = 256
 
     /// Parses the whole of `data`; `file` names it in errors, which carry line and column.
-    static func parse(_ data: Data, file: String?) throws -> JSONValue {
+    static func parse(_ data: Data, file: String?, decimals: DecimalReading = .nearest) throws -> JSONValue {
         try data.withUnsafeBytes { raw in
-            var parser = JSONParser(bytes: raw.bindMemory(to: UInt8.self), file: file)
+            var parser = JSONParser(bytes: raw.bindMemory(to: UInt8.self), file: file, decimals: decimals)
             return try parser.document()
         }
     }
 
-    private init(bytes: UnsafeBufferPointer<UInt8>, file: String?) {
+    private init(bytes: UnsafeBufferPointer<UInt8>, file: String?, decimals: DecimalReading) {
         self.bytes = bytes
         self.file = file
+        self.decimals = decimals
     }
 
     private mutating func document() throws -> JSONValue {
@@ -151,9 +153,9 @@ struct JSONParser {
             if current == UInt8(ascii: "+") || current == UInt8(ascii: "-") { position += 1 }
             guard skipDigits() > 0 else { throw failure("expected a digit") }
         }
-        let text = String(decoding: bytes[start..<position], as: UTF8.self)
-        if isInteger, let value = Int(text) { return .integer(value) }
-        guard let value = Double(text) else { throw failure("the number is out of range") }
+        let text = UnsafeBufferPointer(rebasing: bytes[start..<position])
+        if isInteger, let value = Int(String(decoding: text, as: UTF8.self)) { return .integer(value) }
+        guard let value = decimals.value(of: text) else { throw failure("the number is out of range") }
         return .number(value)
     }
 

@@ -17,6 +17,8 @@ final class ByteTrie: @unchecked Sendable {
     static let root: Int32 = 0
 
     private let units: UnsafeMutablePointer<Unit>
+    /// How many units there are, free ones included; a trie is as large as that.
+    let unitCount: Int
 
     /// A trie of the entries; when a string occurs twice, the later id stands.
     init(_ entries: [(bytes: [UInt8], id: Int32)]) {
@@ -49,7 +51,8 @@ final class ByteTrie: @unchecked Sendable {
             let base = builder.place(children.map(\.label), below: node)
             for child in children { pending.append((base + Int32(child.label), child.range, depth + 1)) }
         }
-        units = .allocate(capacity: builder.units.count)
+        unitCount = builder.units.count
+        units = .allocate(capacity: unitCount)
         units.initialize(from: builder.units, count: builder.units.count)
     }
 
@@ -76,11 +79,15 @@ final class ByteTrie: @unchecked Sendable {
         return node
     }
 
+    /// Finds room for children among those that are placed already.
     private struct Builder {
         var units: [Unit]
-        private var firstFree = 1
-        /// How many free units are tried before the end of the array is taken, which always fits.
-        private static let tries = 128
+        // A base is at least 1, so below this there are units that no child can take.
+        private var firstFree = 256
+        /// Where several children are looked for: behind what is too dense for them, which is left to single ones.
+        private var firstRoom = 256
+        /// How many places may be tried before what lies between counts as too dense.
+        private static let tries = 64
 
         init(capacity: Int) {
             units = [Unit](repeating: Unit(), count: capacity)
@@ -91,20 +98,10 @@ final class ByteTrie: @unchecked Sendable {
         /// Finds units for the children of `node`, marks them, and returns the base.
         mutating func place(_ labels: [UInt8], below node: Int32) -> Int32 {
             while firstFree < units.count, units[firstFree].parent >= 0 { firstFree += 1 }
-            var base = max(1, firstFree - Int(labels[0]))
-            var tries = 0
-            search: while tries < Self.tries {
-                tries += 1
-                for label in labels {
-                    let place = base + Int(label)
-                    if place < units.count, units[place].parent >= 0 {
-                        base += 1
-                        continue search
-                    }
-                }
-                break
-            }
-            if tries == Self.tries { base = units.count }
+            let start = (labels.count == 1 ? firstFree : max(firstFree, firstRoom)) - Int(labels[0])
+            var base = start
+            while !labels.allSatisfy({ isFree(base + Int($0)) }) { base += 1 }
+            if labels.count > 1, base - start > Self.tries { firstRoom = base + Int(labels[0]) }
             // Every base may be asked for any byte.
             if base + 256 > units.count {
                 units.append(contentsOf: repeatElement(Unit(), count: base + 256 - units.count))
@@ -113,5 +110,7 @@ final class ByteTrie: @unchecked Sendable {
             units[Int(node)].base = Int32(base)
             return Int32(base)
         }
+
+        private func isFree(_ place: Int) -> Bool { place >= units.count || units[place].parent < 0 }
     }
 }

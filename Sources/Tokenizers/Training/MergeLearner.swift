@@ -6,6 +6,18 @@ struct MergeLearner {
         let right: Int32
     }
 
+    /// A distinct word.
+    private struct Word {
+        let start: Int
+        /// How many symbols it has now.
+        var count: Int
+        /// How often it occurs.
+        let frequency: Int
+
+        /// Where its pairs start.
+        var pairs: Range<Int> { start..<start + max(0, count - 1) }
+    }
+
     /// A pair with the count it had when it was queued.
     private struct Candidate {
         var count: Int
@@ -18,20 +30,19 @@ struct MergeLearner {
         }
     }
 
-    private var words: [[Int32]]
-    private let frequencies: [Int]
+    /// The symbols of all words, one word after the other; each keeps the room of its bytes.
+    private var symbols: [Int32]
+    private var words: [Word]
     private var counts: [Pair: Int] = [:]
     /// The words in which a pair has occurred; some may not hold it any more.
     private var places: [Pair: [Int32]] = [:]
     private var heap: [Candidate] = []
 
     init(words corpus: WordCounts, byteIDs: [Int32]) {
-        words = corpus.words.map { word in corpus.bytes[word.bytes].map { byteIDs[Int($0)] } }
-        frequencies = corpus.words.map(\.count)
+        symbols = corpus.bytes.map { byteIDs[Int($0)] }
+        words = corpus.words.map { Word(start: $0.bytes.lowerBound, count: $0.bytes.count, frequency: $0.count) }
         for (index, word) in words.enumerated() {
-            for (left, right) in zip(word, word.dropFirst()) {
-                add(Pair(left: left, right: right), frequencies[index], in: index)
-            }
+            for place in word.pairs { add(pair(at: place), word.frequency, in: index) }
         }
         heap = counts.map { Candidate(count: $0.value, pair: $0.key) }
         for index in stride(from: heap.count / 2 - 1, through: 0, by: -1) { siftDown(index) }
@@ -73,33 +84,31 @@ struct MergeLearner {
     }
 
     private mutating func mergeWord(_ index: Int, _ pair: Pair, _ merged: Int32, _ changed: inout Set<Pair>) {
-        let old = words[index]
-        var new: [Int32] = []
-        new.reserveCapacity(old.count)
-        var position = 0
-        while position < old.count {
-            if position + 1 < old.count, old[position] == pair.left, old[position + 1] == pair.right {
-                new.append(merged)
-                position += 2
-            } else {
-                new.append(old[position])
-                position += 1
-            }
+        let word = words[index]
+        guard word.pairs.contains(where: { self.pair(at: $0) == pair }) else { return }
+        for place in word.pairs { counts[self.pair(at: place)]! -= word.frequency }
+        var count = 0
+        var place = word.start
+        while place < word.start + word.count {
+            let isPair = place + 1 < word.start + word.count && self.pair(at: place) == pair
+            symbols[word.start + count] = isPair ? merged : symbols[place]
+            place += isPair ? 2 : 1
+            count += 1
         }
-        guard new.count < old.count else { return }
-        words[index] = new
-        let frequency = frequencies[index]
-        for (left, right) in zip(old, old.dropFirst()) { counts[Pair(left: left, right: right)]! -= frequency }
-        for (left, right) in zip(new, new.dropFirst()) {
-            let neighbour = Pair(left: left, right: right)
-            if left == merged || right == merged {
-                add(neighbour, frequency, in: index)
+        words[index].count = count
+        for place in words[index].pairs {
+            let neighbour = self.pair(at: place)
+            if neighbour.left == merged || neighbour.right == merged {
+                add(neighbour, word.frequency, in: index)
                 changed.insert(neighbour)
             } else {
-                counts[neighbour]! += frequency
+                counts[neighbour]! += word.frequency
             }
         }
     }
+
+    /// The symbol at `place` and the next one.
+    private func pair(at place: Int) -> Pair { Pair(left: symbols[place], right: symbols[place + 1]) }
 
     // MARK: The queue
 

@@ -16,17 +16,20 @@ struct TokenizeText: ParsableCommand {
         abstract: #"Read {"text": …} lines from standard input, write {"ids", "tokens", "offsets"} lines."#,
         discussion: """
             Offsets count Unicode scalars, as Hugging Face's do in Python. A line with "pair" is two texts; the answer \
-            then has "type_ids" too.
+            then has "type_ids" too. With --batch all lines are one batch, cut and filled to length as the tokenizer's \
+            own file says; answers then have "type_ids" and "attention_mask".
             """)
 
     @Option(name: .long, help: ArgumentHelp("A folder with a tokenizer, or the file itself.", valueName: "dir|file"))
     var tokenizer: String
     @Flag(name: .long, help: "Add the tokenizer's special tokens.") var special = false
     @Flag(name: .long, help: "Also write the ids decoded again.") var decode = false
+    @Flag(name: .long, help: "Apply the truncation and the padding that the tokenizer's file sets.") var batch = false
 
     mutating func run() throws {
         let tokenizer = try Self.load(CommandLineFile.url(tokenizer), named: tokenizer)
         var number = 0
+        var texts: [(first: String, second: String?)] = []
         while let line = readLine(strippingNewline: true) {
             number += 1
             if line.isEmpty { continue }
@@ -34,21 +37,30 @@ struct TokenizeText: ParsableCommand {
                 let text = object["text"] as? String
             else { throw CommandFailure(.invalidInput, "standard input:\(number): expected {\"text\": …}") }
             let pair = object["pair"] as? String
+            guard !batch else {
+                texts.append((text, pair))
+                continue
+            }
             let encoding =
                 pair.map { tokenizer.encode(text, $0, addSpecialTokens: special) }
                 ?? tokenizer.encode(text, addSpecialTokens: special)
-            var members: [String: JSON] = [
-                "ids": .array(encoding.ids.map { .integer(Int($0)) }),
-                "tokens": .array(encoding.tokens.map { .string($0) }),
-                "offsets": .array(
-                    encoding.offsets.map { .array([.integer($0.lowerBound), .integer($0.upperBound)]) }),
-            ]
-            if pair != nil { members["type_ids"] = .array(encoding.typeIDs.map { .integer(Int($0)) }) }
-            if decode {
-                members["decoded"] = .string(tokenizer.decode(encoding.ids, skipSpecialTokens: false))
-            }
-            try StandardOutput.line(JSON.object(members).text())
+            try write(encoding, hasTypes: pair != nil, tokenizer)
         }
+        guard batch else { return }
+        let encodings = try Engine.run { try tokenizer.encode(batch: texts, addSpecialTokens: special) }
+        for encoding in encodings { try write(encoding, hasTypes: true, tokenizer) }
+    }
+
+    private func write(_ encoding: Encoding, hasTypes: Bool, _ tokenizer: Tokenizer) throws {
+        func integers(_ values: [Int32]) -> JSON { .array(values.map { .integer(Int($0)) }) }
+        var members: [String: JSON] = [
+            "ids": integers(encoding.ids), "tokens": .array(encoding.tokens.map { .string($0) }),
+            "offsets": .array(encoding.offsets.map { .array([.integer($0.lowerBound), .integer($0.upperBound)]) }),
+        ]
+        if hasTypes { members["type_ids"] = integers(encoding.typeIDs) }
+        if batch { members["attention_mask"] = integers(encoding.attentionMask) }
+        if decode { members["decoded"] = .string(tokenizer.decode(encoding.ids, skipSpecialTokens: false)) }
+        try StandardOutput.line(JSON.object(members).text())
     }
 
     /// Reads a tokenizer from a folder or a file; `name` is what the user typed.
@@ -82,13 +94,11 @@ struct TokenizeTrain: ParsableCommand {
             try ByteLevelBPETrainer(.init(vocabularySize: vocabSize, specialTokens: [endToken]))
         }
         for file in files {
-            guard let data = FileManager.default.contents(atPath: CommandLineFile.url(file).path) else {
+            let url = CommandLineFile.url(file)
+            guard FileManager.default.isReadableFile(atPath: url.path) else {
                 throw CommandFailure(.notFound, "\(file): no such file, or not readable")
             }
-            guard let text = String(data: data, encoding: .utf8) else {
-                throw CommandFailure(.invalidInput, "\(file) is not valid UTF-8")
-            }
-            trainer.add(text)
+            try Engine.run { try trainer.add(file: url) }
         }
         let trained = trainer.train()
         let folder = CommandLineFile.url(out)
