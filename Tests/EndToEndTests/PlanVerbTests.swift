@@ -164,7 +164,7 @@ import Testing
             let job = try await shop.jobs().first { $0["id"] == .string(second) }
             reason = job?["reason"]?.word ?? ""
             #expect(job?["state"] != "running", "\(String(describing: job))")
-            return reason.contains("memory")
+            return reason == "Resources(mem)"
         }
         // A third says itself how little it needs.
         try shop.drop(
