@@ -20,26 +20,28 @@ import Testing
         try undisturbed.write(manifest, to: "tone.yaml")
         let other = try undisturbed.program.start(["run", "tone.yaml"])
 
-        // Checkpoints only where they are asked for.
-        try await shop.startDaemon(flags: ["--drain"])
+        // Checkpoints only where they are asked for. It stops itself after some steps, as SIGSTOP does, so that it is
+        // still there when it is asked.
+        let stopping = [
+            "LORAJOBS_FAILPOINTS": [12, 20, 28].map { "worker.stepped=stop@\($0)" }.joined(separator: ";"),
+            "LORAJOBS_FAILPOINT_LOG": shop.outside.appending(path: "hits").path,
+        ]
+        try await shop.startDaemon(stopping, flags: ["--drain"])
         try shop.drop(manifest, as: "tone.yaml")
         let id = try await shop.id()
-        func training(_ number: Int, beyond step: Int) async throws -> Int32 {
+        func training(_ number: Int) async throws -> Int32 {
             let folder = "Jobs/runs/\(id)/train.\(number)"
-            try await shop.until("\(folder) trains") {
-                guard FileManager.default.fileExists(atPath: shop.url("\(folder)/progress.jsonl").path) else {
-                    return false
-                }
-                let last =
-                    try shop.text("\(folder)/progress.jsonl").split(separator: "\n").last.map(String.init) ?? "{}"
-                let event = try? JSONDecoder().decode(JSONValue.self, from: Data(last.utf8))
-                return Int(event?["step"]?.double ?? 0) > step
+            var worker: Int32?
+            try await shop.until("\(folder) has stopped itself") {
+                worker = Processes.working(in: shop.url(folder)).first { Processes.state($0) == "T" }
+                return worker != nil
             }
-            return try #require(Processes.working(in: shop.url(folder)).first, "the training has ended already")
+            return try #require(worker)
         }
-        _ = try await training(1, beyond: 10)
+        var worker = try await training(1)
         let pause = try await shop.program.run("pause", id)
         #expect(pause.status == 0 && pause.talk.contains("lorajobs resume"), "\(pause)")
+        kill(worker, SIGCONT)
         try await shop.until("it is paused") { try await shop.jobs().first?["state"] == "held" }
         #expect(try await shop.jobs().first?["reason"] == "Paused")
         #expect(Processes.working(in: shop.url("Jobs/runs")).isEmpty)
@@ -47,16 +49,23 @@ import Testing
         #expect(stopped["exitCode"] == 143 && stopped["failure"]?["code"] == "stopped", "\(stopped)")
         #expect(try await shop.program.run("resume", id).status == 0)
 
-        _ = try await training(2, beyond: 0)
+        worker = try await training(2)
+        let waking = Task { [worker] in
+            try await Task.sleep(for: .milliseconds(500))
+            kill(worker, SIGCONT)
+        }
         try await shop.endDaemon(SIGTERM)
+        try await waking.value
         #expect(Processes.working(in: shop.url("Jobs/runs")).isEmpty)
         #expect(try await shop.jobs().first?["state"] == "queued")
         let first = try #require(continued(try shop.text("Jobs/runs/\(id)/train.2/log.txt")))
         #expect(first >= 10)
 
         // One that somebody else stops is tried again at once.
-        try await shop.startDaemon()
-        kill(try await training(3, beyond: 0), SIGTERM)
+        try await shop.startDaemon(stopping)
+        worker = try await training(3)
+        kill(worker, SIGTERM)
+        kill(worker, SIGCONT)
         let job = try await shop.ended()
         #expect(job["state"] == "succeeded" && job["adapter"] == "tone:1", "\(job)")
         let second = try #require(continued(try shop.text("Jobs/runs/\(id)/train.3/log.txt")))
