@@ -34,12 +34,16 @@ let package = Package(
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
+        .systemLibrary(name: "CJPEG", pkgConfig: "libjpeg", providers: [.apt(["libjpeg62-turbo-dev"])]),
+        .target(name: "CImages", dependencies: ["CPNG", "CJPEG"]),
         .target(name: "CLinux"),
         .systemLibrary(name: "CInotifyTools", providers: [.apt(["libinotifytools0-dev"])]),
 
         // 1: leaves
         .target(name: "TensorCore", dependencies: ["CKernels", "COpenBLAS"], swiftSettings: strict),
         .target(name: "Tokenizers", dependencies: ["CPCRE2"], swiftSettings: strict),
+        .target(name: "Images", dependencies: ["CImages"], swiftSettings: strict),
         .target(
             name: "PipelineSpec",
             dependencies: [.product(name: "Yams", package: "Yams")],
@@ -53,7 +57,7 @@ let package = Package(
             swiftSettings: strict),
 
         // 3: peers; compute peers never import each other
-        .target(name: "Models", dependencies: ["TensorCore", "Layers"], swiftSettings: strict),
+        .target(name: "Models", dependencies: ["TensorCore", "Layers", "Images"], swiftSettings: strict),
         .target(name: "Adapters", dependencies: ["TensorCore", "Layers"], swiftSettings: strict),
         .target(name: "Training", dependencies: ["TensorCore", "Layers"], swiftSettings: strict),
 
@@ -72,8 +76,8 @@ let package = Package(
         .target(
             name: "Stages",
             dependencies: [
-                "TensorCore", "Layers", "Models", "Adapters", "Training", "Tokenizers", "PipelineSpec", "Artifacts",
-                "CZlib", .product(name: "Crypto", package: "swift-crypto"),
+                "TensorCore", "Layers", "Models", "Adapters", "Training", "Tokenizers", "Images", "PipelineSpec",
+                "Artifacts", "CZlib", .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: strict),
 
@@ -125,6 +129,7 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(name: "FloorTests", dependencies: ["TestSupport"], swiftSettings: strict),
+        .testTarget(name: "ImagesTests", dependencies: ["Images", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "TokenizersTests", dependencies: ["Tokenizers", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "AdaptersTests", dependencies: ["Adapters", "Models", "Layers", "TensorCore", "TestSupport"],
@@ -140,7 +145,8 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(
-            name: "ModelsTests", dependencies: ["Models", "Layers", "TensorCore", "TestSupport"], swiftSettings: strict),
+            name: "ModelsTests", dependencies: ["Models", "Layers", "TensorCore", "Images", "TestSupport"],
+            swiftSettings: strict),
         .testTarget(
             name: "TensorCoreTests", dependencies: ["TensorCore", "CKernels", "TestSupport"], swiftSettings: strict),
     ]

@@ -28,6 +28,11 @@ package protocol AdapterMethod: Sendable {
     /// substreams named after paths, so that a module begins the same way whatever else is adapted.
     func adaptations(for projections: [Projection], random: RandomStream) throws -> [any Adaptation]
 
+    /// A new adaptation for each projection of a stack that is adapted as a whole, in their order.
+    ///
+    /// - Throws: ``AdapterError`` for a method that has no form for it; the default does.
+    func adaptations(for stack: StackedTarget, random: RandomStream) throws -> [any Adaptation]
+
     /// A new adaptation for each embedding, in their order, that changes nothing yet.
     ///
     /// - Throws: ``AdapterError`` for a method that has no form for embeddings; the default does.
@@ -47,7 +52,31 @@ extension AdapterMethod {
         return []
     }
 
-    package func storedParameters(of adaptations: [any Adaptation]) -> [Parameter] { adaptations.flatMap(\.parameters) }
+    package func adaptations(for stack: StackedTarget, random: RandomStream) throws -> [any Adaptation] {
+        throw AdapterError(
+            .unsupported, "\(Self.name) cannot adapt \(stack.path), which holds several maps; only lora can")
+    }
+
+    package func storedParameters(of adaptations: [any Adaptation]) -> [Parameter] {
+        adaptations.flatMap(\.parameters).withoutRepetitions
+    }
+
+    /// A new adaptation for each projection of a match.
+    func modules(for match: TargetModules.Match, random: RandomStream) throws -> [AttachedAdapter.Module] {
+        let single = try adaptations(for: match.projections, random: random)
+        precondition(single.count == match.projections.count, "\(self): one adaptation for each projection")
+        return try match.stacks.reduce(into: zip(match.projections, single).map(AttachedAdapter.Module.init)) {
+            $0 += zip($1.projections, try adaptations(for: $1, random: random)).map(AttachedAdapter.Module.init)
+        }
+    }
+}
+
+extension [Parameter] {
+    /// Each once: adaptations may share tensors.
+    var withoutRepetitions: [Parameter] {
+        var seen: Set<ObjectIdentifier> = []
+        return filter { seen.insert(ObjectIdentifier($0)).inserted }
+    }
 }
 
 /// What a person can ask of a method in a manifest.

@@ -14,12 +14,10 @@ struct AdapterParts {
 
     init(
         _ method: any AdapterMethod, _ targets: TargetModules, saving names: [String],
-        on model: any AdaptableModel, random: RandomStream
+        on model: any AdaptableModel, dialect: NameDialect, random: RandomStream
     ) throws {
-        match = try targets.match(in: model, saving: names)
-        let adaptations = try method.adaptations(for: match.projections, random: random)
-        precondition(adaptations.count == match.projections.count, "\(method): one adaptation for each projection")
-        modules = zip(match.projections, adaptations).map { AttachedAdapter.Module(projection: $0, adaptation: $1) }
+        match = try targets.match(in: model, saving: names, dialect: dialect)
+        modules = try method.modules(for: match, random: random)
         let tables = try method.embeddingAdaptations(for: match.embeddings, random: random)
         precondition(tables.count == match.embeddings.count, "\(method): one adaptation for each embedding")
         embeddings = zip(match.embeddings, tables).map {
@@ -34,12 +32,13 @@ struct AdapterParts {
                 + match.projections.filter { $0 === head }.map { StoredBase($0) }
             : []
         stored =
-            method.storedParameters(of: adaptations) + tables.flatMap(\.parameters) + saved.flatMap(\.parameters)
+            method.storedParameters(of: modules.map(\.adaptation)) + tables.flatMap(\.parameters)
+            + saved.flatMap(\.parameters)
     }
 
     /// What training changes.
     var trained: [Parameter] {
         let all = modules.flatMap(\.adaptation.parameters) + embeddings.flatMap(\.adaptation.parameters)
-        return all.filter(\.isTrainable) + saved.flatMap(\.parameters)
+        return all.withoutRepetitions.filter(\.isTrainable) + saved.flatMap(\.parameters)
     }
 }

@@ -18,6 +18,8 @@ package final class AttachedAdapter {
     package let model: any AdaptableModel
     package let method: any AdapterMethod
     package let targets: TargetModules
+    /// The release of transformers whose names of modules the adapter's folder has.
+    package let dialect: NameDialect
     /// What the model is for, in PEFT's words; it decides which wrapper PEFT loads the adapter with.
     package let taskType: String?
     /// Names of modules that are trained whole, those that PEFT adds for the task among them.
@@ -31,7 +33,7 @@ package final class AttachedAdapter {
     package var saved: [SavedModule] { parts.saved }
     /// What training changes.
     package let parameters: [Parameter]
-    /// What an adapter folder holds; the name of each is its PEFT key.
+    /// What an adapter folder holds; the name of each is its PEFT key in transformers 5.
     package let storedParameters: [Parameter]
 
     let parts: AdapterParts
@@ -43,13 +45,14 @@ package final class AttachedAdapter {
     ///   - taskType: PEFT's word for what the adapter is for; by default, that for the model's task. A task brings the
     ///     modules that PEFT saves for it.
     ///   - seed: of the random initial values; the same seed gives the same ones.
+    ///   - dialect: whose names the targets are, and the adapter's folder will have.
     ///   - load: fills what a folder must hold, and what it may hold besides, before the model is touched; when it throws,
     ///     the model is as it was.
     /// - Throws: ``AdapterError`` when the targets do not fit the model or it has an adapter already.
     package init(
         _ method: any AdapterMethod, targets: TargetModules, to model: any AdaptableModel, modulesToSave: [String] = [],
-        taskType: String?? = .none, seed: UInt64,
-        load: (_ stored: [Parameter], _ optional: [Parameter]) throws -> Void = { _, _ in }
+        taskType: String?? = .none, seed: UInt64, dialect: NameDialect = .transformers5,
+        load: (_ stored: [StoredParameter], _ optional: [StoredParameter]) throws -> Void = { _, _ in }
     ) throws {
         if let taken = Self.adaptedModule(of: model) {
             throw AdapterError(.alreadyAttached, "\(taken) has an adapter already; detach it or merge it first")
@@ -58,14 +61,17 @@ package final class AttachedAdapter {
         let implied = self.taskType.map(ModelTask.modulesToSave) ?? []
         self.modulesToSave = modulesToSave + implied.filter { !modulesToSave.contains($0) }
         parts = try AdapterParts(
-            method, targets, saving: self.modulesToSave, on: model, random: RandomStream(seed: seed))
+            method, targets, saving: self.modulesToSave, on: model, dialect: dialect, random: RandomStream(seed: seed))
         if !modulesToSave.isEmpty, parts.saved.isEmpty {
             throw AdapterError(
                 .noMatchingModule,
                 "modules_to_save [\(modulesToSave.joined(separator: ", "))] names no module of the model")
         }
         storedParameters = parts.stored + parts.bases.map(\.parameter)
-        try load(parts.stored, parts.bases.map(\.parameter))
+        try load(
+            StoredParameter.list(parts.stored, of: parts.modules, dialect: dialect),
+            StoredParameter.list(parts.bases.map(\.parameter), of: [], dialect: dialect))
+        self.dialect = dialect
         self.model = model
         self.method = method
         self.targets = targets
@@ -107,4 +113,7 @@ package final class AttachedAdapter {
     package func detach() { isEnabled = false }
 
     lazy var changes = changesByWeight()
+
+    /// What the adapter's folder holds, with the names it has there.
+    var storedTensors: [StoredParameter] { StoredParameter.list(storedParameters, of: modules, dialect: dialect) }
 }

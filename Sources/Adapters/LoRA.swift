@@ -99,7 +99,7 @@ package struct LoRA: AdapterMethod {
 
     package func adaptations(for projections: [Projection], random: RandomStream) throws -> [any Adaptation] {
         try projections.map { projection in
-            let (rank, scale) = try rankAndScale(projection.path)
+            let (rank, scale) = try rankAndScale(projection.path, projection.formerPath)
             return LoRAAdaptation(of: projection, rank: rank, scale: scale, dropout: dropout, random: random)
         }
     }
@@ -113,9 +113,24 @@ package struct LoRA: AdapterMethod {
         }
     }
 
-    private func rankAndScale(_ path: String) throws -> (rank: Int, scale: Double) {
-        let rank = try rankPattern.value(for: path) ?? rank
-        let alpha = try alphaPattern.value(for: path) ?? alpha
+    package func adaptations(for stack: StackedTarget, random: RandomStream) throws -> [any Adaptation] {
+        guard dropout == 0 else {
+            throw AdapterError(
+                .configuration,
+                "dropout \(dropout) does not go with \(stack.path): an adapter of a parameter changes the weight itself, and "
+                    + "has no input of its own; set the dropout to 0")
+        }
+        let (rank, scale) = try rankAndScale(stack.path)
+        let factors = StackedLoRAFactors(of: stack, rank: rank, scale: scale, random: random)
+        return stack.projections.compactMap { projection in
+            projection.stack.map { StackedLoRAAdaptation(factors, $0) }
+        }
+    }
+
+    /// A pattern may have been written for either of a module's names.
+    private func rankAndScale(_ path: String, _ former: String? = nil) throws -> (rank: Int, scale: Double) {
+        let rank = try rankPattern.value(for: path) ?? former.flatMap(rankPattern.value) ?? rank
+        let alpha = try alphaPattern.value(for: path) ?? former.flatMap(alphaPattern.value) ?? alpha
         return (rank, alpha / (useRSLoRA ? Double(rank).squareRoot() : Double(rank)))
     }
 }

@@ -72,7 +72,11 @@ package struct PEFTConfiguration: Sendable {
 
     /// The text of the file for an adapter of these modules; sorted keys, an indentation of 2, no final newline, as
     /// PEFT writes it.
-    package func text(for match: TargetModules.Match, in model: any AdaptableModel) -> String {
+    package func text(
+        for match: TargetModules.Match, in model: any AdaptableModel, dialect: NameDialect = .transformers5
+    )
+        -> String
+    {
         let isTransposed =
             !match.projections.isEmpty && match.projections.allSatisfy { $0.layout == .inputByOutput }
         var fields: [String: JSONValue] = [
@@ -87,7 +91,7 @@ package struct PEFTConfiguration: Sendable {
             "revision": revision.map { .string($0) } ?? .null,
             "task_type": taskType.map { .string($0) } ?? .null,
         ]
-        fields.merge(targets.peftFields(for: match, in: model)) { _, new in new }
+        fields.merge(targets.peftFields(for: match, in: model, dialect: dialect)) { _, new in new }
         fields.merge(method.peftFields) { _, new in new }
         return JSONValue.sortedObject(fields).text
     }

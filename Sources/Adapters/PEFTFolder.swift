@@ -25,14 +25,16 @@ package enum PEFTFolder {
     ) throws {
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         try SafetensorsWriter.write(
-            adapter.storedParameters.map { parameter in
-                WeightSource(name: parameter.name, shape: parameter.tensor.shape) { parameter.tensor.detached() }
+            adapter.storedTensors.map { stored in
+                WeightSource(name: stored.name, shape: stored.parameter.tensor.shape) {
+                    stored.parameter.tensor.detached()
+                }
             },
             metadata: ["format": "pt"], to: folder.appending(path: weightsName))
         let configuration = PEFTConfiguration(
             method: adapter.method, targets: adapter.targets, baseModelNameOrPath: base, taskType: adapter.taskType,
             modulesToSave: adapter.modulesToSave)
-        let text = configuration.text(for: adapter.match, in: adapter.model)
+        let text = configuration.text(for: adapter.match, in: adapter.model, dialect: adapter.dialect)
         try Data(text.utf8).write(to: folder.appending(path: configurationName), options: .atomic)
         try verify(adapter, in: folder)
     }
@@ -54,12 +56,32 @@ package enum PEFTFolder {
         let files = try weights(in: folder)
         return try AttachedAdapter(
             configuration.method, targets: configuration.targets, to: model,
-            modulesToSave: configuration.modulesToSave, taskType: .some(configuration.taskType), seed: 0
+            modulesToSave: configuration.modulesToSave, taskType: .some(configuration.taskType), seed: 0,
+            dialect: dialect(of: files, model)
         ) { stored, optional in
             for (parameter, values) in try tensors(for: stored, optional: optional, in: files, folder) {
                 parameter.assign(values)
             }
         }
+    }
+
+    /// The release of transformers whose names the tensors have; the newest where it makes no difference.
+    private static func dialect(of files: CheckpointFiles, _ model: any AdaptableModel) -> NameDialect {
+        let former = Set(
+            model.projections.filter { $0.path(in: .transformers5) != $0.formerPath }.map(\.formerPath))
+        guard !former.isEmpty else { return .transformers5 }
+        // A path of a parameter's module may be one in both: its keys tell nothing.
+        let current = Set(model.projections.compactMap { $0.path(in: .transformers5) ?? $0.stack?.module })
+        let hasFormer = files.names.contains { name in
+            var path = name.dropFirst(keyPrefix.count)
+            while let dot = path.lastIndex(of: ".") {
+                path = path[..<dot]
+                if current.contains(String(path)) { return false }
+                if former.contains(String(path)) { return true }
+            }
+            return false
+        }
+        return hasFormer ? .transformers4 : .transformers5
     }
 
     /// How many classes the head in an adapter folder has; `nil` when it holds none.
@@ -101,7 +123,7 @@ package enum PEFTFolder {
 
     /// The tensor of each parameter, after the names and shapes of all were checked.
     private static func tensors(
-        for parameters: [Parameter], optional: [Parameter], in files: CheckpointFiles, _ folder: URL
+        for parameters: [StoredParameter], optional: [StoredParameter], in files: CheckpointFiles, _ folder: URL
     ) throws -> [(Parameter, Tensor)] {
         let path = folder.path(percentEncoded: false)
         let expected = Set(parameters.map(\.name))
@@ -121,15 +143,15 @@ package enum PEFTFolder {
                 "\(path): tensor \(unexpected) is in the adapter, but \(configurationName) and the model ask "
                     + "for no such tensor")
         }
-        return try (parameters + optional.filter { files.contains($0.name) }).map { parameter in
-            let shape = try files.entry(parameter.name).shape
-            guard shape == parameter.tensor.shape else {
+        return try (parameters + optional.filter { files.contains($0.name) }).map { stored in
+            let shape = try files.entry(stored.name).shape
+            guard shape == stored.parameter.tensor.shape else {
                 throw AdapterError(
                     .shape,
-                    "\(path): tensor \(parameter.name) has shape \(shape); \(configurationName) and the model ask for "
-                        + "\(parameter.tensor.shape)")
+                    "\(path): tensor \(stored.name) has shape \(shape); \(configurationName) and the model ask for "
+                        + "\(stored.parameter.tensor.shape)")
             }
-            return (parameter, try files.tensor(parameter.name))
+            return (stored.parameter, try files.tensor(stored.name))
         }
     }
 
@@ -148,14 +170,15 @@ package enum PEFTFolder {
         }
         let parts = try AdapterParts(
             configuration.method, configuration.targets, saving: configuration.modulesToSave, on: adapter.model,
-            random: RandomStream(seed: 0))
+            dialect: adapter.dialect, random: RandomStream(seed: 0))
         guard parts.modules.map(\.projection.path) == adapter.modules.map(\.projection.path),
             parts.embeddings.map(\.embedding.path) == adapter.embeddings.map(\.embedding.path)
         else {
             throw failure("its targets match other modules")
         }
-        let stored = try tensors(
-            for: parts.stored + parts.bases.map(\.parameter), optional: [], in: weights(in: folder), folder)
+        let names = StoredParameter.list(
+            parts.stored + parts.bases.map(\.parameter), of: parts.modules, dialect: adapter.dialect)
+        let stored = try tensors(for: names, optional: [], in: weights(in: folder), folder)
         guard stored.map(\.0.name) == adapter.storedParameters.map(\.name) else {
             throw failure("its tensors are others")
         }

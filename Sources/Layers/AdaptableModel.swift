@@ -16,11 +16,15 @@ package protocol AdaptableModel: AnyObject {
     var parameters: [Parameter] { get }
     /// What PEFT adapts in this architecture when nothing else is said.
     var defaultTargets: [String] { get }
+    /// How files of weights spell the names of ``parameters``.
+    var formerNames: FormerNames { get }
 }
 
 extension AdaptableModel {
     package var heads: [Projection] { [] }
     package var embeddings: [Embedding] { [] }
+    /// Most are named alike everywhere.
+    package var formerNames: FormerNames { FormerNames() }
 
     /// The head that shares its matrix with an embedding, and the embedding; `nil` when no two modules do.
     package var tie: (head: Projection, embedding: Embedding)? {

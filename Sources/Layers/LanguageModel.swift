@@ -8,6 +8,8 @@ package protocol LanguageModel: SequenceModel {
     var outputProjection: Projection { get }
     /// `c` of a model whose logits are `c · tanh(logits / c)`.
     var logitCap: Float? { get }
+    /// The weight of the loss that keeps all experts of a mixture in use; `nil` when the model has none.
+    var balanceLossWeight: Float? { get }
 
     /// The states after the last norm, `[N, C]`, one row a token.
     func hiddenStates(of batch: TokenBatch, context: ForwardContext) -> Tensor
@@ -20,6 +22,7 @@ extension LanguageModel {
 
     /// Most models have none.
     package var logitCap: Float? { nil }
+    package var balanceLossWeight: Float? { nil }
 
     /// The matrix of the output head `[V, C]`, without an adapter; the embedding itself when the two are tied.
     package var outputHead: Parameter { outputProjection.weight }
@@ -34,7 +37,24 @@ extension LanguageModel {
         logits(hiddenStates(of: batch, context: context), context: context)
     }
 
+    /// The loss of a batch; see ``SequenceModel/score(_:scale:context:)``.
+    ///
+    /// A mixture of experts that asks for it adds its balance loss, once for each target as well, so that the losses of
+    /// the parts of a step add up to that of the step.
     package func score(_ batch: TokenBatch, scale: Float, context: ForwardContext) -> ScoredTokens {
+        guard let weight = balanceLossWeight else { return scoreTokens(batch, scale: scale, context: context) }
+        let record = RoutingRecord()
+        var context = context
+        context.routings = record
+        let scored = scoreTokens(batch, scale: scale, context: context)
+        guard !record.routings.isEmpty else { return scored }
+        let balance = ExpertRouting.balanceLoss(record.routings).scaled(by: weight * scale * Float(batch.targetCount))
+        return ScoredTokens(
+            loss: Tensor.sum(scored.loss, balance), negativeLogLikelihoods: scored.negativeLogLikelihoods,
+            predictions: scored.predictions)
+    }
+
+    private func scoreTokens(_ batch: TokenBatch, scale: Float, context: ForwardContext) -> ScoredTokens {
         let states = hiddenStates(of: batch, context: context)
         guard outputProjection.adaptation == nil, outputProjection.bias == nil else {
             return states.crossEntropy(targets: batch.targets, scale: scale) { logits($0, context: context) }

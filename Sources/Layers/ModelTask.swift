@@ -8,6 +8,8 @@ package enum ModelTask: Sendable, Hashable {
     case sequenceClassification(labels: Int)
     /// One of `labels` classes for every token.
     case tokenClassification(labels: Int)
+    /// One of `labels` classes for an image.
+    case imageClassification(labels: Int)
     /// A vector for a whole sequence: the mean of its tokens' states.
     case featureExtraction
 
@@ -15,7 +17,7 @@ package enum ModelTask: Sendable, Hashable {
     package var peftTaskType: String? {
         switch self {
         case .causalLM: "CAUSAL_LM"
-        case .maskedLM: nil
+        case .maskedLM, .imageClassification: nil
         case .sequenceClassification: "SEQ_CLS"
         case .tokenClassification: "TOKEN_CLS"
         case .featureExtraction: "FEATURE_EXTRACTION"
@@ -25,7 +27,8 @@ package enum ModelTask: Sendable, Hashable {
     /// How many classes there are; `nil` for a task without.
     package var labelCount: Int? {
         switch self {
-        case .sequenceClassification(let labels), .tokenClassification(let labels): labels
+        case .sequenceClassification(let labels), .tokenClassification(let labels), .imageClassification(let labels):
+            labels
         case .causalLM, .maskedLM, .featureExtraction: nil
         }
     }
@@ -33,7 +36,11 @@ package enum ModelTask: Sendable, Hashable {
     /// The modules that PEFT trains whole beside an adapter, because a pretrained body comes without them.
     ///
     /// The names are PEFT's for every architecture; a model has one of them. See ``modulesToSave(forTaskType:)``.
-    package var modulesToSave: [String] { peftTaskType.map(Self.modulesToSave) ?? [] }
+    package var modulesToSave: [String] {
+        // PEFT has no word for images; its examples save the head by name.
+        if case .imageClassification = self { return ["classifier"] }
+        return peftTaskType.map(Self.modulesToSave) ?? []
+    }
 
     /// What PEFT adds to `modules_to_save` for a task type (`PeftModelForSequenceClassification` and its like).
     package static func modulesToSave(forTaskType type: String) -> [String] {
@@ -49,6 +56,7 @@ extension ModelTask: CustomStringConvertible {
         case .maskedLM: "masked language modelling"
         case .sequenceClassification(let labels): "classification of sequences into \(labels) classes"
         case .tokenClassification(let labels): "classification of tokens into \(labels) classes"
+        case .imageClassification(let labels): "classification of images into \(labels) classes"
         case .featureExtraction: "sentence embeddings"
         }
     }

@@ -7,6 +7,10 @@ package import TensorCore
 package final class Projection {
     /// The module path in the reference implementation, such as `model.layers.0.self_attn.q_proj`.
     package let path: String
+    /// The path that transformers 4 and files of weights have for it; the same for most architectures.
+    package let formerPath: String
+    /// Where its weight lies in transformers 5, when that is not a module of its own.
+    package let stack: StackedParameter?
     /// `[out, in]` or `[in, out]`, by ``layout``.
     package let weight: Parameter
     package let bias: Parameter?
@@ -17,9 +21,14 @@ package final class Projection {
     package var substitute: (weight: Parameter, bias: Parameter?)?
 
     /// - Precondition: the weight is a matrix.
-    package init(path: String, weight: Parameter, bias: Parameter?, layout: WeightLayout) {
+    package init(
+        path: String, formerPath: String? = nil, stack: StackedParameter? = nil, weight: Parameter, bias: Parameter?,
+        layout: WeightLayout
+    ) {
         precondition(weight.tensor.shape.count == 2, "\(path): weight \(weight.tensor.shape)")
         self.path = path
+        self.formerPath = formerPath ?? path
+        self.stack = stack
         self.weight = weight
         self.bias = bias
         self.layout = layout
@@ -31,6 +40,14 @@ package final class Projection {
     package var outputSize: Int { layout == .outputByInput ? weight.tensor.shape[0] : weight.tensor.shape[1] }
     /// The trained or frozen weights of the base map.
     package var parameters: [Parameter] { [weight] + (bias.map { [$0] } ?? []) }
+
+    /// The module path in one dialect; `nil` where transformers has no module for it.
+    package func path(in dialect: NameDialect) -> String? {
+        switch dialect {
+        case .transformers4: formerPath
+        case .transformers5: stack == nil ? path : nil
+        }
+    }
 
     /// What computes: the substitute, where there is one.
     package var current: (weight: Parameter, bias: Parameter?) { substitute ?? (weight, bias) }

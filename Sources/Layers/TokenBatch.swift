@@ -65,9 +65,20 @@ package struct ForwardContext {
     package var dropout: RandomStream?
     /// Keys and values of earlier tokens, when text is generated one token at a time.
     package var cache: KeyValueCache?
+    /// Gathers where the layers of a mixture of experts send their tokens, for the loss that keeps experts in use.
+    package var routings: RoutingRecord?
 
     package init(dropout: RandomStream? = nil, cache: KeyValueCache? = nil) {
         self.dropout = dropout
         self.cache = cache
     }
+}
+
+/// What the routers of a model decided in one forward pass, layer by layer.
+package final class RoutingRecord {
+    package private(set) var routings: [ExpertRouting] = []
+
+    package init() {}
+
+    package func append(_ routing: ExpertRouting) { routings.append(routing) }
 }

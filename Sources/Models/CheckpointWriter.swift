@@ -7,13 +7,14 @@ package enum CheckpointWriter {
     /// What belongs to a model besides its weights and `config.json`, copied when the base has it.
     private static let companions = [
         "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-        "added_tokens.json",
+        "added_tokens.json", "preprocessor_config.json",
         "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "chat_template.jinja", "additional_chat_templates",
     ]
 
     /// Writes a folder that loads as the base folder does, with other weights.
     ///
-    /// The weights have the names of the architecture's main class in transformers; a tied head is left out as there.
+    /// The weights have the names that transformers gives those of the architecture's main class in files; a tied head is
+    /// left out as there.
     /// They are made and written one at a time. `config.json` comes last, as the base has it but for the element type:
     /// a folder without it is not a checkpoint.
     ///
@@ -38,7 +39,9 @@ package enum CheckpointWriter {
         let files = FileManager.default
         try files.createDirectory(at: folder, withIntermediateDirectories: true)
         var weights = model.parameters.map { parameter in
-            WeightSource(name: parameter.name, shape: parameter.tensor.shape, as: dtype) { values(parameter) }
+            WeightSource(name: model.formerNames(parameter.name), shape: parameter.tensor.shape, as: dtype) {
+                values(parameter)
+            }
         }
         if let untiedHead, let shape = model.tie?.head.weight.tensor.shape {
             weights.append(WeightSource(name: untiedHead.name, shape: shape, as: dtype, values: untiedHead.values))

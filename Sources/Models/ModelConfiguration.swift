@@ -46,6 +46,16 @@ package struct ModelConfiguration {
         return words
     }
 
+    /// A list of whole numbers that are not negative; `nil` when there is none.
+    func indices(_ key: String) throws -> [Int]? {
+        guard let value = present(key) else { return nil }
+        let numbers = (value as? [Any])?.map { ($0 as? NSNumber).flatMap { Int(exactly: $0.doubleValue) } }
+        guard let numbers, numbers.allSatisfy({ $0.map { $0 >= 0 } ?? false }) else {
+            throw ModelError(.configuration, "\(file.path): \(key) must be a list of whole numbers, not \(value)")
+        }
+        return numbers.compactMap { $0 }
+    }
+
     /// A positive whole number.
     func size(_ key: String, default fallback: Int? = nil) throws -> Int {
         guard let value = present(key) else {
@@ -88,8 +98,8 @@ package struct ModelConfiguration {
     /// - Throws: ``ModelError`` when `architectures` names no class to go by.
     func className(for task: ModelTask) throws -> String {
         let heads = [
-            "ForSequenceClassification", "ForTokenClassification", "ForMaskedLM", "ForCausalLM", "ForPreTraining",
-            "LMHeadModel",
+            "ForSequenceClassification", "ForTokenClassification", "ForImageClassification", "ForMaskedLM",
+            "ForCausalLM", "ForPreTraining", "LMHeadModel",
             "Model",
         ]
         guard let name = try words("architectures")?.first, let head = heads.first(where: { name.hasSuffix($0) }) else {
@@ -102,6 +112,7 @@ package struct ModelConfiguration {
         case .maskedLM: stem + "ForMaskedLM"
         case .sequenceClassification: stem + "ForSequenceClassification"
         case .tokenClassification: stem + "ForTokenClassification"
+        case .imageClassification: stem + "ForImageClassification"
         case .featureExtraction: stem + "Model"
         }
     }
@@ -116,6 +127,8 @@ package struct ModelConfiguration {
             return .sequenceClassification(labels: try labelCount())
         case let name? where name.hasSuffix("ForTokenClassification"):
             return .tokenClassification(labels: try labelCount())
+        case let name? where name.hasSuffix("ForImageClassification"):
+            return .imageClassification(labels: try labelCount())
         case let name? where name.hasSuffix("ForMaskedLM"): return .maskedLM
         case let name? where name.hasSuffix("ForCausalLM") || name.hasSuffix("LMHeadModel"): return .causalLM
         default: return fallback

@@ -45,7 +45,7 @@ extension ModelArchitecture {
             return try DecoderClassifier(
                 body: model(configuration, weights), labels: labels, padID: configuration.tokenID("pad_token_id"),
                 weights)
-        case .maskedLM, .tokenClassification, .featureExtraction:
+        case .maskedLM, .tokenClassification, .imageClassification, .featureExtraction:
             throw ModelError(.unsupported, "\(configuration.file.path): \(task) is not supported with a decoder")
         }
     }
@@ -63,10 +63,14 @@ package enum ModelRegistry {
         "gpt2": GPT2.self,
         "llama": Llama.self,
         "mistral": Mistral.self,
+        "mixtral": Mixtral.self,
         "phi3": Phi3.self,
         "qwen2": Qwen2.self,
+        "qwen2_moe": Qwen2MoE.self,
         "qwen3": Qwen3.self,
+        "qwen3_moe": Qwen3MoE.self,
         "roberta": RoBERTa.self,
+        "vit": ViTArchitecture.self,
     ]
 
     /// Loads a Hugging Face checkpoint folder as a language model.

@@ -4,8 +4,9 @@ import TensorCore
 
 /// Where an architecture takes its weights from, one by one: a checkpoint, or random numbers.
 ///
-/// Names are those the reference implementation has in memory. A checkpoint may lack the prefix of the base model
-/// (`transformer.`, `model.`), as files saved from the headless class do; both forms are found.
+/// Names are those the reference implementation has in memory. A checkpoint may spell them as before
+/// (``formerNames``), and may lack the prefix of the base model (`transformer.`, `model.`), as files saved from the
+/// headless class do; all forms are found.
 final class WeightReader {
     /// How a weight begins in a model that is not loaded.
     enum Initial: Sendable {
@@ -24,9 +25,13 @@ final class WeightReader {
 
     private let source: Source
     private var taken: Set<String> = []
+    /// Parameters that several maps are parts of, each read once.
+    private var stacks: [String: Tensor] = [:]
+    /// How files spell this architecture's names; set before the first weight is taken.
+    var formerNames = FormerNames()
 
     /// Prefixes that a file saved from a headless class leaves out.
-    private static let prefixes = ["transformer.", "model.", "bert.", "roberta.", "distilbert."]
+    private static let prefixes = ["transformer.", "model.", "bert.", "roberta.", "distilbert.", "vit.", "text_model."]
 
     /// Ends of names that old files hold and no model needs: causal masks, rotary tables, counted positions.
     private static let leftovers = [
@@ -75,6 +80,30 @@ final class WeightReader {
             taken.insert(stored)
             return Parameter(name, try files.tensor(stored))
         }
+    }
+
+    /// A matrix that files hold by itself under `name`, or as a part of a stack.
+    private func take(
+        _ name: String, partOf stack: StackedParameter, _ shape: [Int], _ initial: Initial
+    ) throws -> Parameter {
+        guard case .checkpoint(let files, let folder) = source, storedName(name, in: files) == nil,
+            let stored = storedName(stack.path, in: files)
+        else { return try take(name, shape, initial) }
+        let whole = [stack.count, stack.outputs, shape[1]]
+        if stacks[stored] == nil {
+            let entry = try files.entry(stored)
+            guard entry.shape == whole else {
+                throw ModelError(
+                    .weights, "\(folder): tensor \(stored) has shape \(entry.shape); config.json asks for \(whole)")
+            }
+            stacks[stored] = try files.tensor(stored).reshaped([stack.count * stack.outputs, shape[1]])
+            taken.insert(stored)
+        }
+        let first = stack.index * stack.outputs + stack.rows.lowerBound
+        guard let tensor = stacks[stored]?.slice(rows: first..<first + stack.rows.count) else {
+            preconditionFailure("the stack \(stored) was just read")
+        }
+        return Parameter(name, tensor)
     }
 
     /// The weight `name` of a head, drawn anew where the checkpoint has none.
@@ -136,12 +165,17 @@ final class WeightReader {
     }
 
     /// A linear map `path` of `input` by `output` elements.
+    ///
+    /// - Parameter stack: where transformers 5 keeps the weight, when the map is no module of its own there.
     func projection(
-        _ path: String, _ input: Int, _ output: Int, _ layout: WeightLayout, hasBias: Bool, _ initial: Initial
+        _ path: String, _ input: Int, _ output: Int, _ layout: WeightLayout, hasBias: Bool, _ initial: Initial,
+        stack: StackedParameter? = nil
     ) throws -> Projection {
         let shape = layout == .outputByInput ? [output, input] : [input, output]
+        let name = "\(path).weight"
         return Projection(
-            path: path, weight: try take("\(path).weight", shape, initial),
+            path: path, formerPath: formerNames(path), stack: stack,
+            weight: try stack.map { try take(name, partOf: $0, shape, initial) } ?? take(name, shape, initial),
             bias: hasBias ? try take("\(path).bias", [output], .zeros) : nil, layout: layout)
     }
 
@@ -180,15 +214,16 @@ final class WeightReader {
     }
 
     private func storedName(_ name: String, in files: CheckpointFiles) -> String? {
-        for spelling in Self.spellings(name) {
+        for spelling in spellings(name) {
             if let stored = prefixedName(spelling, in: files) { return stored }
         }
         return nil
     }
 
-    /// The name, and what files of the first years call the weights of a layer norm.
-    private static func spellings(_ name: String) -> [String] {
-        guard name.contains("LayerNorm.") else { return [name] }
+    /// The name, what it was before, and what files of the first years call the weights of a layer norm.
+    private func spellings(_ name: String) -> [String] {
+        let former = formerNames(name)
+        guard name.contains("LayerNorm.") else { return former == name ? [name] : [name, former] }
         return [
             name,
             name.replacing("LayerNorm.weight", with: "LayerNorm.gamma").replacing(

@@ -68,6 +68,9 @@ package struct JobManifest: Codable, Sendable, Equatable {
         case regex(String)
     }
 
+    /// The release of transformers whose names of modules an adapter has, where releases differ.
+    package enum ModuleNames: String, Codable, Sendable, CaseIterable { case transformers5, transformers4 }
+
     package struct Adapter: Codable, Sendable, Equatable {
         package var method: AdapterMethod = .lora
         package var rank = 8
@@ -75,6 +78,7 @@ package struct JobManifest: Codable, Sendable, Equatable {
         package var dropout = 0.0
         package var rslora = false
         package var targets: Targets = .allLinear
+        package var names: ModuleNames = .transformers5
         package init() {}
     }
 

@@ -154,6 +154,11 @@ package enum ManifestSchema {
                 default: manifest.adapter.targets = .suffixes(try value.strings())
                 }
             }),
+        ManifestField(
+            "adapter.names", .choice(JobManifest.ModuleNames.allCases.map(\.rawValue)),
+            "Whose names of modules targets and the written adapter have, where releases differ (ViT, experts).",
+            get: { .string($0.adapter.names.rawValue) },
+            set: { $0.adapter.names = try $1.choice(JobManifest.ModuleNames.self) }),
     ]
 
     private static let trainFields: [ManifestField] = [

@@ -158,7 +158,7 @@ private enum Product {
         self = .adapter(
             try AttachedAdapter(
                 method.init(options), targets: TargetModules(manifest: adapter.targets), to: model,
-                seed: run.manifest.train.seed))
+                seed: run.manifest.train.seed, dialect: NameDialect(adapter.names)))
     }
 
     var parameters: [Parameter] {
@@ -269,8 +269,18 @@ extension TrainingOptions {
     }
 }
 
+extension NameDialect {
+    init(_ names: JobManifest.ModuleNames) {
+        self =
+            switch names {
+            case .transformers4: .transformers4
+            case .transformers5: .transformers5
+            }
+    }
+}
+
 extension TargetModules {
-    /// The manifest's `adapter.targets` in the adapters' terms.
+    /// The manifest's `adapter.targets` in the adapters' terms: a name in a list may also be that of an expert parameter.
     init(manifest targets: JobManifest.Targets) throws {
         let selection: Selection =
             switch targets {
@@ -279,6 +289,10 @@ extension TargetModules {
             case .suffixes(let names): .names(.list(names))
             case .regex(let pattern): .names(.pattern(pattern))
             }
-        try self.init(selection)
+        guard case .suffixes(let names) = targets else {
+            try self.init(selection)
+            return
+        }
+        try self.init(selection, parameters: names)
     }
 }

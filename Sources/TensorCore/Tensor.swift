@@ -85,6 +85,13 @@ package struct Tensor {
         return Tensor(shape: [rows, columns], storage: storage, offset: offset)
     }
 
+    /// A range of the rows of a tensor that needs no gradient; shares storage.
+    package func slice(rows range: Range<Int>) -> Tensor {
+        precondition(node == nil && range.upperBound <= rows, "slice: rows \(range) of \(shape)")
+        return Tensor(
+            shape: [range.count, columns], storage: storage, offset: offset + range.lowerBound * columns)
+    }
+
     /// A copy of the elements in a range of columns, `[N, range]`, without a node.
     package func copiedColumns(_ range: Range<Int>) -> Tensor {
         let copy = Tensor(uninitialized: [rows, range.count])

@@ -34,7 +34,7 @@ import Testing
         "gpt2": ["c_attn", "wte"], "llama": ["q_proj", "embed_tokens", "lm_head"], "bert_cls": ["word_embeddings"],
         "bert_mlm": ["query", "position_embeddings", "predictions.decoder"],
         "peft-adapters/roberta_seqcls/base": ["query"],
-        "peft-adapters/distilbert_seqcls/base": ["q_lin", "word_embeddings"],
+        "mixtral": ["q_proj", "embed_tokens"], "peft-adapters/distilbert_seqcls/base": ["q_lin", "word_embeddings"],
     ]
 
     static let variants: [Variant] = AdapterRegistry.methods.flatMap { method in

@@ -28,7 +28,7 @@ struct GoldenInput {
         func picked(_ values: [Int]) -> [[Int32]] { rows.map { $0.map { Int32(values[$0]) } } }
         sequences = picked(ids)
         switch task {
-        case .sequenceClassification, .featureExtraction:
+        case .sequenceClassification, .imageClassification, .featureExtraction:
             judgesSequences = true
             let none = [Int](repeating: -1, count: shape[0])
             batch = TokenBatch(sequences, labels: (labels ?? none).map { Int32($0) }, tokenTypes: types.map(picked))

@@ -11,7 +11,7 @@ import Testing
 /// AdamW.
 @Suite struct GoldenTrainingTests {
     struct Settings: Decodable {
-        struct Adapter: Decodable { let r: Int, alpha: Double, targets: [String] }
+        struct Adapter: Decodable { let r: Int, alpha: Double, targets: [String], parameters: [String]? }
         struct Optimizer: Decodable { let lr: Float, wd: Float, steps: Int, curve: [Float] }
     }
 
@@ -32,7 +32,9 @@ import Testing
     static let cases: [(String, ModelTask)] = [
         ("gpt2_tiny", .causalLM), ("llama_tiny", .causalLM), ("bert_cls_tiny", .sequenceClassification(labels: 3)),
         ("bert_mlm_tiny", .maskedLM), ("roberta_mlm_tiny", .maskedLM), ("distilbert_mlm_tiny", .maskedLM),
-        ("bert_pairs_tiny", .featureExtraction),
+        ("bert_pairs_tiny", .featureExtraction), ("mixtral_tiny", .causalLM),
+        ("../experts/mixtral_experts_tiny", .causalLM), ("../experts/qwen2_moe_experts_tiny", .causalLM),
+        ("../experts/qwen3_moe_experts_tiny", .causalLM),
     ]
 
     @Test(arguments: cases)
@@ -46,8 +48,9 @@ import Testing
         #expect(largestDifference(logits(model, input.batch), try input.rows(of: "out.base", in: file)) < 1e-5)
 
         let adapter = try AttachedAdapter(
-            LoRA(rank: settings.r, alpha: settings.alpha), targets: .list(settings.targets), to: model,
-            taskType: .some(nil), seed: 1)
+            LoRA(rank: settings.r, alpha: settings.alpha),
+            targets: TargetModules(.names(.list(settings.targets)), parameters: settings.parameters ?? []),
+            to: model, taskType: .some(nil), seed: 1)
         let untouched = logits(model, input.batch)
         adapter.isEnabled = false
         #expect(untouched == logits(model, input.batch), "a new adapter changes no bit of the output")

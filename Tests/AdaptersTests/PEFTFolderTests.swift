@@ -110,7 +110,7 @@ import Testing
     @Test func optionsThatChangeTheMathematics() throws {
         for (key, value) in [
             ("use_dora", JSONValue.bool(true)), ("bias", .string("all")),
-            ("lora_bias", .bool(true)), ("target_parameters", .array([.string("x")])),
+            ("lora_bias", .bool(true)),
             ("trainable_token_indices", .array([.number(1)])),
             ("layer_replication", .array([.array([.number(0), .number(1)])])),
             ("alora_invocation_tokens", .array([.number(1)])), ("use_qalora", .bool(true)),

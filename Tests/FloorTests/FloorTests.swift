@@ -15,19 +15,20 @@ import Testing
         // 1
         "TensorCore": ["CKernels", "COpenBLAS"],
         "Tokenizers": ["CPCRE2"],
+        "Images": ["CImages"],
         "PipelineSpec": ["Yams"],
         // 2
         "Layers": ["TensorCore"],
         "Artifacts": ["PipelineSpec", "CLinux", "Crypto"],
         // 3: Models, Adapters and Training never see one another
-        "Models": ["TensorCore", "Layers"],
+        "Models": ["TensorCore", "Layers", "Images"],
         "Adapters": ["TensorCore", "Layers"],
         "Training": ["TensorCore", "Layers"],
         "Orchestration": ["PipelineSpec", "Artifacts", "CLinux", "GRDB", "Logging", "Subprocess", "SystemPackage"],
         // 4: the only library that sees both halves
         "Stages": [
-            "TensorCore", "Layers", "Models", "Adapters", "Training", "Tokenizers", "PipelineSpec", "Artifacts",
-            "Crypto", "CZlib",
+            "TensorCore", "Layers", "Models", "Adapters", "Training", "Tokenizers", "Images", "PipelineSpec",
+            "Artifacts", "Crypto", "CZlib",
         ],
         // 5
         "lorajobs": [

@@ -12,7 +12,7 @@ import Testing
     }
 
     /// Loaded and written without a change, a checkpoint has the bytes transformers gave it.
-    @Test(arguments: ["gpt2", "llama"]) func writesWhatTransformersWrites(name: String) throws {
+    @Test(arguments: ["gpt2", "llama", "mixtral"]) func writesWhatTransformersWrites(name: String) throws {
         let base = try Fixtures.folder("golden/\(name)")
         let target = try TemporaryFolder()
         let folder = target.url.appending(path: "new/folder")

@@ -77,9 +77,13 @@ private func greedy(_ model: any LanguageModel, from start: [Int32], count: Int)
         #expect(greedy(model, from: Array(expected.prefix(7)), count: expected.count) == expected)
     }
 
-    @Test(arguments: ["gpt2_default", "gpt2_no_task_type", "llama_default", "llama_regex"])
+    @Test(arguments: [
+        "golden/peft-adapters/gpt2_default", "golden/peft-adapters/gpt2_no_task_type",
+        "golden/peft-adapters/llama_default", "golden/peft-adapters/llama_regex", "experts/adapters/mixtral_experts",
+        "experts/adapters/qwen2_moe", "experts/adapters/qwen3_moe",
+    ])
     func goldenBases(name: String) throws {
-        let folder = try Fixtures.folder("golden/peft-adapters/\(name)")
+        let folder = try Fixtures.folder(name)
         let model = try ModelRegistry.load(folder: folder.appending(path: "base"))
         let expected = try SafetensorsFile(folder.appending(path: "expected.safetensors"))
         let rows = try GoldenRows(expected)
@@ -95,7 +99,7 @@ private func greedy(_ model: any LanguageModel, from start: [Int32], count: Int)
     }
 
     @Test func cacheGivesTheSameLogits() throws {
-        for name in ["golden/gpt2", "golden/llama"] {
+        for name in ["golden/gpt2", "golden/llama", "golden/mixtral"] {
             let model = try ModelRegistry.load(folder: Fixtures.folder(name))
             let ids: [Int32] = [1, 5, 9, 2, 7, 11, 4]
             let whole = logits(model, [ids])

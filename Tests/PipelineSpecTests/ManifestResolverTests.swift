@@ -20,6 +20,7 @@ import Testing
             ],
             "adapter": [
                 "method": "lora", "rank": 8, "alpha": 16, "dropout": 0, "rslora": false, "targets": "all-linear",
+                "names": "transformers5",
             ],
             "train": [
                 "epochs": 3, "batch_tokens": 4096, "micro_batch": "auto", "learning_rate": .number(2e-4),
@@ -62,7 +63,8 @@ import Testing
               overlength: error
               packing: false
               max_bad_records: 7
-            adapter: {method: lora, rank: 16, alpha: 32, dropout: 0.1, rslora: true, targets: [q_proj, v_proj]}
+            adapter: {method: lora, rank: 16, alpha: 32, dropout: 0.1, rslora: true, targets: [q_proj, v_proj],
+                      names: transformers4}
             train:
               steps: 500
               batch_size: 8
@@ -100,7 +102,7 @@ import Testing
         #expect(m.data.columns == ["prompt": "question", "completion": "answer"])
         #expect(m.data.trainOn == ["assistant"] && m.data.chatTemplate == .chatml && m.data.labels == ["bad", "good"])
         #expect(m.adapter.method == .lora)
-        #expect(m.adapter.targets == .suffixes(["q_proj", "v_proj"]))
+        #expect(m.adapter.targets == .suffixes(["q_proj", "v_proj"]) && m.adapter.names == .transformers4)
         #expect(m.train.duration == .steps(500))
         #expect(m.train.batchSize == 8)
         #expect(m.train.learningRate == 1e-5)
@@ -401,7 +403,7 @@ import Testing
         let part = ManifestSchema.canonicalJSON(of: a.manifest, keys: ["adapter", "train.seed", "merge"])
         #expect(
             String(decoding: part, as: UTF8.self) == """
-                {"adapter":{"alpha":16,"dropout":0,"method":"lora","rank":8,"rslora":false,"targets":"all-linear"},\
+                {"adapter":{"alpha":16,"dropout":0,"method":"lora","names":"transformers5","rank":8,"rslora":false,"targets":"all-linear"},\
                 "merge":false,"train":{"seed":42}}
                 """)
     }

@@ -8,8 +8,10 @@ import Testing
     static let keys = [
         "version", "name", "pipeline", "base", "data.train", "data.validation", "data.test", "data.format",
         "data.columns",
-        "data.train_on", "data.chat_template", "data.labels", "data.max_length", "data.overlength", "data.packing", "data.max_bad_records", "adapter.method",
-        "adapter.rank", "adapter.alpha", "adapter.dropout", "adapter.rslora", "adapter.targets", "train.epochs",
+        "data.train_on", "data.chat_template", "data.labels", "data.max_length", "data.overlength", "data.packing",
+        "data.max_bad_records", "adapter.method",
+        "adapter.rank", "adapter.alpha", "adapter.dropout", "adapter.rslora", "adapter.targets", "adapter.names",
+        "train.epochs",
         "train.steps", "train.batch_tokens", "train.batch_size", "train.micro_batch", "train.learning_rate",
         "train.lr_schedule", "train.warmup", "train.weight_decay", "train.clip_norm", "train.precision",
         "train.gradient_checkpointing", "train.init", "train.seed", "train.early_stopping", "evaluate.metrics", "merge",

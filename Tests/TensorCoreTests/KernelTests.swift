@@ -176,6 +176,17 @@ final class Guarded {
                 return Double(d[i]) * Double(u[i]) * s * (1 + g * (1 - s))
             })
 
+        let quick = unset(n), dquick = buffer(d)
+        k.quick_gelu(n, buffer(x).pointer, quick.pointer)
+        expect(quick.values, x.map { Double($0) * sigmoid(1.702 * Double($0)) })
+        k.quick_gelu_backward(n, buffer(x).pointer, dquick.pointer, dquick.pointer)
+        expect(
+            dquick.values,
+            zip(x, d).map { x, d in
+                let v = Double(x), s = sigmoid(1.702 * v)
+                return Double(d) * (s + 1.702 * v * s * (1 - s))
+            }, within: 4e-6)
+
         k.geglu(n, buffer(x).pointer, buffer(u).pointer, gated.pointer)
         expect(gated.values, zip(x, u).map { Double($0) / 2 * (1 + tanh(inner(Double($0)))) * Double($1) })
         k.geglu_backward(n, buffer(x).pointer, buffer(u).pointer, buffer(d).pointer, dgate.pointer, dup.pointer)

@@ -51,6 +51,10 @@ typedef struct ck_table {
     void (*geglu)(size_t n, const float *gate, const float *up, float *y);
     // dgate and dup from dy
     void (*geglu_backward)(size_t n, const float *gate, const float *up, const float *dy, float *dgate, float *dup);
+    // y = x σ(1.702 x)
+    void (*quick_gelu)(size_t n, const float *x, float *y);
+    // dx from dy; dx may be dy
+    void (*quick_gelu_backward)(size_t n, const float *x, const float *dy, float *dx);
     // x = cap · tanh(scale · x / cap), in place
     void (*soft_cap)(size_t n, float scale, float cap, float *x);
     // dy = dy · (1 − (y/cap)²) with y from soft_cap; without the factor scale

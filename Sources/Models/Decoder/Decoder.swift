@@ -27,6 +27,8 @@ final class Decoder: LanguageModel {
     var contextLength: Int { design.contextLength }
     var defaultTargets: [String] { design.defaultTargets }
     var logitCap: Float? { design.logitCap }
+    var balanceLossWeight: Float? { design.experts?.balanceLossWeight }
+    var formerNames: FormerNames { design.formerNames }
     var keyValueShape: (layers: Int, columns: Int) { (blocks.count, design.keyValueHeads * design.headSize) }
     var projections: [Projection] { blocks.flatMap(\.projections) }
     var embeddings: [Embedding] { [embedding] }
@@ -58,7 +60,7 @@ final class Decoder: LanguageModel {
 /// One layer: `x += attention(norm(x))`, then `x += feedForward(norm(x))`, each with a norm behind it where the design has one.
 private final class DecoderBlock {
     private let attention: DecoderAttention
-    private let feedForward: DecoderFeedForward
+    private let feedForward: any FeedForward
     private let attentionNorm: RMSNorm
     private let feedForwardNorm: RMSNorm
     /// Behind attention and feed-forward block.
@@ -79,7 +81,12 @@ private final class DecoderBlock {
             feedForwardNorm = try norm("post_attention_layernorm")
             outputNorms = nil
         }
-        feedForward = try DecoderFeedForward(path: "\(path).mlp", design, weights)
+        feedForward =
+            if design.layers[layer].isSparse, let experts = design.experts {
+                try ExpertMixture(path: "\(path).mlp", experts, design, weights)
+            } else {
+                try DenseFeedForward(path: "\(path).mlp", inner: design.inner, design, weights)
+            }
     }
 
     var projections: [Projection] { attention.projections + feedForward.projections }
@@ -185,14 +192,21 @@ private final class DecoderAttention {
     }
 }
 
+/// What a layer does to each token by itself.
+protocol FeedForward {
+    var projections: [Projection] { get }
+
+    func callAsFunction(_ x: Tensor, _ context: ForwardContext) -> Tensor
+}
+
 /// `down(act(gate) · up)`.
-private struct DecoderFeedForward {
+struct DenseFeedForward: FeedForward {
     /// Gate and up, or both in one.
     private let inputs: [Projection]
     private let down: Projection
     private let activation: GateActivation
 
-    init(path: String, _ design: DecoderDesign, _ weights: WeightReader) throws {
+    init(path: String, inner: Int, _ design: DecoderDesign, _ weights: WeightReader) throws {
         func map(_ name: String, _ input: Int, _ output: Int) throws -> Projection {
             try weights.projection(
                 "\(path).\(name)", input, output, .outputByInput, hasBias: design.feedForwardBias,
@@ -201,9 +215,9 @@ private struct DecoderFeedForward {
         activation = design.activation
         inputs =
             design.isFused
-            ? [try map("gate_up_proj", design.width, 2 * design.inner)]
-            : [try map("gate_proj", design.width, design.inner), try map("up_proj", design.width, design.inner)]
-        down = try map("down_proj", design.inner, design.width)
+            ? [try map("gate_up_proj", design.width, 2 * inner)]
+            : [try map("gate_proj", design.width, inner), try map("up_proj", design.width, inner)]
+        down = try map("down_proj", inner, design.width)
     }
 
     var projections: [Projection] { inputs + [down] }

@@ -13,6 +13,8 @@ struct DecoderDesign {
         var window: Int?
         /// Index into ``DecoderDesign/rotaries``.
         var rotary = 0
+        /// Whether its feed-forward block is a mixture of experts.
+        var isSparse = false
     }
 
     let modelType: String
@@ -51,6 +53,9 @@ struct DecoderDesign {
     var logitCap: Float?
     /// Multiplies the embeddings.
     var embeddingScale: Float = 1
+    /// The experts of sparse layers.
+    var experts: ExpertDesign?
+    var formerNames = FormerNames()
 
     /// Reads what all decoders of the line have.
     ///

@@ -33,6 +33,9 @@ final class EncoderModel: SequenceModel {
         case .tokenClassification(let labels): head = try ClassificationHead(design, tokensInto: labels, weights)
         case .maskedLM: head = try MaskedLMHead(design, words: body.words, weights)
         case .featureExtraction: head = try EmbeddingHead(design, weights)
+        case .imageClassification:
+            throw ModelError(
+                .unsupported, "\(design.file): an encoder of text such as \(design.modelType) sees no images")
         case .causalLM:
             throw ModelError(
                 .unsupported, "\(design.file): an encoder such as \(design.modelType) predicts no next token")

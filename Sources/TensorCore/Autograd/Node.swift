@@ -33,9 +33,11 @@ package final class Node {
     }
 
     /// Adds `tensor` to the gradient, in place when nobody else holds it.
+    ///
+    /// What was made of a reshaped value has another shape; the op behind this node knows only its own.
     func add(_ tensor: consuming Tensor) {
         guard gradient != nil else {
-            gradient = tensor.detached()
+            gradient = tensor.detached().reshaped(shape)
             return
         }
         makeGradientUnique()

@@ -10,7 +10,7 @@ func checkLabels(of dataset: TokenDataset, for model: any SequenceModel) throws 
         let place = "\(dataset.path): sequence \(index)"
         let found: [Int32]
         switch (model.task, sequence.label) {
-        case (.sequenceClassification, .class(let label)?): found = [label]
+        case (.sequenceClassification, .class(let label)?), (.imageClassification, .class(let label)?): found = [label]
         case (.tokenClassification, .tokens(let labels)?): found = labels
         case (_, let label):
             throw TrainingError(

@@ -20,8 +20,9 @@ extension TokenBatch {
         append(
             sequence.ids, rows: 0..<sequence.ids.count, scored: task == .causalLM ? sequence.isScored : { _ in false })
         switch (task, sequence.label) {
-        case (.sequenceClassification, .class(let index)?): labels.append(index)
-        case (.sequenceClassification, _): labels.append(-1)
+        case (.sequenceClassification, .class(let index)?), (.imageClassification, .class(let index)?):
+            labels.append(index)
+        case (.sequenceClassification, _), (.imageClassification, _): labels.append(-1)
         case (.tokenClassification, .tokens(let indices)?): targets.replaceSubrange(start..., with: indices)
         default: break
         }

@@ -46,6 +46,13 @@ func expectGradient(
         expectGradient(of: [[3, 8], [8]]) { $0[0].rmsNorm(weight: $0[1], eps: 1e-5, offset: 1) }
     }
 
+    /// The gradient of a value in another shape reaches the op that made it in that op's own, as norms over heads need.
+    @Test func reshaping() {
+        expectGradient(of: [[3, 5], [8, 5], [4]]) {
+            $0[0].linear($0[1]).reshaped([6, 4]).rmsNorm(weight: $0[2], eps: 1e-5).reshaped([3, 8])
+        }
+    }
+
     @Test func geluTanh() { expectGradient(of: [[3, 8]]) { $0[0].geluTanh() } }
 
     @Test func geluErf() { expectGradient(of: [[3, 8]]) { $0[0].gelu() } }
@@ -129,6 +136,53 @@ func expectGradient(
         let layout = AttentionLayout(rows: [0..<130], isCausal: true)
         expectGradient(of: [[130, 6]], tolerance: 2e-2) {
             Tensor.attention(fused: $0[0], heads: 1, scale: 0.7, layout: layout)
+        }
+    }
+
+    /// The chosen experts must not change within a step of the differences: the logits are far apart.
+    private static var routerLogits: Tensor {
+        Tensor(
+            [2, 0.5, -1, 1, -0.4, 0.3, 1.6, -2, 0.9, -0.8, 0.1, -1.7, 0.4, 1.9, -0.2, 1.1, -1.5, 2.2, 0.7, 0],
+            shape: [5, 4])
+    }
+
+    @Test(arguments: [1, 2, 3], [true, false]) func expertRouting(k: Int, isNormalised: Bool) {
+        expectGradient(of: [[5, 4]], spread: 0.05) {
+            Tensor.sum($0[0], Self.routerLogits).routed(to: k, isNormalised: isNormalised).weights
+        }
+        expectGradient(of: [[5, 4], [5, 4]], spread: 0.05) { inputs in
+            ExpertRouting.balanceLoss(
+                inputs.map { Tensor.sum($0, Self.routerLogits).routed(to: k, isNormalised: isNormalised) })
+        }
+    }
+
+    @Test(arguments: [1, 2, 4], [true, false]) func expertMixture(k: Int, isNormalised: Bool) {
+        // The router's logits, the tokens, and the maps of all four experts below one another.
+        expectGradient(of: [[5, 4], [5, 3], [8, 3]], spread: 0.3) { inputs in
+            let logits = Tensor.sum(inputs[0].scaled(by: 0.1), Self.routerLogits)
+            let routing = logits.routed(to: k, isNormalised: isNormalised)
+            return routing.mixed(
+                routing.groups.map { group in
+                    let rows = 2 * group.expert..<2 * group.expert + 2
+                    return inputs[1].gatheringRows(group.tokens).linear(inputs[2].submatrix(rows: rows))
+                })
+        }
+    }
+
+    @Test func sigmoidGate() { expectGradient(of: [[4, 6], [4, 1]]) { $0[0].gated(bySigmoidOf: $0[1]) } }
+
+    @Test func quickGELU() { expectGradient(of: [[3, 8]]) { $0[0].quickGELU() } }
+
+    @Test func patchSequences() {
+        expectGradient(of: [[6, 4], [1, 1, 4], [1, 4, 4]]) { $0[0].withClassTokens($0[1], positions: $0[2]) }
+    }
+
+    @Test func submatrix() {
+        expectGradient(of: [[5, 6]]) { $0[0].submatrix(rows: 1..<4) }
+        expectGradient(of: [[5, 6]]) {
+            let x = $0[0]
+            return Tensor.sum(
+                x.submatrix(rows: 0..<3, column: 2, stride: 3), x.submatrix(rows: 2..<5, column: 0, stride: 3))
         }
     }
 
