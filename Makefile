@@ -95,21 +95,27 @@ bench-tokenizers: build peft-environment
 FUZZ         := .build-fuzz
 FUZZ_SECONDS ?= 60
 FUZZ_DRIVERS := $(basename $(notdir $(wildcard Tests/Fuzz/*.swift)))
-FUZZ_FLAGS   := -parse-as-library -O -g -swift-version 6 -package-name lorajobs -sanitize=fuzzer,address \
+# What SwiftPM calls this package: the name of its folder.
+PACKAGE      := $(shell basename '$(CURDIR)' | tr A-Z a-z | tr -c 'a-z0-9_\n' _)
+FUZZ_FLAGS   := -parse-as-library -O -g -swift-version 6 -package-name $(PACKAGE) -sanitize=fuzzer,address \
   -enable-upcoming-feature ExistentialAny -enable-upcoming-feature InternalImportsByDefault \
   -enable-upcoming-feature MemberImportVisibility
 
 TOKENIZER_SOURCES = $(shell find Sources/Tokenizers -name '*.swift')
 FUZZ_SOURCES_TokenizerJSONFuzz = $(TOKENIZER_SOURCES)
 FUZZ_SOURCES_SentencePieceFuzz = $(TOKENIZER_SOURCES)
+FUZZ_SOURCES_VocabularyFuzz    = $(TOKENIZER_SOURCES)
 FUZZ_SOURCES_JinjaFuzz         = $(TOKENIZER_SOURCES)
+FUZZ_SOURCES_ManifestFuzz      = $(shell find Sources/PipelineSpec -name '*.swift')
 FUZZ_SOURCES_RecordsFuzz       = $(shell find Sources/Stages/Records -name '*.swift') Sources/Stages/StageError.swift
 FUZZ_OPTIONS_TokenizerJSONFuzz = -I Sources/CPCRE2
 FUZZ_OPTIONS_SentencePieceFuzz = -I Sources/CPCRE2
+FUZZ_OPTIONS_VocabularyFuzz    = -I Sources/CPCRE2
 FUZZ_OPTIONS_JinjaFuzz         = -I Sources/CPCRE2
-# The modules below Stages, as they are built.
-FUZZ_OPTIONS_RecordsFuzz       = -I $(BUILD)/release/Modules -I Sources/CPCRE2 \
-  $(shell find $(foreach m,PipelineSpec Tokenizers Yams CYaml,$(BUILD)/release/$(m).build) -name '*.o')
+# Modules that are not fuzzed come as they are built.
+FUZZ_BUILT = -I $(BUILD)/release/Modules -I $(BUILD)/checkouts/Yams/Sources/CYaml/include $(shell find $(1:%=$(BUILD)/release/%.build) -name '*.o')
+FUZZ_OPTIONS_ManifestFuzz      = $(call FUZZ_BUILT,Yams CYaml)
+FUZZ_OPTIONS_RecordsFuzz       = -I Sources/CPCRE2 -I Sources/CZlib $(call FUZZ_BUILT,PipelineSpec Tokenizers Yams CYaml)
 
 # Make would remove the programs as steps in between.
 .PRECIOUS: $(FUZZ)/%
@@ -117,10 +123,11 @@ FUZZ_OPTIONS_RecordsFuzz       = -I $(BUILD)/release/Modules -I Sources/CPCRE2 \
 fuzz: deps $(FUZZ_DRIVERS:%=fuzz-%)
 
 .SECONDEXPANSION:
-$(FUZZ)/RecordsFuzz: build
+$(FUZZ)/ManifestFuzz $(FUZZ)/RecordsFuzz: build
 $(FUZZ)/%: Tests/Fuzz/%.swift $$(FUZZ_SOURCES_$$*)
 	@mkdir -p $(FUZZ)
-	swiftc $(FUZZ_FLAGS) $(FUZZ_OPTIONS_$*) -module-name Fuzzed $(filter %.swift,$^) -o $@
+	@echo "Compiling $@"
+	@swiftc $(FUZZ_FLAGS) $(FUZZ_OPTIONS_$*) -module-name Fuzzed $(filter %.swift,$^) -o $@
 
 # The fixtures of components are whole tokenizers, one a line.
 fuzz-TokenizerJSONFuzz: $(FUZZ)/seeds-TokenizerJSONFuzz

@@ -106,13 +106,14 @@ private struct SourceWindow {
     init(_ line: ArraySlice<Unicode.Scalar>, column: Int) {
         let width = 96
         let scalars = Array(line)
-        let start = column <= width - 24 ? 0 : column - 25
+        // The place inside a value of several lines may be beyond the end of the first.
+        let at = max(0, min(column - 1, scalars.count))
+        let start = at < width - 24 ? 0 : at - 24
         let visible = scalars.dropFirst(start).prefix(width).map { scalar in
             // One column each, so that the marks stand where they should.
             PrintableText.isUnsafe(scalar) ? (scalar == "\t" ? " " : "\u{FFFD}") : scalar
         }
         text = (start > 0 ? "…" : "") + String(String.UnicodeScalarView(visible))
-        let at = max(0, min(column - 1, scalars.count))
         let word = scalars.dropFirst(at)
         let count: Int
         if let quote = word.first, quote == "\"" || quote == "'" {

@@ -37,6 +37,17 @@ import Testing
                 """)
     }
 
+    /// The place of a mistake inside a quoted value that goes on in the next line is counted on from its first.
+    @Test func columnsBeyondTheLine() {
+        let line = "cron: \"6" + String(repeating: "O", count: 73)
+        for column in [1, 71, 72, 73, 81, 82, 105, 106, 107, 300] {
+            let finding = Finding(.invalidValue, at: SourceMark(line: 1, column: column), "x")
+            let text = ValidationReport([finding]).text(file: "f", source: Data("\(line)\nOOO\"\n".utf8))
+            let lines = text.split(separator: "\n")
+            #expect(lines.last?.last == "^" && lines.last!.count <= lines[lines.count - 2].count + 1, "\(text)")
+        }
+    }
+
     @Test func programsReadThis() throws {
         let findings = try WorkspaceFixture.shared.get().findings(WorkspaceFixture.manifest("adapter: {rank: 0}"))
         let report = ValidationReport(findings)
