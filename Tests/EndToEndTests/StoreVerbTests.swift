@@ -1,0 +1,106 @@
+import Foundation
+import PipelineSpec
+import Testing
+
+/// The verbs of the store and those that look back, on versions that were really trained.
+@Suite struct StoreVerbTests {
+    @Test func versionsArePromotedRolledBackComparedAndCollected() async throws {
+        guard let shop = try await Workshop.make() else { return }
+        let program = shop.program
+        for seed in 1...3 {
+            let text = shop.manifest(steps: 4).replacing("steps: 4", with: "steps: 4\n  seed: \(seed)")
+            try shop.write(text, to: "tone.yaml")
+            let made = try await program.run("run", "tone.yaml")
+            #expect(made.status == 0, "\(made)")
+        }
+        #expect(try shop.versions() == [1, 2, 3])
+        func target() -> String? {
+            try? FileManager.default.destinationOfSymbolicLink(
+                atPath: shop.url("Artifacts/adapters/tone/production").path)
+        }
+        #expect(try await program.run("adapters", "rollback", "tone", "--reason", "x").status == 66)
+        for number in 1...3 {
+            #expect(
+                try await program.run("adapters", "promote", "tone:\(number)", "--reason", "n\(number)").status == 0)
+        }
+        #expect(target() == "3")
+        #expect(try await program.run("adapters", "reject", "tone:3").status == 64, "it is in production")
+        let back = try await program.run("adapters", "rollback", "tone", "--reason", "it swears", "--json")
+        #expect(try back.json()["version"] == 2 && back.json()["before"] == 3 && target() == "2", "\(back)")
+        #expect(try await program.run("adapters", "reject", "tone:3", "--reason", "it swears").status == 0)
+        let refused = try await program.run("adapters", "promote", "tone:3")
+        #expect(refused.status == 64 && refused.talk.contains("it swears"), "\(refused)")
+
+        let log = try await program.run("adapters", "log", "tone", "--json").json()["log"]?.elements ?? []
+        #expect(
+            log.map { $0["event"] } == [
+                "published", "published", "published", "alias", "alias", "alias", "alias", "rejected",
+            ])
+        #expect(log[6]["reason"] == "rollback: it swears" && log[6]["previous"] == 3)
+        let diff = try await program.run("adapters", "diff", "tone:1", "2", "--json").json()
+        let keys = diff["differences"]?.elements.compactMap { $0["key"]?.word } ?? []
+        #expect(keys.contains { $0.hasSuffix("seed") } && keys.contains("digest"), "\(keys)")
+
+        // Nothing is old enough; then everything but production, its past and what is pinned is.
+        #expect(try await program.run("gc", "--json").json()["garbage"] == .array([]))
+        #expect(try await program.run("adapters", "pin", "tone:3").status == 0)
+        let settings = try shop.text("lorajobs.yaml")
+        try shop.write(
+            settings
+                + "retention: {keep_last: 1, keep_daily: 0, keep_monthly: 0, alias_history: 0, grace: 0s, cache: 0B}\n",
+            to: "lorajobs.yaml")
+        let seen = try await program.run("gc", "--json").json()
+        let found = seen["garbage"]?.elements ?? []
+        #expect(seen["deleted"] == false && found.first?["subject"] == "tone:1", "\(seen)")
+        #expect(found.count { $0["kind"] == "version" } == 1 && found.contains { $0["kind"] == "cached_output" })
+        #expect(try shop.versions() == [1, 2, 3])
+        #expect(try await program.run("gc", "--now").status == 64)
+        let collected = try await program.run("gc", "--delete", "--now", "--json").json()
+        #expect(collected["deleted"] == true && (collected["bytes"]?.double ?? 0) > 0, "\(collected)")
+        #expect(try shop.versions() == [2, 3])
+        #expect(try await program.run("adapters", "verify").status == 0)
+        let doctor = try await program.run("doctor", "--json")
+        #expect(try doctor.json()["sound"] == true, "\(doctor)")
+        #expect(try await program.run("config", "--json").output.contains("retention.keep_last"))
+    }
+
+    @Test func theMorningIsToldWhatTheNightDid() async throws {
+        guard let shop = try await Workshop.make() else { return }
+        let program = shop.program
+        let quiet = try await program.run("report")
+        #expect(quiet.status == 0 && quiet.output.contains("Nothing has happened"), "\(quiet)")
+        try shop.write(shop.manifest(steps: 4), to: "tone.yaml")
+        #expect(try await program.run("run", "tone.yaml").status == 0)
+        #expect(try await program.run("run", "tone.yaml").status == 0)
+        #expect(try await program.run("adapters", "promote", "tone:1", "--reason", "good").status == 0)
+        try shop.dropBroken()
+        try await shop.startDaemon()
+        try await shop.until("it is rejected") {
+            try await program.run("inbox", "errors", "--json").output.contains("broken.yaml")
+        }
+        let report = try await program.run("report", "--since", "today", "--json").json()
+        let ended = report["ended"]?.elements ?? []
+        #expect(ended.map { $0["unchanged"] } == [false, true] && ended.first?["adapter"] == "tone:1", "\(report)")
+        #expect(ended.first?["loss"]?.double != nil)
+        #expect(report["moves"]?.elements.map { $0["alias"] } == ["production"])
+        #expect(report["rejected"]?.elements.map { $0["name"] } == ["broken.yaml"])
+        let text = try await program.run("report").output
+        for words in ["1 job succeeded", "1 job had nothing to do", "1 manifest rejected", "production", "good"] {
+            #expect(text.contains(words), "\(words): \(text)")
+        }
+        let wrong = try await program.run("report", "--since", "dawn")
+        #expect(wrong.status == 64 && wrong.talk.contains("yesterday"), "\(wrong)")
+
+        let history = try await program.run("history", "--json").json()["jobs"]?.elements ?? []
+        #expect(history.map { $0["state"] } == ["succeeded", "succeeded"])
+        #expect(try await program.run("history", "--name", "other").output.isEmpty)
+        let id = try #require(history.first?["id"]?.word)
+        let events = try await program.run("history", id, "--json").json()["events"]?.elements ?? []
+        #expect(events.contains { $0["kind"] == "attempt_started" && $0["stage"] == "train" }, "\(events)")
+    }
+}
+
+extension Workshop {
+    /// A manifest that cannot be read.
+    fileprivate func dropBroken() throws { try drop("nmae: tone\n", as: "broken.yaml") }
+}
