@@ -115,7 +115,8 @@ FUZZ_OPTIONS_JinjaFuzz         = -I Sources/CPCRE2
 # Modules that are not fuzzed come as they are built.
 FUZZ_BUILT = -I $(BUILD)/release/Modules -I $(BUILD)/checkouts/Yams/Sources/CYaml/include $(shell find $(1:%=$(BUILD)/release/%.build) -name '*.o')
 FUZZ_OPTIONS_ManifestFuzz      = $(call FUZZ_BUILT,Yams CYaml)
-FUZZ_OPTIONS_RecordsFuzz       = -I Sources/CPCRE2 -I Sources/CZlib $(call FUZZ_BUILT,PipelineSpec Tokenizers Yams CYaml)
+FUZZ_OPTIONS_RecordsFuzz       = -I Sources/CPCRE2 -I Sources/CZlib -lopenblas $(call FUZZ_BUILT,PipelineSpec Tokenizers \
+  Training Layers TensorCore CKernels Yams CYaml Crypto CryptoBoringWrapper CCryptoBoringSSL CCryptoBoringSSLShims)
 
 # Make would remove the programs as steps in between.
 .PRECIOUS: $(FUZZ)/%

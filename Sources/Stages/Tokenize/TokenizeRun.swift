@@ -35,6 +35,7 @@ struct TokenizeRun {
             folder: folder, tokenizer: tokenizer, vocabularySize: limits.vocabularySize,
             maxLength: min(manifest.data.maxLength ?? limits.contextLength, limits.contextLength),
             data: manifest.data)
+        encoder.comparesExamples = manifest.data.format == .preference
         encoder.judgesTexts = try ModelRegistry.judgesTexts(configuration)
         self.encoder = encoder
     }

@@ -21,8 +21,7 @@ struct Eval: ParsableCommand {
         help: ArgumentHelp(
             "The record's own name of a field, such as prompt=question. May be repeated.", valueName: "field=name"))
     var columns: [String] = []
-    @Option(name: .long, help: "fp32; bf16 is not built yet.")
-    var precision: String = "fp32"
+    @OptionGroup var precision: PrecisionOption
     @Flag(name: .long, help: "Print one JSON object, with every example's own numbers.") var json = false
 
     func validate() throws {
@@ -30,7 +29,6 @@ struct Eval: ParsableCommand {
             throw ValidationError(
                 "--format must be one of \(JobManifest.DataFormat.allCases.map(\.rawValue).joined(separator: ", "))")
         }
-        guard precision == "fp32" else { throw ValidationError("--precision \(precision) is not supported; fp32 is") }
         guard columns.allSatisfy({ $0.contains("=") }) else { throw ValidationError("--column takes FIELD=NAME") }
     }
 
@@ -39,7 +37,7 @@ struct Eval: ParsableCommand {
         guard FileManager.default.fileExists(atPath: file.path) else {
             throw CommandFailure(.notFound, "\(data): no such file")
         }
-        let loaded = try engine.load()
+        let loaded = try engine.load(precision.precision)
         let pairs = columns.map { $0.split(separator: "=", maxSplits: 1).map(String.init) }
         var progress = EngineProgress("scoring")
         let evaluation = try Engine.run {
