@@ -31,6 +31,19 @@ static void round_row(size_t k, const float *x, uint16_t *y) {
     }
 }
 
+// Two rows rounded to bf16 and interleaved: element i of both is pair i. An absent second row counts as zeros.
+static void round_pair(size_t m, const float *even, const float *odd, uint32_t *y) {
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5,
+                                           20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    for (size_t i = 0; i < m; i += 16) {
+        __mmask16 mask = first16(m - i);
+        __m512 low = _mm512_maskz_loadu_ps(mask, even + i);
+        __m512 high = odd ? _mm512_maskz_loadu_ps(mask, odd + i) : _mm512_setzero_ps();
+        __m512i both = (__m512i)_mm512_cvtne2ps_pbh(high, low);
+        _mm512_mask_storeu_epi32(y + i, mask, _mm512_permutexvar_epi16(order, both));
+    }
+}
+
 // Sixteen rows of sixteen pairs: pair p of row r goes to y[32 p + r].
 static inline void transpose_pairs(const __m512i *rows, uint32_t *y) {
     __m512i r[16], t[16];
@@ -85,8 +98,9 @@ static void pack_plain(size_t n, size_t k, const uint16_t *w, size_t ldw, uint32
     }
 }
 
-// A tile of `rows` by 32: c = (c +) alpha · a · panel over `pairs` pairs, + h · b where there is a rank.
-static inline __attribute__((always_inline)) void tile(const int rows, size_t pairs, const uint16_t *a,
+// A tile of `rows` by 32: c = (c +) alpha · a · panel over `pairs` pairs, + h · b where there is a rank. A row's pairs lie
+// side by side, or, when `columns`, a pair's rows do.
+static inline __attribute__((always_inline)) void tile(const int rows, const int columns, size_t pairs, const uint16_t *a,
                                                        const uint32_t *panel, float alpha, int adds, size_t n, float *c,
                                                        size_t ldc, size_t rank, const float *h, const float *b,
                                                        size_t ldb) {
@@ -97,7 +111,7 @@ static inline __attribute__((always_inline)) void tile(const int rows, size_t pa
         __m512bh b1 = (__m512bh)_mm512_load_si512(panel + 32 * p + 16);
         _Pragma("unroll") for (int r = 0; r < rows; r++) {
             int pair;
-            __builtin_memcpy(&pair, a + (size_t)r * STRIDE + 2 * p, sizeof pair);
+            __builtin_memcpy(&pair, columns ? a + 2 * (p * ROWS + r) : a + (size_t)r * STRIDE + 2 * p, sizeof pair);
             __m512bh x = (__m512bh)_mm512_set1_epi32(pair);
             sums[r][0] = _mm512_dpbf16_ps(sums[r][0], x, b0);
             sums[r][1] = _mm512_dpbf16_ps(sums[r][1], x, b1);
@@ -129,14 +143,16 @@ static inline __attribute__((always_inline)) void tile(const int rows, size_t pa
     }
 }
 
-static void any_tile(size_t rows, size_t pairs, const uint16_t *a, const uint32_t *panel, float alpha, int adds, size_t n,
+static void any_tile(size_t rows, int columns, size_t pairs, const uint16_t *a, const uint32_t *panel, float alpha, int adds, size_t n,
                      float *c, size_t ldc, size_t rank, const float *h, const float *b, size_t ldb) {
-    switch (rows) {
-#define CASE(R) case R: tile(R, pairs, a, panel, alpha, adds, n, c, ldc, rank, h, b, ldb); break;
+#define CASE(R)                                                                             \
+    case R: tile(R, 0, pairs, a, panel, alpha, adds, n, c, ldc, rank, h, b, ldb); break;    \
+    case R + TILE: tile(R, 1, pairs, a, panel, alpha, adds, n, c, ldc, rank, h, b, ldb); break;
+    switch (columns ? rows + TILE : rows) {
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13)
-        default: tile(TILE, pairs, a, panel, alpha, adds, n, c, ldc, rank, h, b, ldb);
-#undef CASE
+        CASE(14)
     }
+#undef CASE
 }
 
 // Cuts `total` into equal parts of at most `most`, each a multiple of `grain`.
@@ -145,8 +161,8 @@ static size_t part(size_t total, size_t most, size_t grain) {
     return ((total + parts - 1) / parts + grain - 1) / grain * grain;
 }
 
-void ck_bf16_product_native(size_t m, size_t n, size_t k, float alpha, const float *x, size_t ldx, const uint16_t *w,
-                            size_t ldw, int transposed, int adds, float *c, size_t ldc, const ck_low_rank *addend,
+void ck_bf16_product_native(size_t m, size_t n, size_t k, float alpha, const float *x, size_t ldx, int x_transposed,
+                            const uint16_t *w, size_t ldw, int transposed, int adds, float *c, size_t ldc, const ck_low_rank *addend,
                             void *scratch) {
     if (!m || !n || !k) return;
     uint32_t *panel = scratch;
@@ -158,13 +174,19 @@ void ck_bf16_product_native(size_t m, size_t n, size_t k, float alpha, const flo
         const float *h = rank ? addend->h : NULL, *b = rank ? addend->b : NULL;
         for (size_t i = 0; i < m; i += height) {
             size_t rows = m - i < height ? m - i : height;
-            for (size_t r = 0; r < rows; r++) round_row(kc, x + (i + r) * ldx + p, rounded + r * STRIDE);
+            if (x_transposed)
+                for (size_t q = 0; q < kc; q += 2)
+                    round_pair(rows, x + (p + q) * ldx + i, q + 1 < kc ? x + (p + q + 1) * ldx + i : NULL,
+                               (uint32_t *)rounded + q / 2 * ROWS);
+            else
+                for (size_t r = 0; r < rows; r++) round_row(kc, x + (i + r) * ldx + p, rounded + r * STRIDE);
             for (size_t j = 0; j < n; j += COLUMNS) {
                 size_t width = n - j < COLUMNS ? n - j : COLUMNS;
                 if (transposed) pack_transposed(width, kc, w + j * ldw + p, ldw, panel);
                 else pack_plain(width, kc, w + p * ldw + j, ldw, panel);
                 for (size_t r = 0; r < rows; r += TILE)
-                    any_tile(rows - r < TILE ? rows - r : TILE, pairs, rounded + r * STRIDE, panel, alpha, adds || p,
+                    any_tile(rows - r < TILE ? rows - r : TILE, x_transposed, pairs,
+                             rounded + (x_transposed ? 2 * r : r * STRIDE), panel, alpha, adds || p,
                              width, c + (i + r) * ldc + j, ldc, rank, rank ? h + (i + r) * rank : h, rank ? b + j : b,
                              rank ? addend->ldb : 0);
             }

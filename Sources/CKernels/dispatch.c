@@ -47,8 +47,8 @@ const ck_table *ck_kernels(void) {
 }
 
 #if defined(__x86_64__)
-void ck_bf16_product_native(size_t m, size_t n, size_t k, float alpha, const float *x, size_t ldx, const uint16_t *w,
-                            size_t ldw, int transposed, int adds, float *c, size_t ldc, const ck_low_rank *addend,
+void ck_bf16_product_native(size_t m, size_t n, size_t k, float alpha, const float *x, size_t ldx, int x_transposed,
+                            const uint16_t *w, size_t ldw, int transposed, int adds, float *c, size_t ldc, const ck_low_rank *addend,
                             void *scratch);
 #endif
 
@@ -61,16 +61,16 @@ int ck_multiplies_bf16(void) {
 #endif
 }
 
-void ck_bf16_product(size_t m, size_t n, size_t k, float alpha, const float *x, size_t ldx, const uint16_t *w, size_t ldw,
-                     int transposed, int adds, float *c, size_t ldc, const ck_low_rank *addend,
+void ck_bf16_product(size_t m, size_t n, size_t k, float alpha, const float *x, size_t ldx, int x_transposed,
+                     const uint16_t *w, size_t ldw, int transposed, int adds, float *c, size_t ldc, const ck_low_rank *addend,
                             void *scratch) {
 #if defined(__x86_64__)
     if (ck_multiplies_bf16()) {
-        ck_bf16_product_native(m, n, k, alpha, x, ldx, w, ldw, transposed, adds, c, ldc, addend, scratch);
+        ck_bf16_product_native(m, n, k, alpha, x, ldx, x_transposed, w, ldw, transposed, adds, c, ldc, addend, scratch);
         return;
     }
 #endif
-    ck_kernels()->bf16_product(m, n, k, alpha, x, ldx, w, ldw, transposed, adds, c, ldc, addend, scratch);
+    ck_kernels()->bf16_product(m, n, k, alpha, x, ldx, x_transposed, w, ldw, transposed, adds, c, ldc, addend, scratch);
 }
 
 const char *ck_openblas_coretype(void) {

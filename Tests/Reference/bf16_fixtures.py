@@ -1,8 +1,8 @@
 """Writes Tests/Fixtures/bf16: the golden decoders with LoRA, computed with frozen matrices in bf16.
 
-Every linear map of the base, and the head, multiplies operands rounded to bf16 and sums in single precision, forwards
-(x and W) and backwards (dy and W); the tables of embeddings are rounded; everything else is single precision. So torch says
-what `train.precision: bf16` is to compute.
+Every linear map of the base, the head, and the products of attention multiply operands rounded to bf16 and sum in single
+precision, forwards and backwards; the tables of embeddings are rounded; everything else is single precision. So torch
+says what `train.precision: bf16` is to compute.
 
 Run with torch 2.13, transformers 5.23 and peft 0.21.2:  python Tests/Reference/bf16_fixtures.py
 """
@@ -39,6 +39,39 @@ class Product(torch.autograd.Function):
         return rounded(dy) @ rounded(weight), None
 
 
+class Attention(torch.autograd.Function):
+    """softmax(scale · Q Kᵀ + mask) V over [batch, heads, rows, size]; backward with Σ dO·O, as in Dao et al. 2022."""
+
+    @staticmethod
+    def forward(context, q, k, v, mask, scale):
+        p = torch.softmax(scale * (rounded(q) @ rounded(k).mT) + mask, -1)
+        o = rounded(p) @ rounded(v)
+        context.save_for_backward(q, k, v, p, o)
+        context.scale = scale
+        return o
+
+    @staticmethod
+    def backward(context, do):
+        q, k, v, p, o = context.saved_tensors
+        dp = rounded(do) @ rounded(v).mT
+        ds = p * (dp - (do * o).sum(-1, keepdim=True)) * context.scale
+        return (rounded(ds) @ rounded(k), rounded(ds).mT @ rounded(q), rounded(p).mT @ rounded(do), None, None)
+
+
+def attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **_):
+    groups = query.shape[1] // key.shape[1]
+    key, value = (x.repeat_interleave(groups, 1) for x in (key, value))
+    # Rows of padding see nothing and must not become NaN; nothing reads them.
+    mask = torch.clamp(attention_mask[..., : key.shape[-2]], min=-1e30)
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return Attention.apply(query, key, value, mask, scaling).transpose(1, 2).contiguous(), None
+
+
+transformers.AttentionInterface.register("rounded", attention)
+transformers.AttentionMaskInterface.register(
+    "rounded", transformers.masking_utils.ALL_MASK_ATTENTION_FUNCTIONS["eager"])
+
+
 def forward(self, x):
     y = Product.apply(x, self.weight.T if isinstance(self, Conv1D) else self.weight)
     return y if self.bias is None else y + self.bias
@@ -52,7 +85,7 @@ def write(name):
     settings = json.loads(metadata["config"])
     configuration = transformers.AutoConfig.for_model(settings.pop("model_type"), **settings)
     base = transformers.AutoModelForCausalLM.from_config(
-        configuration, dtype=torch.float32, attn_implementation="eager")
+        configuration, dtype=torch.float32, attn_implementation="rounded")
     weights = {key[5:]: value for key, value in tensors.items() if key.startswith("base.")}
     missing, unexpected = base.load_state_dict(weights, strict=False)
     assert not unexpected and set(missing) <= {"lm_head.weight"}, (missing, unexpected)

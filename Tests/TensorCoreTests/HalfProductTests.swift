@@ -25,7 +25,7 @@ import Testing
     }
 
     private typealias Product = (
-        Int, Int, Int, Float, UnsafePointer<Float>?, Int, UnsafePointer<UInt16>?, Int, Int32, Int32,
+        Int, Int, Int, Float, UnsafePointer<Float>?, Int, Int32, UnsafePointer<UInt16>?, Int, Int32, Int32,
         UnsafeMutablePointer<Float>?, Int, UnsafePointer<ck_low_rank>?, UnsafeMutableRawPointer?
     ) -> Void
 
@@ -38,20 +38,24 @@ import Testing
     func everyVariantMatchesTheFormula(_ size: [Int]) {
         let (m, n, k) = (size[0], size[1], size[2])
         var products: [(String, Product)] = KernelVariant.all.map { ($0.name, $0.table.bf16_product) }
-        products.append(("chosen", { ck_bf16_product($0, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) }))
+        products.append(
+            ("chosen", { ck_bf16_product($0, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) }))
         let scratch = BufferPool.take(Int(CK_BF16_SCRATCH))
         defer { BufferPool.give(scratch, Int(CK_BF16_SCRATCH)) }
-        let x = matrix(m, k, "x")
+        let x = matrix(m, k, "x"), flipped = Tensor(uninitialized: [k, m])
+        for row in 0..<m { for column in 0..<k { flipped.pointer[column * m + row] = x.pointer[row * k + column] } }
         for transposed in [false, true] {
             let w = matrix(transposed ? n : k, transposed ? k : n, "w").converted(to: .bfloat16)
             let wanted = expected(x, w, transposed: transposed)
             for (name, product) in products {
-                for adds in [false, true] {
+                for (adds, isFlipped) in [(false, false), (true, false), (false, true), (true, true)] {
+                    let left = isFlipped ? flipped : x
                     // Rows lie further apart than they are long; what is between them is not touched.
                     var c = [Float](repeating: 7, count: m * (n + 3))
                     if !adds { for row in 0..<m { for j in 0..<n { c[row * (n + 3) + j] = .nan } } }
                     product(
-                        m, n, k, -1.5, x.pointer, k, w.halves, w.columns, transposed ? 1 : 0, adds ? 1 : 0, &c, n + 3,
+                        m, n, k, -1.5, left.pointer, left.columns, isFlipped ? 1 : 0, w.halves, w.columns,
+                        transposed ? 1 : 0, adds ? 1 : 0, &c, n + 3,
                         nil, scratch)
                     var worst = 0.0
                     for row in 0..<m {
@@ -62,11 +66,13 @@ import Testing
                         }
                         #expect(c[row * (n + 3) + n..<(row + 1) * (n + 3)].allSatisfy { $0 == 7 })
                     }
-                    #expect(worst <= 2e-6 * Double(k).squareRoot() + 2e-6, "\(name) \(size) \(transposed) \(adds)")
+                    #expect(
+                        worst <= 2e-6 * Double(k).squareRoot() + 2e-6,
+                        "\(name) \(size) \(transposed) \(adds) \(isFlipped)")
                 }
             }
         }
-        withExtendedLifetime(x) {}
+        withExtendedLifetime((x, flipped)) {}
     }
 
     @Test(arguments: KernelVariant.all, [[1, 1], [4, 16], [7, 33], [130, 1000]])
@@ -155,6 +161,30 @@ import Testing
                 let worst = zip(one, other).reduce(Float(0)) { abs($1.0 - $1.1) <= $0 ? $0 : abs($1.0 - $1.1) }
                 #expect(one.count == other.count && worst <= 1e-5 * largest, "\(index) of rank \(rank), \(rows) rows")
             }
+        }
+    }
+
+    /// Rounding operands moves results by about what it moves them; over several tiles, groups of heads and windows.
+    @Test(arguments: [nil, 90], [1, 3])
+    func attentionOfBF16StaysNearThatOfFloats(window: Int?, group: Int) {
+        let (rows, size) = (230, 24)
+        let layout = AttentionLayout(rows: [0..<30, 30..<rows], isCausal: true).windowed(window)
+        let q = Parameter("q", matrix(rows, 2 * group * size, "q"), isTrainable: true)
+        let k = Parameter("k", matrix(rows, 2 * size, "k"), isTrainable: true)
+        let v = Parameter("v", matrix(rows, 2 * size, "v"), isTrainable: true)
+        let dy = matrix(rows, 2 * group * size, "dy").reshaped([1, rows * 2 * group * size])
+        func results(_ products: DType) -> [[Float]] {
+            let y = Tensor.attention(
+                query: q.tensor, key: k.tensor, value: v.tensor, heads: 2 * group, keyValueHeads: 2, scale: 0.4,
+                layout: layout, products: products)
+            y.reshaped([1, y.count]).linear(dy).reshaped([]).backward()
+            defer { for parameter in [q, k, v] { parameter.zeroGradient() } }
+            return [y.values] + [q, k, v].map { $0.gradient?.values ?? [] }
+        }
+        for (index, (half, full)) in zip(results(.bfloat16), results(.float32)).enumerated() {
+            let largest = full.reduce(0) { max($0, abs($1)) }
+            let worst = zip(half, full).reduce(Float(0)) { abs($1.0 - $1.1) <= $0 ? $0 : abs($1.0 - $1.1) }
+            #expect(half.count == full.count && worst < 1e-2 * largest && worst > 0, "\(index): \(worst) of \(largest)")
         }
     }
 

@@ -118,9 +118,12 @@ typedef struct ck_table {
     void (*sum_rows)(size_t rows, size_t cols, float alpha, const float *w, size_t ldw, const float *x, float *y);
     void (*sum_rows_bf16)(size_t rows, size_t cols, float alpha, const uint16_t *w, size_t ldw, const float *x, float *y);
     // ck_bf16_product without the processor's own products of bf16
-    void (*bf16_product)(size_t m, size_t n, size_t k, float alpha, const float *x, size_t ldx, const uint16_t *w,
-                         size_t ldw, int transposed, int adds, float *c, size_t ldc, const ck_low_rank *addend,
+    void (*bf16_product)(size_t m, size_t n, size_t k, float alpha, const float *x, size_t ldx, int x_transposed,
+                         const uint16_t *w, size_t ldw, int transposed, int adds, float *c, size_t ldc, const ck_low_rank *addend,
                          void *scratch);
+
+    // y [rows][cols], dense, = x rounded to bf16, whose rows lie ldx apart
+    void (*round_rows_bf16)(size_t rows, size_t cols, const float *x, size_t ldx, uint16_t *y);
 
     // h [rows][rank] = alpha · x [rows][k] · aᵀ, a [rank][k]; the rank is a multiple of CK_RANKS here and below
     void (*low_rank_down)(size_t rows, size_t k, size_t rank, float alpha, const float *x, const float *a, float *h);
@@ -139,11 +142,11 @@ enum {
     CK_BF16_SCRATCH = 2 * (CK_BF16_COLUMNS * CK_BF16_DEPTH + CK_BF16_ROWS * (CK_BF16_DEPTH + 32)),
 };
 
-// c[m][n] = (c +, when adds) alpha · x[m][k] · op(w), with x rounded to bf16 (nearest, ties to even), products and sums in
+// c[m][n] = (c +, when adds) alpha · op(x) · op(w), with x, [m][k] or transposed [k][m], rounded to bf16 (nearest, ties to even), products and sums in
 // single precision, and the addend, unless null, on top in single precision. w holds bf16: [k][n], or transposed [n][k].
 // Rows lie ldx, ldw, ldc apart. On the calling thread.
-void ck_bf16_product(size_t m, size_t n, size_t k, float alpha, const float *x, size_t ldx, const uint16_t *w, size_t ldw,
-                     int transposed, int adds, float *c, size_t ldc, const ck_low_rank *addend, void *scratch);
+void ck_bf16_product(size_t m, size_t n, size_t k, float alpha, const float *x, size_t ldx, int x_transposed,
+                     const uint16_t *w, size_t ldw, int transposed, int adds, float *c, size_t ldc, const ck_low_rank *addend, void *scratch);
 
 // Whether ck_bf16_product has the processor's own products of bf16.
 int ck_multiplies_bf16(void);

@@ -100,7 +100,7 @@ enum Gemm {
             let summand = addend?.part(rows, columns)
             withUnsafePointer(to: summand ?? ck_low_rank()) { pointer in
                 ck_bf16_product(
-                    rows.count, columns.count, k, alpha, a + rows.lowerBound * lda, lda,
+                    rows.count, columns.count, k, alpha, a + rows.lowerBound * lda, lda, 0,
                     w + columns.lowerBound * (transposed ? ldw : 1), ldw, transposed ? 1 : 0, beta == 0 ? 0 : 1,
                     c + rows.lowerBound * ldc + columns.lowerBound, ldc, summand == nil ? nil : pointer, scratch)
             }
