@@ -36,7 +36,8 @@ package final class LoadedModel {
     func requireTokenizer() throws -> Tokenizer {
         guard let tokenizer else {
             throw StageError(
-                "base_incomplete", "\(folder.path) has no tokenizer.json, nor another vocabulary; text cannot be turned into tokens")
+                "base_incomplete",
+                "\(folder.path) has no tokenizer.json, nor another vocabulary; text cannot be turned into tokens")
         }
         return tokenizer
     }

@@ -5,7 +5,8 @@ import Stages
 
 struct Bench: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Measure the engine on this machine.", subcommands: [BenchTrain.self, BenchTokenize.self])
+        abstract: "Measure the engine on this machine.",
+        subcommands: [BenchTrain.self, BenchGenerate.self, BenchTokenize.self])
 }
 
 struct BenchTrain: ParsableCommand {
