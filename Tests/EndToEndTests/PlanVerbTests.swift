@@ -151,7 +151,7 @@ import Testing
         )
         try shop.write(
             try shop.text("lorajobs.yaml")
-                + "memory: \(Int(1.7 * need) >> 20)MiB\nthreads: 2\nqueues: {default: {max_jobs: 3}}\n",
+                + "memory: \(Int(1.4 * need) >> 20)MiB\nthreads: 2\nqueues: {default: {max_jobs: 3}}\n",
             to: "lorajobs.yaml")
         try await shop.startDaemon(shop.stoppingAtCheckpoint)
         try shop.drop(shop.manifest("first", steps: 400), as: "first.yaml")
