@@ -73,6 +73,14 @@ def save(model, folder, tokenizer):
     return folder
 
 
+def fast_tokenizer(folder):
+    tokenizer = tf.PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    # The file of one switches padding on.
+    tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
+
+
 class Decoders(Exchange):
     """The decoders that peft_exchange.py does not have, in a few variants each."""
 
@@ -90,6 +98,8 @@ class Decoders(Exchange):
                 {"all": ("all-linear", "all-linear"), "list": (suffixes, suffixes), "regex": (pattern, pattern)},
                 {first: 2, r"layers\.1\.self_attn\.o_proj": 5}, {f"model.layers.0.self_attn.{first}": 3, "o_proj": 11},
                 [f"model.layers.0.self_attn.{first}"]))
+            # Of the kind that the file says, and not the one that is usual for the model.
+            self.families[-1].tokenizer = fast_tokenizer(base)
         self.texts = (data / "datasets/tinyshakespeare/valid.txt").read_text()
         self.prompts = []
 
@@ -107,7 +117,9 @@ class Decoders(Exchange):
 
     @staticmethod
     def variants(family):
-        for name, settings in (("all-rs", (4, 8, True, 0.0)), ("regex-p", (3, 7, False, 0.1))):
+        # PEFT reads a pattern on a mixture of experts as if it were the names in it.
+        second = "list-p" if family.name in MIXTURES else "regex-p"
+        for name, settings in (("all-rs", (4, 8, True, 0.0)), (second, (3, 7, False, 0.1))):
             rank, alpha, rslora, dropout = settings
             yield f"{family.name}-{name}", {
                 "rank": rank, "alpha": alpha, "rslora": rslora, "dropout": dropout,
@@ -116,15 +128,24 @@ class Decoders(Exchange):
     @staticmethod
     def their_variants(family):
         prefix, basic = f"peft-{family.name}", dict(r=4, lora_alpha=6)
+        names = family.targets["list"][1]
         yield f"{prefix}-patterns-rs", dict(
-            **basic, target_modules="all-linear", rank_pattern=family.rank_pattern,
-            alpha_pattern=family.alpha_pattern, use_rslora=True)
+            **basic, target_modules=names if family.name in MIXTURES else "all-linear",
+            rank_pattern=family.rank_pattern, alpha_pattern=family.alpha_pattern, use_rslora=True)
         yield f"{prefix}-regex", dict(**basic, target_modules=family.targets["regex"][1])
-        yield f"{prefix}-saved", dict(**basic, target_modules=family.targets["list"][1], modules_to_save=["lm_head"])
+        # A head that is tied to the embedding is left where it is: PEFT warns of saving one.
+        saved = "gate_proj" if family.model.config.tie_word_embeddings else "lm_head"
+        yield f"{prefix}-saved", dict(**basic, target_modules=names, modules_to_save=[saved])
         if family.name in MIXTURES:
+            yield f"{prefix}-all", dict(**basic, target_modules="all-linear")
             yield f"{prefix}-experts", dict(
                 **basic, target_modules=family.targets["list"][1],
                 target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"])
+
+    def check_modules(self, name, family, model):
+        # What PEFT calls all linear maps of a mixture are also its router and its experts, as in transformers 4.
+        if family.name not in MIXTURES:
+            super().check_modules(name, family, model)
 
     def compare_greedy(self, *arguments):
         """Random models say nothing, and two tokens may be as likely."""
@@ -365,17 +386,14 @@ class Heads:
         if family.task == "image-classification":
             (base / "preprocessor_config.json").write_text(json.dumps(
                 {"size": {"height": 8, "width": 8}, "image_mean": [0.5], "image_std": [0.5]}))
-        tokenizer = tf.AutoTokenizer.from_pretrained(base) if source else None
-        if tokenizer:
-            # The file of this tokenizer switches padding on.
-            tokenizer.backend_tokenizer.no_padding()
+        tokenizer = fast_tokenizer(base) if source else None
         train, files, asked = self.files(family)
         for name, adapter in (
                 (f"{family.name}-all-rs", {"rank": 4, "alpha": 8, "rslora": True, "targets": "all-linear"}),
                 (f"{family.name}-regex", {"rank": 3, "alpha": 7, "targets": family.pattern})):
             folder = run(self.program, name, {
                 "name": name, "base": str(base), "task": family.task, "adapter": adapter,
-                "data": {"train": train, "test": files, "validation": 0}, "run": {"threads": 1}, "merge": True,
+                "data": {"train": train, "test": files, "validation": "0%"}, "run": {"threads": 1}, "merge": True,
                 "train": {"steps": 6, "batch_size": 8, "learning_rate": 1e-2, "warmup": 0}})
             model, trouble = reference.load_adapter(self.load(family, base), folder)
             self.table.quiet(f"{name}: PEFT loads the adapter", trouble)

@@ -135,7 +135,8 @@ struct TokenizeRun {
         report.imageRows = task.images?.rowCount
         var writers: [SplitName: TokenDatasetWriter] = [:]
         for split in SplitName.allCases {
-            writers[split] = try TokenDatasetWriter(output.appending(path: split.tokensFile))
+            writers[split] = try TokenDatasetWriter(
+                output.appending(path: split.tokensFile), areBytes: task.images != nil)
         }
         let index = try RecordIndex.Writer(output.appending(path: RecordIndex.fileName), settings: settings)
         var hashes = RecordHashes()

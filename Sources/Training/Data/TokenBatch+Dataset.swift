@@ -53,7 +53,9 @@ extension TokenBatch {
 
     /// Appends `rows` of a sequence as one that attends only within itself, from position 0. Its last row predicts the
     /// token that follows in `ids`, when one does.
-    mutating func append(_ ids: UnsafeBufferPointer<Int32>, rows: Range<Int>, scored: (Int) -> Bool) {
+    mutating func append<IDs: RandomAccessCollection<Int32>>(
+        _ ids: IDs, rows: Range<Int>, scored: (Int) -> Bool
+    ) where IDs.Index == Int {
         let start = self.ids.count
         self.ids.append(contentsOf: ids[rows])
         positions.append(contentsOf: 0..<Int32(rows.count))

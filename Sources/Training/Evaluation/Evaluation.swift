@@ -81,10 +81,8 @@ package struct Evaluation: Sendable, Equatable {
             try checkVocabulary(Int(ids.max() ?? -1) + 1, of: model, in: "sequence \(index)")
         }
         try self.init(model, sequences.count, batchTokens, onBatch) { index, collector in
-            try sequences[index].withUnsafeBufferPointer {
-                let flags = scored?[index]
-                try collector.append($0, example: index, scored: { $0 > 0 && (flags?[$0] ?? true) })
-            }
+            let flags = scored?[index]
+            try collector.append(sequences[index], example: index, scored: { $0 > 0 && (flags?[$0] ?? true) })
         }
     }
 
@@ -121,7 +119,9 @@ private struct WindowCollector {
     }
 
     /// Cuts a sequence into windows; one in which nothing counts is left out.
-    mutating func append(_ ids: UnsafeBufferPointer<Int32>, example: Int, scored: (Int) -> Bool) throws {
+    mutating func append<IDs: RandomAccessCollection<Int32>>(
+        _ ids: IDs, example: Int, scored: (Int) -> Bool
+    ) throws where IDs.Index == Int {
         for low in stride(from: 0, to: ids.count, by: model.contextLength) {
             let rows = low..<min(low + model.contextLength, ids.count)
             guard rows.contains(where: { $0 + 1 < ids.count && scored($0 + 1) }) else { continue }
