@@ -8,7 +8,8 @@ package enum CheckpointWriter {
     private static let companions = [
         "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
         "added_tokens.json", "preprocessor_config.json",
-        "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "chat_template.jinja", "additional_chat_templates",
+        "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
+        "chat_template.jinja", "chat_template.json", "additional_chat_templates",
     ]
 
     /// Writes a folder that loads as the base folder does, with other weights.

@@ -1,6 +1,6 @@
 package import Foundation
 package import Layers
-import TensorCore
+package import TensorCore
 
 /// What a tokenizer and a dataset must know of a model before its weights are read.
 package struct ModelLimits: Sendable {
@@ -101,9 +101,13 @@ package enum ModelRegistry {
 
     /// Loads a Hugging Face checkpoint folder as a language model.
     ///
+    /// - Parameter matrixType: what the matrices of linear maps and the tables of embeddings are in memory: F32, or BF16
+    ///   to be multiplied as such. Norms, biases and what is trained are F32.
     /// - Throws: ``ModelError`` or a weight-file error that names the file, key or tensor; `unsupported` for an encoder.
-    package static func load(folder: URL) throws -> any LanguageModel {
-        try languageModel(ModelConfiguration(folder: folder)) { try WeightReader(checkpoint: folder) }
+    package static func load(folder: URL, matrixType: DType = .float32) throws -> any LanguageModel {
+        try languageModel(ModelConfiguration(folder: folder)) {
+            try WeightReader(checkpoint: folder, matrixType: matrixType)
+        }
     }
 
     /// Loads a Hugging Face checkpoint folder for a task.
@@ -112,21 +116,24 @@ package enum ModelRegistry {
     ///   - task: `nil` for what the folder's configuration says.
     ///   - newHeadSeed: a head for `task` that the checkpoint does not have is drawn from it; `nil` refuses such a
     ///     checkpoint.
-    /// - Throws: as ``load(folder:)``.
+    ///   - matrixType: as in ``load(folder:matrixType:)``.
+    /// - Throws: as ``load(folder:matrixType:)``.
     package static func load(
-        folder: URL, for task: ModelTask?, newHeadSeed: UInt64? = nil
+        folder: URL, for task: ModelTask?, newHeadSeed: UInt64? = nil, matrixType: DType = .float32
     ) throws -> any SequenceModel {
         let configuration = try ModelConfiguration(folder: folder)
         return try make(configuration, for: task ?? self.task(configuration)) {
-            let weights = try WeightReader(checkpoint: folder)
+            let weights = try WeightReader(checkpoint: folder, matrixType: matrixType)
             weights.newHeads = newHeadSeed.map { RandomStream(seed: $0) }
             return weights
         }
     }
 
     /// A language model of the given configuration with random weights.
-    package static func random(_ configuration: ModelConfiguration, seed: UInt64) throws -> any LanguageModel {
-        try languageModel(configuration) { WeightReader(random: RandomStream(seed: seed)) }
+    package static func random(
+        _ configuration: ModelConfiguration, seed: UInt64, matrixType: DType = .float32
+    ) throws -> any LanguageModel {
+        try languageModel(configuration) { WeightReader(random: RandomStream(seed: seed), matrixType: matrixType) }
     }
 
     /// A model of the given configuration for a task, with random weights.

@@ -65,7 +65,8 @@ enum TrainStage: Stage {
         let report = Report(
             steps: outcome.step, stoppedEarly: outcome.ending == .stoppedEarly,
             trainedTokens: sizes.rows(outcome.tokens),
-            trainedParameters: product.parameters.reduce(0) { $0 + $1.tensor.count }, precision: "fp32",
+            trainedParameters: product.parameters.reduce(0) { $0 + $1.tensor.count },
+            precision: run.manifest.trainingPrecision.rawValue,
             microBatchTokens: run.halved(sizes.microBatchTokens), curve: monitor.curve(),
             validations: outcome.validations.map { Report.Point(step: $0.step, loss: $0.loss) },
             bestStep: outcome.best?.step)
@@ -79,8 +80,11 @@ enum TrainStage: Stage {
 
     private static func loadBase(_ run: StageRun, for task: JobTask) throws -> any SequenceModel {
         let seed = run.manifest.train.seed
+        let matrixType = run.manifest.trainingPrecision.matrixType
         return switch run.manifest.base {
-        case .folder: try ModelRegistry.load(folder: run.base, for: task.model, newHeadSeed: task.newHeadSeed(seed))
+        case .folder:
+            try ModelRegistry.load(
+                folder: run.base, for: task.model, newHeadSeed: task.newHeadSeed(seed), matrixType: matrixType)
         case .random: try ModelRegistry.random(ModelConfiguration(folder: run.base), for: task.model, seed: seed)
         }
     }
@@ -89,6 +93,7 @@ enum TrainStage: Stage {
     private static func identity(_ run: StageRun) -> [String: String] {
         var identity = [
             "numerics": "\(Numerics.version)", "adapter": "\(run.manifest.adapter)", "engine": EngineDescription.text,
+            "precision": run.manifest.trainingPrecision.rawValue,
         ]
         for file in run.request.base { identity["base \(URL(filePath: file.path).lastPathComponent)"] = file.digest }
         identity["threads"] = "\(run.request.threads)"

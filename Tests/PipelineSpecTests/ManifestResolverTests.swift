@@ -44,6 +44,28 @@ import Testing
         #expect(job.pipeline.stages.map(\.name) == ["tokenize", "train", "evaluate", "merge", "package"])
     }
 
+    @Test func preferencesAreTokenizedAndNotTrainedOn() throws {
+        let manifest = WorkspaceFixture.manifest().replacing("data: ", with: "data:\n  format: preference\n  train: ")
+        let finding = try #require(try fixture.findings(manifest).first)
+        #expect(finding.code == .unsupported && finding.pointer == "/data/format" && finding.line != nil)
+        let own = try WorkspaceFixture()
+        try own.write("ws/Pipelines/tokens.yaml", "version: 1\nname: tokens\nstages: {tokenize: {uses: tokenize}}\n")
+        #expect(try own.resolve(manifest + "pipeline: tokens\n").manifest.data.format == .preference)
+    }
+
+    /// A vocabulary without a `tokenizer.json` is enough; half of one is not.
+    @Test(arguments: [
+        (["tokenizer.model"], true), (["vocab.json", "merges.txt"], true), (["vocab.txt"], true), (["x.tiktoken"], true),
+        (["vocab.json"], false), (["tokenizer_config.json"], false),
+    ])
+    func anyWholeVocabularyIsATokenizer(names: [String], isEnough: Bool) throws {
+        let own = try WorkspaceFixture()
+        try FileManager.default.removeItem(atPath: own.root + "models/tiny/tokenizer.json")
+        for name in names { try own.write("ws/models/tiny/\(name)", "{}") }
+        let findings = try own.findings(WorkspaceFixture.manifest())
+        #expect(findings.map(\.code) == (isEnough ? [] : [.baseIncomplete]))
+    }
+
     @Test func everyKeyIsRead() throws {
         let job = try fixture.resolve(
             """
@@ -184,7 +206,8 @@ import Testing
         Case("train: {warmup: 0.03}", "wrong_type", 4, 17, hint: "write 3%"),
         Case("train: {warmup: 101%}", "out_of_range", 4, 17),
         Case("train: {warmup: -1}", "wrong_type", 4, 17),
-        Case("train: {precision: bf16}", "unsupported", 4, 20),
+        Case("train: {precision: fp16}", "invalid_value", 4, 20),
+        Case("train: {precision: bf16}\nadapter: {method: full}", "conflict", 4, 20),
         Case("train: {seed: -1}", "out_of_range", 4, 15),
         Case("train: {seed: 99999999999999999999}", "out_of_range", 4, 15),
         Case("train: {lr_schedule: cosin}", "invalid_value", 4, 22, hint: "did you mean cosine?"),

@@ -10,9 +10,9 @@ import Training
 ///
 /// Every term follows what the engine keeps: the comment beside each names the type that keeps it. Bytes throughout.
 package struct MemoryEstimate: Codable, Sendable, Equatable {
-    /// Weights of the base: as mapped, or converted to F32.
+    /// Weights of the base: as mapped, or converted to F32 or BF16.
     package var weights: Int64 = 0
-    /// What reading a checkpoint in another type than F32 takes besides: its mapped files, until all is converted.
+    /// What reading a checkpoint in another type than that takes besides: its mapped files, until all is converted.
     package var conversion: Int64 = 0
     /// Trained parameters with gradient, two moments, and the best values so far.
     package var trained: Int64 = 0
@@ -58,7 +58,10 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
         try self.init(
             ModelRegistry.outline(configuration, for: task.model), manifest,
             microBatches: microBatches ?? [sizes.largestMicroBatch], longest: longest)
-        if case .folder = manifest.base { conversion = Self.mappedBytes(in: folder, parameters: parameters) }
+        if case .folder = manifest.base {
+            conversion = Self.mappedBytes(
+                in: folder, parameters: parameters, isHalf: manifest.trainingPrecision.matrixType == .bfloat16)
+        }
     }
 
     /// What a job learns, as far as it can be said without its data.
@@ -78,7 +81,12 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
         let tokens = microBatches.max() ?? 1
         let shape = ModelShape(model)
         parameters = model.parameters.reduce(0) { $0 + $1.tensor.count }
-        weights = 4 * Int64(parameters)
+        let matrixType = manifest.trainingPrecision.matrixType
+        // Matrices and tables are in the type that they are multiplied in, everything else is F32.
+        weights = model.parameters.reduce(0) { sum, parameter in
+            let isHalf = matrixType == .bfloat16 && parameter.tensor.shape.count > 1
+            return sum + Int64(parameter.tensor.count) * (isHalf ? 2 : 4)
+        }
         (microBatchTokens, longestSequence) = (tokens, longest)
 
         let adapter = manifest.adapter
@@ -182,8 +190,10 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
         return (bytes + page - 1) / page * page
     }
 
-    /// The size of a checkpoint's files, unless they hold as many F32 values as the model, which are used in place.
-    private static func mappedBytes(in folder: URL, parameters: Int) -> Int64 {
+    /// The size of a checkpoint's files, unless they hold the values in the type that is used, which is then done in place.
+    ///
+    /// - Parameter isHalf: whether matrices are BF16 in memory and not F32.
+    private static func mappedBytes(in folder: URL, parameters: Int, isHalf: Bool) -> Int64 {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
         let bytes = names.filter { $0.hasSuffix(".safetensors") }.reduce(Int64(0)) { sum, name in
             // Files of a download cache are links.
@@ -191,7 +201,7 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
             let size = try? FileManager.default.attributesOfItem(atPath: file.path)[.size] as? Int64
             return sum + (size ?? 0)
         }
-        return bytes < 3 * Int64(parameters) ? bytes : 0
+        return (bytes < 3 * Int64(parameters)) == isHalf ? 0 : bytes
     }
 }
 

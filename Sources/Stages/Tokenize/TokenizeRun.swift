@@ -47,6 +47,7 @@ struct TokenizeRun {
             maxLength: min(wanted, limits.contextLength), data: manifest.data)
         encoder.task = kind
         encoder.images = try limits.images.map { try ImageEncoder(configuration, $0) }
+        encoder.comparesExamples = manifest.data.format == .preference
         self.encoder = encoder
         if kind == .maskedLM {
             task.maskID = tokenizer?.id(of: "[MASK]") ?? tokenizer?.id(of: "<mask>")

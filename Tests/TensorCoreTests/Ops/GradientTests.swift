@@ -30,6 +30,24 @@ func expectGradient(
         }
     }
 
+    /// With one input for both, with two, and where nothing wants the input's gradient.
+    @Test(arguments: [WeightLayout.outputByInput, .inputByOutput], [1, 9])
+    func linearWithAnUpdateOfLowRank(layout: WeightLayout, rank: Int) {
+        let weight = RandomStream(seed: 3).normal(layout == .outputByInput ? [4, 5] : [5, 4], standardDeviation: 1)
+        func update(_ z: Tensor, _ inputs: [Tensor]) -> LowRankUpdate {
+            LowRankUpdate(input: z, a: inputs[1], b: inputs[2], scale: 0.7)
+        }
+        let shapes = [[3, 5], [rank, 5], [4, rank]]
+        expectGradient(of: shapes) {
+            $0[0].linear(weight, bias: nil, layout: layout, lowRank: update($0[0], $0))
+        }
+        expectGradient(of: shapes) {
+            $0[0].linear(weight, bias: nil, layout: layout, lowRank: update($0[0].scaled(by: -0.4), $0))
+        }
+        let frozen = RandomStream(seed: 4).normal([3, 5], standardDeviation: 1)
+        expectGradient(of: shapes) { frozen.linear(weight, bias: nil, layout: layout, lowRank: update(frozen, $0)) }
+    }
+
     @Test func sum() {
         expectGradient(of: [[3, 4], [3, 4]]) { Tensor.sum($0[0], $0[1]) }
         expectGradient(of: [[3, 4]]) { Tensor.sum($0[0], $0[0]) }

@@ -32,8 +32,7 @@ struct Eval: ParsableCommand {
         help: ArgumentHelp(
             "The record's own name of a field, such as prompt=question. May be repeated.", valueName: "field=name"))
     var columns: [String] = []
-    @Option(name: .long, help: "fp32; bf16 is not built yet.")
-    var precision: String = "fp32"
+    @OptionGroup var precision: PrecisionOption
     @Flag(name: .long, help: "Print one JSON object, with every example's own numbers.") var json = false
 
     func validate() throws {
@@ -46,7 +45,6 @@ struct Eval: ParsableCommand {
                 "--task must be one of \(JobManifest.Task.allCases.map(\.rawValue).joined(separator: ", "))")
         }
         guard !data.isEmpty else { throw ValidationError("--data is missing") }
-        guard precision == "fp32" else { throw ValidationError("--precision \(precision) is not supported; fp32 is") }
         guard columns.allSatisfy({ $0.contains("=") }) else { throw ValidationError("--column takes FIELD=NAME") }
     }
 
@@ -64,7 +62,7 @@ struct Eval: ParsableCommand {
         guard files.count == 1, let file = files.first else {
             throw ValidationError("text is scored from one file; give --data once")
         }
-        let loaded = try engine.load()
+        let loaded = try engine.load(precision.precision)
         var progress = EngineProgress("scoring")
         let evaluation = try Engine.run {
             try TextEvaluation(
