@@ -78,6 +78,7 @@ test-peft: build peft-environment
 	$(PYTHON) Tests/Reference/chat_templates.py
 	$(PYTHON) Tests/Reference/tokenizers_diff.py --program $(BUILD)/release/lorajobs
 	$(PYTHON) Tests/Reference/peft_exchange.py --program $(BUILD)/release/lorajobs $(PEFT_FLAGS)
+	$(PYTHON) Tests/Reference/family_exchange.py --program $(BUILD)/release/lorajobs $(FAMILY_FLAGS)
 
 bench: build peft-environment
 	$(PYTHON) Benchmarks/compare_torch.py --program $(BUILD)/release/lorajobs $(BENCH_FLAGS)

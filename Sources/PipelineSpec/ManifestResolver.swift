@@ -104,6 +104,7 @@ private struct Resolution {
         for field in ManifestSchema.fields { resolve(field) }
         if case .random = manifest.base, origins["adapter.method"] == .default { manifest.adapter.method = .full }
         checkQueue()
+        checkTask()
         checkOverlap()
         checkPrecision()
         let pipeline = findPipeline()
@@ -272,7 +273,9 @@ private struct Resolution {
                 hint: pickle.map { "\($0) is a pickle, which is never read; save the model as safetensors" }
                     ?? "nor a model.safetensors.index.json that names its parts")
         }
-        if !TokenizerFiles.areComplete((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []) {
+        // What prepares images takes the tokenizer's place in a base that sees.
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+        if !TokenizerFiles.areComplete(names), !has("preprocessor_config.json") {
             note(
                 .baseIncomplete, node, "\(key): \(node.description) has no tokenizer.json, nor another vocabulary",
                 hint: "save_pretrained of its tokenizer writes one")
@@ -299,6 +302,16 @@ private struct Resolution {
         note(
             .unknownQueue, entry.node, "run.queue: there is no queue \(PrintableText.quoted(name))",
             hint: near.map { "did you mean \($0)?" } ?? "one of \(names.joined(separator: ", "))")
+    }
+
+    /// Data that a task cannot be learned from are refused before anything reads them.
+    private mutating func checkTask() {
+        let (task, format) = (manifest.task, manifest.data.format)
+        guard format != .auto, !task.formats.contains(format) else { return }
+        guard let node = layer.entries["task"]?.node ?? layer.entries["data.format"]?.node else { return }
+        note(
+            .unsupported, node, "task: \(task.rawValue) cannot be learned from data.format: \(format.rawValue)",
+            hint: "it reads \(task.formats.map(\.rawValue).joined(separator: ", "))")
     }
 
     /// A file that is trained on and judged by makes the judgement worthless.

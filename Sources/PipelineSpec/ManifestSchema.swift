@@ -4,7 +4,7 @@ import Foundation
 package enum ManifestSchema {
     /// The fields in the order a full manifest writes them.
     package static let fields: [ManifestField] =
-        jobFields + dataFields + adapterFields + trainFields + resultFields + runFields
+        jobFields + [taskField] + dataFields + adapterFields + trainFields + resultFields + runFields
 
     /// What a manifest has where nothing is written. Its name and base mean nothing.
     static let defaults = JobManifest(name: "", base: .folder(""))
@@ -58,6 +58,11 @@ package enum ManifestSchema {
             }),
     ]
 
+    private static let taskField = ManifestField(
+        "task", .choice(JobManifest.Task.allCases.map(\.rawValue)),
+        "What the model learns to do; `auto` goes by the base, and with an encoder of text by the data.",
+        get: { .string($0.task.rawValue) }, set: { $0.task = try $1.choice(JobManifest.Task.self) })
+
     private static let dataFields: [ManifestField] = [
         ManifestField(
             "data.train", .paths,
@@ -74,7 +79,10 @@ package enum ManifestSchema {
         ManifestField(
             "data.format",
             .choice(
-                ["auto", "text", "completion", "chat", "alpaca", "classification", "preference"], planned: ["images"]),
+                [
+                    "auto", "text", "completion", "chat", "alpaca", "classification", "tagged", "pairs", "preference",
+                    "images",
+                ]),
             "What a record is; `auto` goes by the fields of each file's first record. `preference` is tokenized, not "
                 + "trained on yet.",
             get: { .string($0.data.format.rawValue) },

@@ -13,6 +13,7 @@ import Testing
         let root = fixture.root
         let expected: JSONValue = [
             "version": 1, "name": "support-tone", "pipeline": "finetune", "base": .string(root + "models/tiny"),
+            "task": "auto",
             "data": [
                 "train": [.string(root + "data/*.jsonl")], "validation": "5%", "test": "5%", "format": "auto",
                 "columns": [:], "train_on": ["assistant"], "chat_template": "model", "labels": [], "max_length": 1024,
@@ -72,6 +73,7 @@ import Testing
             name: a.b-c_1
             pipeline: pretrain
             base: {config: models/tiny, init: random}
+            task: causal-lm
             data:
               train: [data/a.jsonl, data/deep/**/*.jsonl]
               validation: data/b.jsonl
@@ -119,6 +121,7 @@ import Testing
             """)
         let m = job.manifest
         #expect(m.base == .random(config: fixture.root + "models/tiny"))
+        #expect(m.task == .causalLM)
         #expect(m.data.validation == .files([fixture.root + "data/b.jsonl"]))
         #expect(m.data.test == .fraction(0.125))
         #expect(m.data.columns == ["prompt": "question", "completion": "answer"])
@@ -247,7 +250,12 @@ import Testing
             whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, test: 0.05}", "wrong_type", 3, 35,
             hint: "write 5%"),
         Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, test: 100%}", "out_of_range", 3, 35),
-        Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, format: images}", "unsupported", 3, 37),
+        Case(
+            whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, format: preference}", "unsupported", 3, 37),
+        Case(
+            whole: "name: x\nbase: models/tiny\ntask: masked-lm\ndata: {train: data/a.jsonl, format: chat}",
+            "unsupported",
+            3, 7, hint: "it reads text"),
         Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, format: csv}", "invalid_value", 3, 37),
         Case(
             whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, train_on: [users]}", "invalid_value", 3, 40),

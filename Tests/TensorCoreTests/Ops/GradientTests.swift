@@ -213,6 +213,23 @@ func expectGradient(
         }
     }
 
+    @Test func rowProducts() {
+        expectGradient(of: [[4, 5], [4, 5]]) { $0[0].rowProducts($0[1]) }
+        expectGradient(of: [[4, 5]]) { $0[0].rowProducts($0[0]) }
+        let products = Tensor([1, 2, 3, 4], shape: [2, 2]).rowProducts(Tensor([5, 6, 7, 8], shape: [2, 2]))
+        #expect(products.shape == [2, 1] && products.values == [17, 53])
+    }
+
+    @Test func squaredError() {
+        let targets: [Float] = [0.5, -1, .nan, .nan, 2, 0.25]
+        expectGradient(of: [[3, 2]]) { $0[0].squaredError(targets: targets, scale: 0.7).loss }
+        expectGradient(of: [[3, 2]]) {
+            $0[0].squaredError(targets: targets, scale: 0.7).loss.scaled(by: 3)
+        }
+        let scored = Tensor([1, 1, 9, 9, 2, 1.25], shape: [3, 2]).squaredError(targets: targets, scale: 2)
+        #expect(scored.negativeLogLikelihoods == [2.125, 0, 0.5] && scored.loss.scalar == 5.25)
+    }
+
     @Test func crossEntropyOfLogits() {
         let targets: [Int32] = [1, -1, 3, 0]
         expectGradient(of: [[4, 5]]) { $0[0].crossEntropy(targets: targets, scale: 0.25).loss }

@@ -19,14 +19,19 @@ struct EngineOptions: ParsableArguments {
 
     /// Loads what the options name.
     func load(_ precision: JobManifest.Precision) throws -> LoadedModel {
+        let (folder, adapter) = try folders()
+        return try Engine.run { try LoadedModel(base: folder, adapter: adapter, precision: precision) }
+    }
+
+    /// The folders of the base and of the adapter; the engine is ready then.
+    func folders() throws -> (base: URL, adapter: URL?) {
         threads.apply()
         let folder = CommandLineFile.url(base)
         guard FileManager.default.fileExists(atPath: folder.appending(path: "config.json").path) else {
             throw CommandFailure(.notFound, "\(base) is not a checkpoint folder: it has no config.json")
         }
         // A version that is not there is a matter of the store, not of the engine's input.
-        let adapter = try adapterFolder()
-        return try Engine.run { try LoadedModel(base: folder, adapter: adapter, precision: precision) }
+        return (folder, try adapterFolder())
     }
 
     /// The folder of the adapter: the one named, else the version in the store.
