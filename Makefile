@@ -116,9 +116,13 @@ FUZZ_OPTIONS_JinjaFuzz         = -I Sources/CPCRE2
 # Modules that are not fuzzed come as they are built.
 FUZZ_BUILT = -I $(BUILD)/release/Modules -I $(BUILD)/checkouts/Yams/Sources/CYaml/include $(shell find $(1:%=$(BUILD)/release/%.build) -name '*.o')
 FUZZ_OPTIONS_ManifestFuzz      = $(call FUZZ_BUILT,Yams CYaml)
-FUZZ_OPTIONS_RecordsFuzz       = -I Sources/CPCRE2 -I Sources/CZlib -I Sources/COpenBLAS -lopenblas \
-  $(shell pkg-config --cflags openblas) -Xcc -fmodule-map-file=$(BUILD)/release/CKernels.build/module.modulemap $(call FUZZ_BUILT,PipelineSpec Tokenizers \
-  Training Layers TensorCore CKernels Yams CYaml Crypto CryptoBoringWrapper CCryptoBoringSSL CCryptoBoringSSLShims)
+# The records import half the engine.
+FUZZ_RECORDS_C = CKernels CLinux CImages
+FUZZ_OPTIONS_RecordsFuzz       = $(foreach m,CPCRE2 CZlib COpenBLAS CPNG CJPEG,-I Sources/$(m)) \
+  $(foreach m,$(FUZZ_RECORDS_C),-Xcc -fmodule-map-file=$(BUILD)/release/$(m).build/module.modulemap) \
+  $(shell pkg-config --cflags openblas) -lopenblas -lpng -ljpeg \
+  $(call FUZZ_BUILT,$(FUZZ_RECORDS_C) PipelineSpec Tokenizers Images Artifacts Models Adapters Training Layers TensorCore \
+  Yams CYaml Crypto CryptoBoringWrapper CCryptoBoringSSL CCryptoBoringSSLShims)
 
 # Make would remove the programs as steps in between.
 .PRECIOUS: $(FUZZ)/%
@@ -141,7 +145,7 @@ $(FUZZ)/seeds-TokenizerJSONFuzz: Tests/Fixtures/tokenizers/components.jsonl
 fuzz-%: $(FUZZ)/%
 	@mkdir -p $(FUZZ)/corpus-$* $(FUZZ)/seeds-$*
 	@[ ! -d Tests/Fuzz/seeds/$* ] || cp Tests/Fuzz/seeds/$*/* $(FUZZ)/seeds-$*/
-	$(FUZZ)/$* -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=2048 -detect_leaks=0 -max_len=32768 -verbosity=1 \
+	ASAN_OPTIONS=detect_leaks=0 $(FUZZ)/$* -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=2048 -max_len=32768 -verbosity=1 \
 	  -artifact_prefix=$(FUZZ)/$*- $(FUZZ)/corpus-$* $(FUZZ)/seeds-$*
 
 clean:
