@@ -85,6 +85,7 @@ package actor Daemon {
             configuration.logger.info("removed what interrupted writers left", metadata: ["count": "\(swept.count)"])
         }
         try queue.configure(queues: configuration.queues, tenants: configuration.tenants)
+        try GateDecisions.follow(queue, ArtifactStore(workspace.artifacts))
         for job in try queue.runningJobs() { drive(job, queue) }
         var endings = try EndingLog(queue, configuration.logger)
 
