@@ -13,7 +13,8 @@ struct Contest {
     private let run: StageRun
     private let task: JobTask
     private let product: TrainedProduct
-    let tokenizer: Tokenizer
+    /// `nil` where no text is read.
+    let tokenizer: Tokenizer?
     private let scorer: SetScorer
     private let earlier: EarlierScores
     /// What besides models and sets decides about scores.
@@ -23,11 +24,11 @@ struct Contest {
         self.run = run
         self.task = task
         product = try TrainedProduct(run.input("train"))
-        tokenizer = try Tokenizer.load(folder: run.base)
+        tokenizer = task.kind == .imageClassification ? nil : try Tokenizer.load(folder: run.base)
         scorer = SetScorer(
-            tokenizer: tokenizer,
-            stopIDs: try LoadedModel.stopIDs(in: run.base).union(tokenizer.eosTokenID.map { [$0] } ?? []),
-            batchTokens: run.halved(2048)
+            tokenizer: tokenizer, hiding: { task.hiding($0) },
+            stopIDs: try LoadedModel.stopIDs(in: run.base).union(tokenizer?.eosTokenID.map { [$0] } ?? []),
+            batchTokens: { TrainingSizes(run.manifest, task, longest: $0).datasetTokens(run.halved(2048)) }
         ) { _ in if run.isStopRequested { throw StageError.stopped } }
         conditions =
             "evaluate \(EvaluateStage.descriptor.version), numerics \(Numerics.version), threads \(run.request.threads), "
@@ -227,7 +228,7 @@ struct Contest {
                 }
                 if value.isFinite { values[role, default: [:]][metric.name] = value }
             }
-            if role == .trained, set.metrics.contains(where: { $0.evidence == .classes }) {
+            if role == .trained, set.classes > 0, set.metrics.contains(where: { $0.evidence == .classes }) {
                 confusion = ConfusionTable(examples, classes: set.classes).counts
             }
         }
@@ -262,8 +263,8 @@ private struct RivalRecord: Decodable {
 
 extension EvaluationSet {
     /// The text that was to be written, an entry an example; nothing where no metric asks.
-    func references(_ tokenizer: Tokenizer) -> [String?] {
-        guard maxNewTokens != nil else { return [String?](repeating: nil, count: examples.count) }
+    func references(_ tokenizer: Tokenizer?) -> [String?] {
+        guard maxNewTokens != nil, let tokenizer else { return [String?](repeating: nil, count: examples.count) }
         return (0..<examples.count).map { ScoredText(examples[$0], tokenizer).reference }
     }
 }

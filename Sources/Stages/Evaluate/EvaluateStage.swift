@@ -11,7 +11,7 @@ import Training
 /// example. Beside the model that is in production stands the best that ever was, where that is another one.
 enum EvaluateStage: Stage {
     static let descriptor = StageDescriptor(
-        kind: "evaluate", version: 2, manifestKeys: ["evaluate"], inputs: [.base, .tokenizer, .suites],
+        kind: "evaluate", version: 3, manifestKeys: ["evaluate"], inputs: [.base, .tokenizer, .suites],
         requires: ["tokenize", "train"], comparesVersions: true)
 
     static func run(_ run: StageRun) throws {

@@ -11,12 +11,13 @@ import Training
 struct EvaluationSets {
     private let run: StageRun
     private let task: JobTask
-    private let tokenizer: Tokenizer
+    /// `nil` where no text is read.
+    private let tokenizer: Tokenizer?
     private let limits: ModelLimits
     /// Below the stage's output.
     private let folder: URL
 
-    init(_ run: StageRun, _ task: JobTask, _ tokenizer: Tokenizer) throws {
+    init(_ run: StageRun, _ task: JobTask, _ tokenizer: Tokenizer?) throws {
         self.run = run
         self.task = task
         self.tokenizer = tokenizer
@@ -29,7 +30,8 @@ struct EvaluationSets {
     func make() throws -> [EvaluationSet] {
         let evaluate = run.manifest.evaluate
         var sets = [try testSet(evaluate.metrics)]
-        if let files = run.request.suites?[DataFiles.retention] {
+        // Only a model that writes can forget how.
+        if task.kind == .causalLM, let files = run.request.suites?[DataFiles.retention] {
             var suite = JobManifest.Suite()
             suite.maxLength = run.manifest.data.maxLength
             sets.append(try suiteSet(EvaluationSet.retention, suite, files))
@@ -56,8 +58,10 @@ struct EvaluationSets {
         }
         let metrics = try metrics(wanted)
         var alternatives: (file: URL, questions: [EvaluationSet.Alternatives.Question])?
-        var classes = task.classes?.count ?? 0
-        let hasClasses = classes > 0 || test.hasLabels
+        // Of tasks that judge parts of a text only the share that is right is known.
+        let judgesWholes = [.sequenceClassification, .imageClassification].contains(task.kind)
+        var classes = judgesWholes ? task.classes?.count ?? 0 : 0
+        let hasClasses = classes > 0 || task.kind == .causalLM && test.hasLabels
         try require(metrics, in: EvaluationSet.test, hasClasses: hasClasses, hasChoices: false)
         if task.model == .causalLM, metrics.contains(where: { $0.evidence == .classes }) {
             let training = try TokenDataset(folder.appending(path: SplitName.train.tokensFile))
@@ -73,9 +77,9 @@ struct EvaluationSets {
             maxNewTokens: JobManifest.Suite().maxNewTokens)
     }
 
-    /// The metrics by name; where whole texts are judged, how many are judged rightly is always asked.
+    /// The metrics by name; where no text is written, how much was judged rightly is always asked.
     private func metrics(_ wanted: [JobManifest.Metric]) throws -> [any Metric.Type] {
-        let isJudging = task.classes != nil && !wanted.contains(.accuracy)
+        let isJudging = task.kind != .causalLM && !wanted.contains(.accuracy)
         return try EvaluationSet.metrics(wanted) + (isJudging ? [MetricRegistry.metric(named: "accuracy")] : [])
     }
 
@@ -85,7 +89,7 @@ struct EvaluationSets {
             let isPossible =
                 switch metric.evidence {
                 case .likelihood: true
-                case .classes: hasClasses
+                case .classes: hasClasses || task.kind != .causalLM && metric.name == "accuracy"
                 case .choices: hasChoices
                 case .text: task.model == .causalLM
                 }
@@ -104,6 +108,11 @@ struct EvaluationSets {
 
     private func suiteSet(_ name: String, _ suite: JobManifest.Suite, _ files: [PinnedFile]) throws -> EvaluationSet {
         let metrics = try EvaluationSet.metrics(suite.metrics)
+        guard let tokenizer, [.causalLM, .sequenceClassification].contains(task.kind) else {
+            throw StageError(
+                "unsupported",
+                "evaluate.suites: a job of the task \(task.kind.rawValue) is judged by its test split only")
+        }
         var reader = try SuiteReader(
             suite, base: run.base, tokenizer, limits, task, asksClasses: metrics.contains { $0.evidence == .classes })
         let examples = try reader.read(files)

@@ -6,10 +6,14 @@ import Training
 
 /// Asks a model about every example of a set.
 struct SetScorer {
-    let tokenizer: Tokenizer
+    /// `nil` where no text is read.
+    let tokenizer: Tokenizer?
+    /// How tokens are hidden from a model that finds them.
+    let hiding: (any SequenceModel) -> TokenHiding?
     /// Tokens that end a text.
     let stopIDs: Set<Int32>
-    let batchTokens: Int
+    /// What is computed at once, of a set with so long sequences.
+    let batchTokens: (_ longest: Int) -> Int
     /// Told the share that is done, 0…1; what it throws ends the work.
     let progress: (Double) throws -> Void
 
@@ -22,7 +26,9 @@ struct SetScorer {
             scores[index].label = sequence.classIndex
             // Where the whole is judged, what was predicted is the class.
             if model.task.labelCount == nil { scores[index].prediction = nil }
-            if model.task == .causalLM { scores[index].bytes = ScoredText(sequence, tokenizer).byteCount }
+            if model.task == .causalLM, let tokenizer {
+                scores[index].bytes = ScoredText(sequence, tokenizer).byteCount
+            }
         }
         if let alternatives = set.alternatives {
             let answers = try likelihoods(model, alternatives.sequences) { try progress(weight + (1 - weight) * $0) }
@@ -35,11 +41,11 @@ struct SetScorer {
             }
         }
         if let maximum = set.maxNewTokens {
-            guard let writer = model as? any LanguageModel else {
+            guard let writer = model as? any LanguageModel, let tokenizer else {
                 throw StageError("unsuited_metric", "\(set.name): the model of the base writes no text")
             }
             for index in scores.indices {
-                scores[index].text = try text(writer, set.examples[index], maximum)
+                scores[index].text = try text(writer, set.examples[index], maximum, tokenizer)
                 try progress(weight + (1 - weight) * Double(index + 1) / Double(scores.count))
             }
         }
@@ -50,7 +56,9 @@ struct SetScorer {
         _ model: any SequenceModel, _ examples: TokenDataset, _ progress: (Double) throws -> Void
     ) throws -> [ExampleScore] {
         let total = Double(max(examples.targetCount, 1))
-        let evaluation = try Evaluation(of: model, on: examples, batchTokens: batchTokens) {
+        let evaluation = try Evaluation(
+            of: model, on: examples, batchTokens: batchTokens(examples.longest), hiding: hiding(model)
+        ) {
             try progress(min(1, Double($0) / total))
         }
         return evaluation.examples.map { example in
@@ -64,7 +72,9 @@ struct SetScorer {
     }
 
     /// What the model writes in the place of the last part of an example that counts.
-    private func text(_ model: any LanguageModel, _ sequence: TokenSequence, _ maximum: Int) throws -> String {
+    private func text(
+        _ model: any LanguageModel, _ sequence: TokenSequence, _ maximum: Int, _ tokenizer: Tokenizer
+    ) throws -> String {
         let prompt = ScoredText(sequence, tokenizer).prompt
         guard !prompt.isEmpty, prompt.count <= model.contextLength else { return "" }
         let ids = try Generator(model).greedy(prompt, maximum: maximum, stopIDs: stopIDs).ids

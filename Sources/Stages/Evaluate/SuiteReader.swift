@@ -39,7 +39,7 @@ struct SuiteReader {
         let length = min(suite.maxLength ?? limits.contextLength, limits.contextLength)
         encoder = try ExampleEncoder(
             folder: base, tokenizer: tokenizer, vocabularySize: limits.vocabularySize, maxLength: length, data: data)
-        encoder.judgesTexts = task.classes != nil
+        encoder.task = task.kind
         source = RecordSource(data: data, passageBytes: 4 * length)
     }
 
