@@ -128,14 +128,15 @@ final class Survival: @unchecked Sendable {
         return try queue.read { db in
             let taken = try Int.fetchOne(db, sql: "SELECT count(*) FROM intake WHERE filed_ms IS NOT NULL")
             let open = try Int.fetchOne(db, sql: "SELECT count(*) FROM job WHERE finished_ms IS NULL")
-            return taken == drops && open == 0
+            let undone = try Int.fetchOne(db, sql: "SELECT count(*) FROM gate_decision WHERE settled_ms IS NULL")
+            return taken == drops && open == 0 && undone == 0
         }
     }
 
     /// Whether the queue has its tables.
     var hasDatabase: Bool {
         guard FileManager.default.fileExists(atPath: shop.url("Jobs/lorajobs.sqlite").path) else { return false }
-        return (try? query { try $0.tableExists("schedule") }) ?? false
+        return (try? query { try $0.tableExists("gate_decision") }) ?? false
     }
 
     /// Changes rows while no daemon runs.

@@ -132,6 +132,8 @@ package actor Daemon {
                 {
                     drive(job, queue, isNew: true)
                 }
+                // A driver does so itself, unless an error came between.
+                if isScan { try GateDecisions.follow(queue, ArtifactStore(workspace.artifacts)) }
             } catch  where OrchestrationError.endsDaemon(error) {
                 throw error
             } catch {

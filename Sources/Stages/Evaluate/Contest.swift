@@ -24,7 +24,7 @@ struct Contest {
         self.run = run
         self.task = task
         product = try TrainedProduct(run.input("train"))
-        tokenizer = task.kind == .imageClassification ? nil : try Tokenizer.load(folder: run.base)
+        tokenizer = task.kind != .imageClassification ? try Tokenizer.load(folder: run.base) : nil
         scorer = SetScorer(
             tokenizer: tokenizer, hiding: { task.hiding($0) },
             stopIDs: try LoadedModel.stopIDs(in: run.base).union(tokenizer?.eosTokenID.map { [$0] } ?? []),

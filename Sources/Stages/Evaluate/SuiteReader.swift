@@ -48,7 +48,7 @@ struct SuiteReader {
     /// - Throws: ``StageError`` that names file and line.
     mutating func read(_ files: [PinnedFile]) throws -> [Example] {
         if encoder.classes == nil {
-            encoder.classes = try source.classNames(in: files.filter { try !isChoices($0) })
+            encoder.classes = try source.survey(files.filter { try !isChoices($0) }).classes
         }
         classes = encoder.classes?.names.count ?? 0
         var examples: [(hash: UInt64, examples: [Example])] = []
