@@ -65,6 +65,18 @@ package enum PEFTFolder {
         }
     }
 
+    /// Gives a new adapter the values of a folder, which must be one of the same shape.
+    ///
+    /// - Throws: ``AdapterError`` or ``WeightFileError`` that names a tensor that is missing, left over or of another shape.
+    package static func fill(
+        _ stored: [StoredParameter], optional: [StoredParameter], from folder: URL
+    ) throws {
+        let files = try weights(in: folder)
+        for (parameter, values) in try tensors(for: stored, optional: optional, in: files, folder) {
+            parameter.assign(values)
+        }
+    }
+
     /// The release of transformers whose names the tensors have; the newest where it makes no difference.
     private static func dialect(of files: CheckpointFiles, _ model: any AdaptableModel) -> NameDialect {
         let former = Set(

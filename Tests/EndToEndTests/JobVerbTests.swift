@@ -69,7 +69,8 @@ import Testing
         let second = try await shop.program.run("run", "fresh.yaml")
         #expect(second.status == 0, "\(second)")
         let record = try shop.json("Artifacts/models/fresh/1/lorajobs.json")
-        #expect(record["evaluation"]?["base"] == nil && record["evaluation"]?["trained"] != nil)
+        let values = record["evaluation"]?["sets"]?.elements.first?["values"]
+        #expect(values?["base"] == nil && values?["trained"] != nil)
         let files = try shop.names(in: "Artifacts/models/fresh/1")
         #expect(Set(files).isSuperset(of: ["config.json", "model.safetensors", "tokenizer.json"]), "\(files)")
 

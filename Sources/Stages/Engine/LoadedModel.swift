@@ -60,7 +60,7 @@ package final class LoadedModel {
     /// `eos_token_id`, a number or a list of them.
     ///
     /// - Throws: ``StageError`` for a file that is there and is not a JSON object: a model that lost its end token never stops.
-    private static func stopIDs(in folder: URL) throws -> Set<Int32> {
+    static func stopIDs(in folder: URL) throws -> Set<Int32> {
         for name in ["generation_config.json", "config.json"] {
             let file = folder.appending(path: name)
             guard let data = FileManager.default.contents(atPath: file.path) else { continue }
