@@ -34,6 +34,8 @@ def arguments():
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the base and of what flows")
+    parser.add_argument("--compile", action="store_true", help="through torch.compile")
     return parser.parse_args()
 
 
@@ -54,13 +56,14 @@ def main():
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
     kind, sizes, targets = SHAPES[options.config]
     if kind == "gpt2":
         # The measured step has no dropout on either side.
         settings = transformers.GPT2Config(attn_pdrop=0, resid_pdrop=0, embd_pdrop=0, **sizes)
     else:
         settings = transformers.LlamaConfig(**sizes)
-    base = transformers.AutoModelForCausalLM.from_config(settings, dtype=torch.float32, attn_implementation="sdpa")
+    base = transformers.AutoModelForCausalLM.from_config(settings, dtype=dtype, attn_implementation="sdpa")
     parameters = sum(parameter.numel() for parameter in base.parameters())
     model = peft.get_peft_model(base, peft.LoraConfig(
         task_type="CAUSAL_LM", r=options.rank, lora_alpha=2 * options.rank, target_modules=targets,
@@ -68,6 +71,8 @@ def main():
     model.train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0)
+    if options.compile:
+        model = torch.compile(model)
     random = torch.Generator().manual_seed(1)
 
     seconds, losses, processor = [], [], 0.0

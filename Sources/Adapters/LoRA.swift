@@ -163,6 +163,12 @@ final class LoRAAdaptation: Adaptation {
         if dropout > 0, let stream = context.dropout {
             input = x.dropout(dropout, stream: stream.substream(projection.path))
         }
+        let (weight, bias) = projection.current
+        if !weight.isTrainable, bias?.isTrainable != true {
+            return x.linear(
+                weight.tensor, bias: bias?.tensor, layout: projection.layout,
+                lowRank: LowRankUpdate(input: input, a: a.tensor, b: b.tensor, scale: scale))
+        }
         let base = projection.base(x)
         return input.linear(a.tensor).linear(b.tensor, scale: scale, adding: consume base)
     }

@@ -7,6 +7,7 @@
                              apply_to = function)
 #define CK_VARIANT(name) ck_avx512_##name
 #define CK_NAME "avx512"
+#define CK_LANES 16
 #include "bodies/kernels.inc"
 #pragma clang attribute pop
 #endif

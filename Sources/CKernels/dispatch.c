@@ -46,6 +46,33 @@ const ck_table *ck_kernels(void) {
     return table;
 }
 
+#if defined(__x86_64__)
+void ck_bf16_product_native(size_t m, size_t n, size_t k, float alpha, const float *x, size_t ldx, int x_transposed,
+                            const uint16_t *w, size_t ldw, int transposed, int adds, float *c, size_t ldc, const ck_low_rank *addend,
+                            void *scratch);
+#endif
+
+int ck_multiplies_bf16(void) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    return ck_kernels() == &ck_avx512_table && __builtin_cpu_supports("avx512bf16");
+#else
+    return 0;
+#endif
+}
+
+void ck_bf16_product(size_t m, size_t n, size_t k, float alpha, const float *x, size_t ldx, int x_transposed,
+                     const uint16_t *w, size_t ldw, int transposed, int adds, float *c, size_t ldc, const ck_low_rank *addend,
+                            void *scratch) {
+#if defined(__x86_64__)
+    if (ck_multiplies_bf16()) {
+        ck_bf16_product_native(m, n, k, alpha, x, ldx, x_transposed, w, ldw, transposed, adds, c, ldc, addend, scratch);
+        return;
+    }
+#endif
+    ck_kernels()->bf16_product(m, n, k, alpha, x, ldx, x_transposed, w, ldw, transposed, adds, c, ldc, addend, scratch);
+}
+
 const char *ck_openblas_coretype(void) {
 #if defined(__x86_64__)
     const char *table = ck_kernels()->name;

@@ -10,8 +10,11 @@ package struct TokenBatch: Sendable {
     package var sequences: [Range<Int>]
     /// The id or class each row is to predict, or a negative number where nothing is asked.
     package var targets: [Int32]
-    /// The class of each sequence, where whole sequences are judged; else empty.
+    /// The class of each sequence, where whole sequences are judged; for embeddings, the sequence that belongs to each;
+    /// else empty.
     package var labels: [Int32] = []
+    /// The number that each sequence is to give, or NaN where nothing is asked; empty where no numbers are.
+    package var values: [Float] = []
     /// Which text of a pair each row belongs to, for models that are told; empty when there are no pairs.
     package var tokenTypes: [Int32] = []
 

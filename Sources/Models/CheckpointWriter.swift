@@ -8,7 +8,8 @@ package enum CheckpointWriter {
     private static let companions = [
         "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
         "added_tokens.json", "preprocessor_config.json",
-        "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "chat_template.jinja", "additional_chat_templates",
+        "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
+        "chat_template.jinja", "chat_template.json", "additional_chat_templates",
     ]
 
     /// Writes a folder that loads as the base folder does, with other weights.
@@ -87,8 +88,9 @@ package enum CheckpointWriter {
         }
         if isUntied { set("tie_word_embeddings", .bool(false)) }
         let original = try ModelConfiguration(folder: base)
-        if let labels = model.task.labelCount, try ModelRegistry.task(original) != model.task {
-            set("architectures", .array([.string(try original.className(for: model.task))]))
+        guard try ModelRegistry.task(original) != model.task else { return JSONValue.object(members).text + "\n" }
+        set("architectures", .array([.string(try original.className(for: model.task))]))
+        if let labels = model.task.labelCount {
             let names = classes ?? (0..<labels).map { "LABEL_\($0)" }
             set("id2label", .object(names.enumerated().map { JSONValue.Member("\($0.offset)", .string($0.element)) }))
             set("label2id", .object(names.enumerated().map { JSONValue.Member($0.element, .number($0.offset)) }))

@@ -136,7 +136,9 @@ private final class GPT2Block {
                 query: parts[0], key: keys, value: values, heads: heads, keyValueHeads: heads, scale: attentionScale,
                 layout: layout)
         } else {
-            mixed = Tensor.attention(fused: fused, heads: heads, scale: attentionScale, layout: layout)
+            mixed = Tensor.attention(
+                fused: fused, heads: heads, scale: attentionScale, layout: layout,
+                products: attentionInput.weight.tensor.dtype)
         }
         let y = Tensor.sum(x, attentionOutput(mixed, context))
         let inner = feedForwardInput(feedForwardNorm(y), context).geluTanh()

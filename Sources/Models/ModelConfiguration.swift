@@ -129,7 +129,7 @@ package struct ModelConfiguration {
             return .tokenClassification(labels: try labelCount())
         case let name? where name.hasSuffix("ForImageClassification"):
             return .imageClassification(labels: try labelCount())
-        case let name? where name.hasSuffix("ForMaskedLM"): return .maskedLM
+        case let name? where name.hasSuffix("ForMaskedLM") || name.hasSuffix("ForPreTraining"): return .maskedLM
         case let name? where name.hasSuffix("ForCausalLM") || name.hasSuffix("LMHeadModel"): return .causalLM
         default: return fallback
         }

@@ -1,19 +1,40 @@
 package import Foundation
 package import Layers
-import TensorCore
+package import TensorCore
 
 /// What a tokenizer and a dataset must know of a model before its weights are read.
 package struct ModelLimits: Sendable {
     /// How many token ids the model has embeddings for.
     package let vocabularySize: Int
-    /// The longest sequence it has positions for.
+    /// The longest sequence it has positions for; for images, the bytes of one.
     package let contextLength: Int
+    /// What an image is cut into, by channels and sides; `nil` for text.
+    package let images: ImageGeometry?
+
+    init(vocabularySize: Int, contextLength: Int, images: ImageGeometry? = nil) {
+        self.vocabularySize = vocabularySize
+        self.contextLength = contextLength
+        self.images = images
+    }
+}
+
+/// What a model reads, and which way it looks: this decides what it can be trained for.
+package enum ModelFamily: Sendable {
+    /// Text, from the front to the back.
+    case decoder
+    /// Text, as a whole.
+    case encoder
+    /// Images.
+    case vision
 }
 
 /// An architecture: models that can be made from a configuration and weights.
 protocol Architecture: SendableMetatype {
     /// What a checkpoint of it is for when its configuration does not say.
     static var defaultTask: ModelTask { get }
+
+    /// What kind of model it is.
+    static var family: ModelFamily { get }
 
     /// Reads the limits of a configuration.
     static func limits(_ configuration: ModelConfiguration) throws -> ModelLimits
@@ -32,7 +53,12 @@ protocol ModelArchitecture: Architecture {
     static func model(_ configuration: ModelConfiguration, _ weights: WeightReader) throws -> any LanguageModel
 }
 
+extension Architecture {
+    static var family: ModelFamily { .encoder }
+}
+
 extension ModelArchitecture {
+    static var family: ModelFamily { .decoder }
     static var defaultTask: ModelTask { .causalLM }
 
     static func model(
@@ -75,9 +101,13 @@ package enum ModelRegistry {
 
     /// Loads a Hugging Face checkpoint folder as a language model.
     ///
+    /// - Parameter matrixType: what the matrices of linear maps and the tables of embeddings are in memory: F32, or BF16
+    ///   to be multiplied as such. Norms, biases and what is trained are F32.
     /// - Throws: ``ModelError`` or a weight-file error that names the file, key or tensor; `unsupported` for an encoder.
-    package static func load(folder: URL) throws -> any LanguageModel {
-        try languageModel(ModelConfiguration(folder: folder)) { try WeightReader(checkpoint: folder) }
+    package static func load(folder: URL, matrixType: DType = .float32) throws -> any LanguageModel {
+        try languageModel(ModelConfiguration(folder: folder)) {
+            try WeightReader(checkpoint: folder, matrixType: matrixType)
+        }
     }
 
     /// Loads a Hugging Face checkpoint folder for a task.
@@ -86,21 +116,24 @@ package enum ModelRegistry {
     ///   - task: `nil` for what the folder's configuration says.
     ///   - newHeadSeed: a head for `task` that the checkpoint does not have is drawn from it; `nil` refuses such a
     ///     checkpoint.
-    /// - Throws: as ``load(folder:)``.
+    ///   - matrixType: as in ``load(folder:matrixType:)``.
+    /// - Throws: as ``load(folder:matrixType:)``.
     package static func load(
-        folder: URL, for task: ModelTask?, newHeadSeed: UInt64? = nil
+        folder: URL, for task: ModelTask?, newHeadSeed: UInt64? = nil, matrixType: DType = .float32
     ) throws -> any SequenceModel {
         let configuration = try ModelConfiguration(folder: folder)
         return try make(configuration, for: task ?? self.task(configuration)) {
-            let weights = try WeightReader(checkpoint: folder)
+            let weights = try WeightReader(checkpoint: folder, matrixType: matrixType)
             weights.newHeads = newHeadSeed.map { RandomStream(seed: $0) }
             return weights
         }
     }
 
     /// A language model of the given configuration with random weights.
-    package static func random(_ configuration: ModelConfiguration, seed: UInt64) throws -> any LanguageModel {
-        try languageModel(configuration) { WeightReader(random: RandomStream(seed: seed)) }
+    package static func random(
+        _ configuration: ModelConfiguration, seed: UInt64, matrixType: DType = .float32
+    ) throws -> any LanguageModel {
+        try languageModel(configuration) { WeightReader(random: RandomStream(seed: seed), matrixType: matrixType) }
     }
 
     /// A model of the given configuration for a task, with random weights.
@@ -122,6 +155,11 @@ package enum ModelRegistry {
         try languageModel(configuration) { WeightReader() }
     }
 
+    /// The same for a task.
+    package static func outline(_ configuration: ModelConfiguration, for task: ModelTask) throws -> any SequenceModel {
+        try make(configuration, for: task) { WeightReader() }
+    }
+
     /// What the configuration says of vocabulary and context.
     package static func limits(_ configuration: ModelConfiguration) throws -> ModelLimits {
         try architecture(configuration).limits(configuration)
@@ -138,13 +176,9 @@ package enum ModelRegistry {
         return architecture
     }
 
-    /// Whether a model of this configuration judges whole texts instead of writing them: an encoder, or a decoder with a
-    /// head for classes.
-    package static func judgesTexts(_ configuration: ModelConfiguration) throws -> Bool {
-        let architecture = try architecture(configuration)
-        guard architecture is any ModelArchitecture.Type else { return true }
-        if case .sequenceClassification = try task(configuration) { return true }
-        return false
+    /// What kind of model a configuration describes.
+    package static func family(_ configuration: ModelConfiguration) throws -> ModelFamily {
+        try architecture(configuration).family
     }
 
     private static func languageModel(

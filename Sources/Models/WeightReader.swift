@@ -24,6 +24,8 @@ final class WeightReader {
     }
 
     private let source: Source
+    /// The type that matrices of linear maps and tables of embeddings have in memory: F32 or BF16.
+    private let matrixType: DType
     private var taken: Set<String> = []
     /// Parameters that several maps are parts of, each read once.
     private var stacks: [String: Tensor] = [:]
@@ -46,22 +48,29 @@ final class WeightReader {
     /// Beginnings of names that may be there and are not asked for: heads for other tasks.
     private var passedOver: [String] = []
 
-    init(checkpoint folder: URL) throws {
+    init(checkpoint folder: URL, matrixType: DType = .float32) throws {
         source = .checkpoint(try CheckpointFiles(folder), folder: folder.path)
+        self.matrixType = matrixType
     }
 
-    init(random: RandomStream) { source = .random(random) }
+    init(random: RandomStream, matrixType: DType = .float32) {
+        source = .random(random)
+        self.matrixType = matrixType
+    }
 
     /// Weights that have shapes and no values.
-    init() { source = .outline }
+    init() {
+        source = .outline
+        matrixType = .float32
+    }
 
     /// The weight `name`, which must have the given shape.
     ///
-    /// F32 data that lies aligned in its file is used in place; other types are converted to F32.
-    func take(_ name: String, _ shape: [Int], _ initial: Initial) throws -> Parameter {
+    /// Data that lies aligned in its file and has the wanted type is used in place; other types are converted.
+    func take(_ name: String, _ shape: [Int], _ initial: Initial, as dtype: DType = .float32) throws -> Parameter {
         switch source {
         case .random(let stream):
-            return Parameter(name, Self.initial(initial, shape, stream.substream(name)))
+            return Parameter(name, Self.initial(initial, shape, stream.substream(name)).converted(to: dtype))
         case .outline:
             guard let values = Tensor(reserving: shape) else {
                 throw ModelError(.weights, "\(name) \(shape): the system gives no more addresses")
@@ -78,7 +87,7 @@ final class WeightReader {
                     "\(folder): tensor \(stored) has shape \(entry.shape); config.json asks for \(shape)")
             }
             taken.insert(stored)
-            return Parameter(name, try files.tensor(stored))
+            return Parameter(name, try files.tensor(stored, as: dtype))
         }
     }
 
@@ -88,7 +97,7 @@ final class WeightReader {
     ) throws -> Parameter {
         guard case .checkpoint(let files, let folder) = source, storedName(name, in: files) == nil,
             let stored = storedName(stack.path, in: files)
-        else { return try take(name, shape, initial) }
+        else { return try take(name, shape, initial, as: matrixType) }
         let whole = [stack.count, stack.outputs, shape[1]]
         if stacks[stored] == nil {
             let entry = try files.entry(stored)
@@ -96,7 +105,7 @@ final class WeightReader {
                 throw ModelError(
                     .weights, "\(folder): tensor \(stored) has shape \(entry.shape); config.json asks for \(whole)")
             }
-            stacks[stored] = try files.tensor(stored).reshaped([stack.count * stack.outputs, shape[1]])
+            stacks[stored] = try files.tensor(stored, as: matrixType).reshaped([stack.count * stack.outputs, shape[1]])
             taken.insert(stored)
         }
         let first = stack.index * stack.outputs + stack.rows.lowerBound
@@ -142,7 +151,8 @@ final class WeightReader {
         let weight =
             isHeadless
             ? embedding
-            : isTied ? try tied(name, to: embedding) : try take(name, embedding.tensor.shape, initial)
+            : isTied
+                ? try tied(name, to: embedding) : try take(name, embedding.tensor.shape, initial, as: matrixType)
         if isHeadless { passOver([path + "."]) }
         return Projection(path: path, weight: weight, bias: nil, layout: .outputByInput)
     }
@@ -152,7 +162,7 @@ final class WeightReader {
     /// - Throws: when the checkpoint holds a head of its own that differs: a reload elsewhere would overwrite it.
     func tied(_ name: String, to embedding: Parameter) throws -> Parameter {
         if case .checkpoint(let files, let folder) = source, let stored = storedName(name, in: files) {
-            let head = try files.tensor(stored)
+            let head = try files.tensor(stored, as: embedding.tensor.dtype)
             guard head.shape == embedding.tensor.shape, head.hasEqualElements(to: embedding.tensor) else {
                 throw ModelError(
                     .weights,
@@ -175,13 +185,14 @@ final class WeightReader {
         let name = "\(path).weight"
         return Projection(
             path: path, formerPath: formerNames(path), stack: stack,
-            weight: try stack.map { try take(name, partOf: $0, shape, initial) } ?? take(name, shape, initial),
+            weight: try stack.map { try take(name, partOf: $0, shape, initial) }
+                ?? take(name, shape, initial, as: matrixType),
             bias: hasBias ? try take("\(path).bias", [output], .zeros) : nil, layout: layout)
     }
 
     /// A table of `count` rows of `size` elements.
     func embedding(_ path: String, _ count: Int, _ size: Int, _ initial: Initial) throws -> Embedding {
-        Embedding(path: path, weight: try take("\(path).weight", [count, size], initial))
+        Embedding(path: path, weight: try take("\(path).weight", [count, size], initial, as: matrixType))
     }
 
     /// A layer norm over rows of `size` elements.

@@ -29,7 +29,31 @@ package struct JobManifest: Codable, Sendable, Equatable {
     }
 
     package enum DataFormat: String, Codable, Sendable, CaseIterable {
-        case auto, text, completion, chat, alpaca, classification, preference, images
+        case auto, text, completion, chat, alpaca, classification, tagged, pairs, preference, images
+    }
+
+    /// What a job's model learns to do. `auto` goes by the base and, where that may learn several things, by the data.
+    package enum Task: String, Codable, Sendable, CaseIterable {
+        case auto
+        case causalLM = "causal-lm"
+        case sequenceClassification = "sequence-classification"
+        case tokenClassification = "token-classification"
+        case maskedLM = "masked-lm"
+        case embedding
+        case imageClassification = "image-classification"
+
+        /// The formats that it can be learned from.
+        package var formats: [DataFormat] {
+            switch self {
+            case .auto: DataFormat.allCases
+            case .causalLM: [.text, .completion, .chat, .alpaca, .classification, .preference]
+            case .sequenceClassification: [.classification]
+            case .tokenClassification: [.tagged]
+            case .maskedLM: [.text]
+            case .embedding: [.pairs]
+            case .imageClassification: [.images]
+            }
+        }
     }
 
     /// Where a conversation's text comes from: the base's own chat template, or ChatML.
@@ -163,6 +187,7 @@ package struct JobManifest: Codable, Sendable, Equatable {
     package var name: String
     package var pipeline = "finetune"
     package var base: Base
+    package var task: Task = .auto
     package var data = Data()
     package var adapter = Adapter()
     package var train = Train()

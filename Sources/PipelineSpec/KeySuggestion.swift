@@ -15,6 +15,7 @@ enum KeySuggestion {
         "peft_type": ("adapter.method", nil), "finetuning_type": ("adapter.method", nil),
         "fine_tune_type": ("adapter.method", nil), "adapter_type": ("adapter.method", nil),
         "method": ("adapter.method", nil),
+        "task_type": ("task", nil), "pipeline_tag": ("task", nil),
         "per_device_train_batch_size": ("train.batch_size", nil),
         "micro_batch_size": ("train.micro_batch", nil), "batch_size": ("train.batch_size", nil),
         "gradient_accumulation_steps": ("train.batch_tokens", "accumulation follows from the tokens of a step"),

@@ -104,8 +104,11 @@ private struct Resolution {
         for field in ManifestSchema.fields { resolve(field) }
         if case .random = manifest.base, origins["adapter.method"] == .default { manifest.adapter.method = .full }
         checkQueue()
+        checkTask()
         checkOverlap()
+        checkPrecision()
         let pipeline = findPipeline()
+        if let pipeline { checkPreferences(pipeline) }
         guard let pipeline, !findings.hasErrors else { throw InvalidFile(findings) }
         for stage in pipeline.stages {
             origins["stages.\(stage.name).retries"] = origin("run.retries", orPipelines: stage.retries != nil)
@@ -270,10 +273,12 @@ private struct Resolution {
                 hint: pickle.map { "\($0) is a pickle, which is never read; save the model as safetensors" }
                     ?? "nor a model.safetensors.index.json that names its parts")
         }
-        if !has("tokenizer.json") {
+        // What prepares images takes the tokenizer's place in a base that sees.
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+        if !TokenizerFiles.areComplete(names), !has("preprocessor_config.json") {
             note(
-                .baseIncomplete, node, "\(key): \(node.description) has no tokenizer.json",
-                hint: "save_pretrained of a fast tokenizer writes it")
+                .baseIncomplete, node, "\(key): \(node.description) has no tokenizer.json, nor another vocabulary",
+                hint: "save_pretrained of its tokenizer writes one")
         }
         return findings.count == before
     }
@@ -299,6 +304,16 @@ private struct Resolution {
             hint: near.map { "did you mean \($0)?" } ?? "one of \(names.joined(separator: ", "))")
     }
 
+    /// Data that a task cannot be learned from are refused before anything reads them.
+    private mutating func checkTask() {
+        let (task, format) = (manifest.task, manifest.data.format)
+        guard format != .auto, !task.formats.contains(format) else { return }
+        guard let node = layer.entries["task"]?.node ?? layer.entries["data.format"]?.node else { return }
+        note(
+            .unsupported, node, "task: \(task.rawValue) cannot be learned from data.format: \(format.rawValue)",
+            hint: "it reads \(task.formats.map(\.rawValue).joined(separator: ", "))")
+    }
+
     /// A file that is trained on and judged by makes the judgement worthless.
     private mutating func checkOverlap() {
         guard findings.isEmpty, let files = try? DataFiles(of: manifest, roots: roots) else { return }
@@ -313,6 +328,28 @@ private struct Resolution {
                     "\(key): \(name) is trained on too"
                 ))
         }
+    }
+
+    /// Steps of full training are smaller than what bf16 can tell apart.
+    private mutating func checkPrecision() {
+        guard manifest.adapter.method == .full, manifest.train.precision == .bf16 else { return }
+        findings.append(
+            Finding(
+                .conflict, at: layer.entries["train.precision"]?.node.mark, pointer: "/train/precision",
+                "train.precision: full training keeps its weights in fp32", hint: "leave it out"))
+    }
+
+    /// Pairs of answers can be made into tokens, but no training compares them yet.
+    private mutating func checkPreferences(_ pipeline: PipelineDefinition) {
+        guard manifest.data.format == .preference, let stage = pipeline.stages.first(where: { $0.uses == "train" })
+        else { return }
+        findings.append(
+            Finding(
+                .unsupported, at: layer.entries["data.format"]?.node.mark, pointer: "/data/format",
+                "data.format: preference is tokenized only; the stage \(PrintableText.quoted(stage.name)) cannot learn "
+                    + "from pairs of answers yet",
+                hint: "a pipeline of tokenize alone takes it; to learn the chosen answers, write format: completion "
+                    + "and columns: {completion: chosen}"))
     }
 
     private mutating func findPipeline() -> PipelineDefinition? {

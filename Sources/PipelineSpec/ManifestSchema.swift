@@ -4,7 +4,7 @@ import Foundation
 package enum ManifestSchema {
     /// The fields in the order a full manifest writes them.
     package static let fields: [ManifestField] =
-        jobFields + dataFields + adapterFields + trainFields + resultFields + runFields
+        jobFields + [taskField] + dataFields + adapterFields + trainFields + resultFields + runFields
 
     /// What a manifest has where nothing is written. Its name and base mean nothing.
     static let defaults = JobManifest(name: "", base: .folder(""))
@@ -58,6 +58,11 @@ package enum ManifestSchema {
             }),
     ]
 
+    private static let taskField = ManifestField(
+        "task", .choice(JobManifest.Task.allCases.map(\.rawValue)),
+        "What the model learns to do; `auto` goes by the base, and with an encoder of text by the data.",
+        get: { .string($0.task.rawValue) }, set: { $0.task = try $1.choice(JobManifest.Task.self) })
+
     private static let dataFields: [ManifestField] = [
         ManifestField(
             "data.train", .paths,
@@ -74,8 +79,12 @@ package enum ManifestSchema {
         ManifestField(
             "data.format",
             .choice(
-                ["auto", "text", "completion", "chat", "alpaca", "classification"], planned: ["preference", "images"]),
-            "What a record is; `auto` goes by the fields of each file's first record.",
+                [
+                    "auto", "text", "completion", "chat", "alpaca", "classification", "tagged", "pairs", "preference",
+                    "images",
+                ]),
+            "What a record is; `auto` goes by the fields of each file's first record. `preference` is tokenized, not "
+                + "trained on yet.",
             get: { .string($0.data.format.rawValue) },
             set: { $0.data.format = try $1.choice(JobManifest.DataFormat.self) }),
         ManifestField(
@@ -219,8 +228,9 @@ package enum ManifestSchema {
             "Largest norm of the gradient; what is longer is scaled down.",
             get: { .number($0.train.clipNorm) }, set: { $0.train.clipNorm = try $1.double() }),
         ManifestField(
-            "train.precision", .choice(["auto", "fp32"], planned: ["bf16"]),
-            "Number format of the matrix products; recorded in the lineage.",
+            "train.precision", .choice(["auto", "fp32", "bf16"]),
+            "Number format of the frozen matrices and their products: `auto` is bf16 where the processor multiplies it. "
+                + "What is trained is fp32, and so is all of `method: full`. Recorded in the lineage.",
             get: { .string($0.train.precision.rawValue) },
             set: { $0.train.precision = try $1.choice(JobManifest.Precision.self) }),
         ManifestField(

@@ -56,7 +56,7 @@ package indirect enum ValueConstraint: Sendable, Equatable {
     /// The parts of a record that `data.columns` can place.
     static let columnNames = [
         "text", "prompt", "completion", "system", "messages", "tools", "instruction", "input", "output", "history",
-        "text_pair", "label", "chosen", "rejected", "image",
+        "text_pair", "label", "tokens", "tags", "score", "chosen", "rejected", "image",
     ]
 
     static let namePattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"

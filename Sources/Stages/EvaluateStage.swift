@@ -83,7 +83,9 @@ enum EvaluateStage: Stage {
     private static func evaluate(
         _ model: any SequenceModel, _ test: TokenDataset, _ run: StageRun, _ low: Double, _ high: Double
     ) throws -> Evaluation {
-        try Evaluation(of: model, on: test, batchTokens: run.halved(batchTokens)) { tokens in
+        let task = try run.task()
+        let size = TrainingSizes(run.manifest, task, longest: test.longest).datasetTokens(run.halved(batchTokens))
+        return try Evaluation(of: model, on: test, batchTokens: size, hiding: task.hiding(model)) { tokens in
             if run.isStopRequested { throw StageError.stopped }
             let share = Double(tokens) / Double(max(test.targetCount, 1))
             run.report(ProgressEvent(time: Date().timeIntervalSince1970, fraction: low + (high - low) * share))

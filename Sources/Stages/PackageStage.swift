@@ -9,7 +9,7 @@ import TensorCore
 /// finalises the attempt publishes them as new versions.
 enum PackageStage: Stage {
     static let descriptor = StageDescriptor(
-        kind: "package", version: 1, manifestKeys: ["name", "merge"], inputs: [],
+        kind: "package", version: 2, manifestKeys: ["name", "merge"], inputs: [],
         requires: ["tokenize", "train", "evaluate"])
 
     static func run(_ run: StageRun) throws {
@@ -57,7 +57,9 @@ struct VersionRecord: Codable {
     var evaluation: EvaluateStage.Report
     var training: TrainStage.Report
     var data: [String: TokenizeStage.Report.Split]
-    /// The names of the classes by index, where the model judges whole texts.
+    /// What was learned.
+    var task: JobManifest.Task
+    /// The names of the classes by index, where a head chooses between some.
     var classes: [String]?
     var lineage: Lineage
 
@@ -93,7 +95,7 @@ struct VersionRecord: Codable {
         training = try run.read(TrainStage.Report.self, from: train.appending(path: "training.json"))
         let report = try run.read(TokenizeStage.Report.self, from: tokenize.appending(path: "report.json"))
         data = report.splits
-        classes = report.classes
+        (task, classes) = (report.task, report.classes)
         lineage = Lineage(
             manifest: run.manifest, manifest_digest: run.request.manifestDigest, base: trainInputs.base,
             tokenizer: tokenizeInputs.base, data: tokenizeInputs.data, stages: run.request.inputDigests,
@@ -105,7 +107,8 @@ struct VersionRecord: Codable {
     ///
     /// - Parameter base: how readers know the base.
     func card(base: String, isAdapter: Bool) -> ModelCard {
-        let manifest = lineage.manifest
+        let manifest = lineage.manifest, words = TaskCard(task)
+        let hasAccuracy = evaluation.trained.accuracy != nil
         func cells(_ name: String, _ score: EvaluateStage.Score) -> [String] {
             [
                 name, String(format: "%.4f", score.loss),
@@ -134,40 +137,40 @@ struct VersionRecord: Codable {
             ModelCard.Section(
                 "Results",
                 .table(
-                    header: classes == nil
-                        ? ["", "test loss (nats per token)", "test perplexity"]
-                        : ["", "test loss (nats per text)", "test accuracy"], rows: rows)),
+                    header: [
+                        "", "test loss (mean per \(words.unit))", "test \(hasAccuracy ? "accuracy" : "perplexity")",
+                    ],
+                    rows: rows)),
             ModelCard.Section(
                 "How it was measured",
                 .text(
-                    classes == nil
-                        ? "Loss and perplexity on \(evaluation.tokens) tokens in \(evaluation.sequences) sequences of the test "
-                            + "split, which training did not see."
-                        : "Loss and accuracy on \(evaluation.tokens) texts of the test split, which training did not see.")),
+                    "Loss and \(hasAccuracy ? "accuracy" : "perplexity") on \(evaluation.tokens) \(words.unit)s of the test "
+                        + "split (\(evaluation.sequences) sequences), which training did not see.")),
             ModelCard.Section("Training", .list(training)),
             ModelCard.Section("Data", .list(sources)),
         ]
         if let classes {
             sections.append(
-                ModelCard.Section("Classes", .list(classes.enumerated().map { (name: "\($0.offset)", value: $0.element) })))
+                ModelCard.Section(
+                    "Classes", .list(classes.enumerated().map { (name: "\($0.offset)", value: $0.element) })))
         }
         if isAdapter {
-            let (type, count) = classes.map { ("SequenceClassification", ", num_labels=\($0.count)") } ?? ("CausalLM", "")
+            let count = classes.map { ", num_labels=\($0.count)" } ?? ""
             sections.append(
                 ModelCard.Section(
                     "Use",
                     .code(
                         """
                         from peft import PeftModel
-                        from transformers import AutoModelFor\(type)
+                        from transformers import AutoModel\(words.modelClass)
 
-                        base = AutoModelFor\(type).from_pretrained("\(base)"\(count))
+                        base = AutoModel\(words.modelClass).from_pretrained("\(base)"\(count))
                         model = PeftModel.from_pretrained(base, "path/to/this/folder")
                         """, language: "python")))
         }
         return ModelCard(
             title: manifest.name, base: base, library: isAdapter ? "peft" : "transformers",
-            pipelineTag: classes == nil ? "text-generation" : "text-classification", tags: isAdapter ? ["lora"] : [], sections: sections)
+            pipelineTag: words.pipelineTag, tags: isAdapter ? ["lora"] : [], sections: sections)
     }
 }
 

@@ -2,6 +2,7 @@ import Adapters
 import Artifacts
 import Foundation
 import Glibc
+import Images
 import Models
 package import PipelineSpec
 import TensorCore
@@ -95,6 +96,7 @@ extension StageError {
         case _ where "\(error)".contains(String(cString: strerror(ENOMEM))):
             self.init(StageError.outOfMemory, "\(error)", exit: .tryAgain)
         case let error as ModelError: self.init("base_\(error.code.rawValue)", error.description)
+        case let error as ImageError: self.init("base_\(error.code.rawValue)", error.description)
         case let error as AdapterError:
             // What does not read back as it was written is the disk's doing, not the user's.
             self.init("adapter", error.description, exit: error.code == .verification ? .tryAgain : .invalidInput)

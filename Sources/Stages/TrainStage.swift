@@ -12,7 +12,7 @@ import Training
 /// loss curve. Continues exactly from its own checkpoint, or from an earlier attempt's.
 enum TrainStage: Stage {
     static let descriptor = StageDescriptor(
-        kind: "train", version: 2, manifestKeys: ["adapter", "train", "data.packing", "run.threads"],
+        kind: "train", version: 3, manifestKeys: ["adapter", "train", "data.packing", "run.threads"],
         inputs: [.base, .tokenizer],
         requires: ["tokenize"])
 
@@ -44,20 +44,15 @@ enum TrainStage: Stage {
         let validation = try TokenDataset(tokens.appending(path: SplitName.validation.tokensFile))
         run.report(0, "loading \(run.base.lastPathComponent)")
         let task = try run.task()
-        let model = try loadBase(run, for: task.model)
-        let product = try Product(model, run)
-        var options = TrainingOptions(run.manifest.train)
-        let wanted = microBatchTokens(run.manifest.train, longest: training.longest)
-        let microBatchTokens = run.halved(wanted)
-        options.microBatchSize = .tokens(microBatchTokens)
-        options.packing = packTokens(run.manifest, microBatch: wanted)
-        // What was trained before memory ran out counts.
-        options.earlierMicroBatchSizes = (0..<(run.request.memoryHalvings ?? 0)).map { .tokens(max(1, wanted >> $0)) }
-
+        let model = try loadBase(run, for: task)
+        let product = try Product(model, run, task)
+        let sizes = TrainingSizes(run.manifest, task, longest: training.longest)
         let trainer = try Trainer(
-            model: model, parameters: product.parameters, options: options, training: training,
-            validation: validation.targetCount > 0 ? validation : nil, identity: identity(run))
-        var monitor = Monitor(run)
+            model: model, parameters: product.parameters,
+            options: sizes.options(halvings: run.request.memoryHalvings ?? 0), training: training,
+            validation: validation.targetCount > 0 ? validation : nil, hiding: task.hiding(model),
+            identity: identity(run))
+        var monitor = Monitor(run, sizes)
         let outcome = try run.keepingCheckpoints {
             try trainer.run(
                 checkpoints: run.directory.checkpoint, interval: checkpointInterval(run),
@@ -68,9 +63,11 @@ enum TrainStage: Stage {
 
         try product.write(run, classes: task.classes)
         let report = Report(
-            steps: outcome.step, stoppedEarly: outcome.ending == .stoppedEarly, trainedTokens: outcome.tokens,
-            trainedParameters: product.parameters.reduce(0) { $0 + $1.tensor.count }, precision: "fp32",
-            microBatchTokens: microBatchTokens, curve: monitor.curve(),
+            steps: outcome.step, stoppedEarly: outcome.ending == .stoppedEarly,
+            trainedTokens: sizes.rows(outcome.tokens),
+            trainedParameters: product.parameters.reduce(0) { $0 + $1.tensor.count },
+            precision: run.manifest.trainingPrecision.rawValue,
+            microBatchTokens: run.halved(sizes.microBatchTokens), curve: monitor.curve(),
             validations: outcome.validations.map { Report.Point(step: $0.step, loss: $0.loss) },
             bestStep: outcome.best?.step)
         try run.write(report, to: "training.json")
@@ -81,45 +78,14 @@ enum TrainStage: Stage {
         run.report(1, "trained \(outcome.step) steps")
     }
 
-    /// Tokens in one forward pass unless the manifest says otherwise: beyond this, larger products are no faster. The same
-    /// on every machine, because results depend on it.
-    private static let automaticMicroBatchTokens = 2048
-
-    /// Tokens of the longest sequence that the manifest and the base allow.
-    static func longestSequence(_ manifest: JobManifest, _ limits: ModelLimits) -> Int {
-        min(manifest.data.maxLength ?? limits.contextLength, limits.contextLength)
-    }
-
-    /// The most tokens in one forward pass, when memory has not run out.
-    static func largestMicroBatch(_ manifest: JobManifest, longest: Int) -> Int {
-        let train = manifest.train
-        let wanted = microBatchTokens(train, longest: longest)
-        // A step is no larger than its last sequence or pack makes it.
-        let last = packTokens(manifest, microBatch: wanted).map { max($0, longest) / 2 } ?? longest - 1
-        let step = train.batchSize.map { $0 * longest } ?? train.batchTokens + last
-        return min(max(longest, wanted), max(longest, step))
-    }
-
-    /// The limit for the tokens in one forward pass.
-    static func microBatchTokens(_ train: JobManifest.Train, longest: Int) -> Int {
-        train.microBatch.map { $0 * longest } ?? automaticMicroBatchTokens
-    }
-
-    /// Tokens of a pack: as many packs as it takes make a step, and each is a micro-batch; `nil` without packing. It does
-    /// not depend on how often memory has run out, so neither does the order of the data.
-    static func packTokens(_ manifest: JobManifest, microBatch: Int) -> Int? {
-        guard manifest.data.packing else { return nil }
-        guard manifest.train.batchSize == nil else { return microBatch }
-        let step = manifest.train.batchTokens
-        let packs = (step + microBatch - 1) / microBatch
-        return (step + packs - 1) / packs
-    }
-
-    private static func loadBase(_ run: StageRun, for task: ModelTask) throws -> any SequenceModel {
+    private static func loadBase(_ run: StageRun, for task: JobTask) throws -> any SequenceModel {
         let seed = run.manifest.train.seed
+        let matrixType = run.manifest.trainingPrecision.matrixType
         return switch run.manifest.base {
-        case .folder: try ModelRegistry.load(folder: run.base, for: task, newHeadSeed: seed)
-        case .random: try ModelRegistry.random(ModelConfiguration(folder: run.base), for: task, seed: seed)
+        case .folder:
+            try ModelRegistry.load(
+                folder: run.base, for: task.model, newHeadSeed: task.newHeadSeed(seed), matrixType: matrixType)
+        case .random: try ModelRegistry.random(ModelConfiguration(folder: run.base), for: task.model, seed: seed)
         }
     }
 
@@ -127,6 +93,7 @@ enum TrainStage: Stage {
     private static func identity(_ run: StageRun) -> [String: String] {
         var identity = [
             "numerics": "\(Numerics.version)", "adapter": "\(run.manifest.adapter)", "engine": EngineDescription.text,
+            "precision": run.manifest.trainingPrecision.rawValue,
         ]
         for file in run.request.base { identity["base \(URL(filePath: file.path).lastPathComponent)"] = file.digest }
         identity["threads"] = "\(run.request.threads)"
@@ -146,7 +113,7 @@ private enum Product {
     case adapter(AttachedAdapter)
     case checkpoint(FullTraining)
 
-    init(_ model: any SequenceModel, _ run: StageRun) throws {
+    init(_ model: any SequenceModel, _ run: StageRun, _ task: JobTask) throws {
         let adapter = run.manifest.adapter
         guard adapter.method != .full else {
             self = .checkpoint(try FullTraining(model))
@@ -158,7 +125,8 @@ private enum Product {
         self = .adapter(
             try AttachedAdapter(
                 method.init(options), targets: TargetModules(manifest: adapter.targets), to: model,
-                seed: run.manifest.train.seed, dialect: NameDialect(adapter.names)))
+                modulesToSave: task.model.modulesToSave, seed: run.manifest.train.seed,
+                dialect: NameDialect(adapter.names)))
     }
 
     var parameters: [Parameter] {
@@ -185,6 +153,7 @@ private enum Product {
 /// Turns the trainer's events into progress, and keeps the loss curve.
 private struct Monitor {
     private let run: StageRun
+    private let sizes: TrainingSizes
     private var losses: [(step: Int, loss: Double)] = []
     private var pending: [StepReport] = []
     private var lastReport = 0.0
@@ -195,7 +164,10 @@ private struct Monitor {
     /// Points of the curve that is kept.
     private static let curvePoints = 200
 
-    init(_ run: StageRun) { self.run = run }
+    init(_ run: StageRun, _ sizes: TrainingSizes) {
+        self.run = run
+        self.sizes = sizes
+    }
 
     mutating func take(_ event: TrainingEvent) throws {
         switch event {
@@ -223,7 +195,7 @@ private struct Monitor {
         guard now - lastReport >= Self.interval || report.step == report.steps else { return }
         lastReport = now
         let seconds = pending.reduce(0) { $0 + Double($1.tokens) / $1.tokensPerSecond }
-        let tokens = pending.reduce(0) { $0 + $1.tokens }
+        let tokens = sizes.rows(pending.reduce(0) { $0 + $1.tokens })
         tokensPerSecond = Double(tokens) / seconds
         run.report(
             ProgressEvent(
@@ -255,7 +227,6 @@ extension TrainingOptions {
             // Epochs may be longer than such a run; a tenth of it is often enough to see the best.
             validationInterval = max(1, steps / 10)
         }
-        stepSize = train.batchSize.map { .sequences($0) } ?? .tokens(train.batchTokens)
         learningRate = train.learningRate
         schedule = LearningRateSchedule.Shape(rawValue: train.lrSchedule.rawValue) ?? .cosine
         switch train.warmup {

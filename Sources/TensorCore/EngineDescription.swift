@@ -13,6 +13,10 @@ package enum EngineDescription {
         return "kernels \(String(cString: ck_kernels().pointee.name)), \(configuration) \(core)"
     }
 
+    /// Whether this processor multiplies bf16, and `LORAJOBS_CPU` lets it. Elsewhere such products give the same numbers, but
+    /// for the order of sums, far more slowly than in single precision.
+    package static var multipliesBF16: Bool { ck_multiplies_bf16() != 0 }
+
     /// The value of `OPENBLAS_CORETYPE` that makes products fastest on this processor; `nil` where OpenBLAS chooses well.
     package static var fastestBLASCore: String? { ck_openblas_coretype().map { String(cString: $0) } }
 }

@@ -34,8 +34,9 @@ package final class Parameter {
 
     private func updateLeaf() {
         if isTrainable {
-            // Trained in place: memory of a mapped file is read-only, so it is copied first.
-            if !tensor.storage.isWritable { tensor = tensor.copied() }
+            // Trained in place: memory of a mapped file is read-only, so it is copied first; and steps are smaller than
+            // what bf16 can tell apart.
+            if !tensor.storage.isWritable || tensor.dtype != .float32 { tensor = tensor.copied() }
             tensor.node = Node(leafOf: tensor.shape)
         } else {
             tensor.node = nil

@@ -3,13 +3,24 @@ extension CheckpointFiles {
     ///
     /// F32 data that lies aligned in its file is used where it is mapped, without a copy and read-only; other types are
     /// converted.
-    package func tensor(_ name: String) throws -> Tensor { try file(of: name).tensor(name) }
+    ///
+    /// - Parameter dtype: `bfloat16` for a frozen weight that is to be multiplied as such: BF16 data is then used in
+    ///   place, and other types are rounded to it.
+    package func tensor(_ name: String, as dtype: DType = .float32) throws -> Tensor {
+        try file(of: name).tensor(name, as: dtype)
+    }
 }
 
 extension SafetensorsFile {
-    /// The tensor `name` as floats; see ``CheckpointFiles/tensor(_:)``.
-    package func tensor(_ name: String) throws -> Tensor {
+    /// The tensor `name`; see ``CheckpointFiles/tensor(_:as:)``.
+    package func tensor(_ name: String, as dtype: DType = .float32) throws -> Tensor {
         let shape = try entry(name).shape
+        if dtype == .bfloat16 {
+            let bytes = try bytes(of: name)
+            guard try entry(name).dtype == .bfloat16, let start = bytes.baseAddress, UInt(bitPattern: start) % 2 == 0
+            else { return try tensor(name).converted(to: .bfloat16) }
+            return Tensor(borrowing: start, shape: shape, dtype: .bfloat16, owner: self)
+        }
         if let floats = try directFloats(of: name), let base = floats.baseAddress {
             return Tensor(borrowing: base, shape: shape, owner: self)
         }

@@ -1,6 +1,10 @@
 import CKernels
+import Synchronization
 
 /// A dense, row-major array of 32-bit floats, with the node that made it when a gradient is wanted.
+///
+/// A frozen weight may hold bf16 instead, which ``linear(_:bias:layout:scale:adding:)``, the lookups of rows and
+/// ``crossEntropy(head:targets:scale:cap:)`` read as they are; every other op wants floats.
 ///
 /// Layers speak in matrices: a tensor of shape `[…, C]` is `rows` rows of `columns` = C elements. There are no
 /// strided views; an op that needs part of a row takes a column range. Tensors are values over shared storage: an op
@@ -23,7 +27,12 @@ package struct Tensor {
     /// Whether backward will carry a gradient into this tensor.
     package var requiresGradient: Bool { node != nil }
 
+    /// The type of the elements: F32, or BF16 in a frozen weight.
+    package var dtype: DType { storage.dtype }
+
     /// The first element. Valid while this tensor, or another with its storage, is alive.
+    ///
+    /// - Precondition: the elements are floats.
     package var pointer: UnsafeMutablePointer<Float> { storage.pointer + offset }
 
     init(shape: [Int], storage: Storage, offset: Int = 0, node: Node? = nil) {
@@ -55,13 +64,40 @@ package struct Tensor {
         }
     }
 
+    /// The bits of the first element of a weight in bf16.
+    var halves: UnsafeMutablePointer<UInt16> { storage.halves + offset }
+
+    /// The same elements as bf16, rounded to nearest with ties to even, or as floats; this tensor if they are that already.
+    ///
+    /// - Precondition: no gradient is wanted; F32 or BF16.
+    package func converted(to dtype: DType) -> Tensor {
+        guard dtype != self.dtype else { return self }
+        precondition(node == nil, "converted: a tensor that needs a gradient")
+        let result = Tensor(shape: shape, storage: Storage(count: count, dtype: dtype))
+        if dtype == .bfloat16 {
+            ckernels_bf16_from_f32(pointer, result.storage.halves, count)
+        } else {
+            ckernels_f32_from_bf16(halves, result.pointer, count)
+        }
+        return withExtendedLifetime(self) { result }
+    }
+
+    /// Elements of a file in memory that `owner` keeps alive, read-only and without a copy.
+    init(borrowing bytes: UnsafeRawPointer, shape: [Int], dtype: DType, owner: AnyObject) {
+        let count = shape.reduce(1, *)
+        self.init(shape: shape, storage: Storage(borrowing: bytes, count: count, dtype: dtype, owner: owner))
+    }
+
     /// Floats in memory that `owner` keeps alive, such as a mapped file; read-only and without a copy.
     package init(borrowing pointer: UnsafePointer<Float>, shape: [Int], owner: AnyObject) {
         self.init(shape: shape, storage: Storage(borrowing: pointer, count: shape.reduce(1, *), owner: owner))
     }
 
     /// The elements, row by row.
-    package var values: [Float] { Array(UnsafeBufferPointer(start: pointer, count: count)) }
+    package var values: [Float] {
+        let floats = converted(to: .float32)
+        return withExtendedLifetime(floats) { Array(UnsafeBufferPointer(start: floats.pointer, count: count)) }
+    }
 
     /// The only element.
     ///
@@ -105,8 +141,9 @@ package struct Tensor {
     /// The same elements without the node: backward stops here.
     package func detached() -> Tensor { Tensor(shape: shape, storage: storage, offset: offset) }
 
-    /// A copy in storage of its own, without a node.
+    /// A copy in storage of its own, as floats, without a node.
     package func copied() -> Tensor {
+        guard dtype == .float32 else { return converted(to: .float32) }
         let copy = Tensor(uninitialized: shape)
         copy.pointer.initialize(from: pointer, count: count)
         return copy
@@ -115,7 +152,16 @@ package struct Tensor {
 
 extension Tensor {
     /// Whether no element is infinite or not a number.
-    package var isFinite: Bool { ck_kernels().pointee.all_finite(count, pointer) != 0 }
+    package var isFinite: Bool {
+        let x = pointer
+        let isBroken = Atomic(false)
+        Parallel.forEachRange(count, grain: 1 << 16) { range in
+            if ck_kernels().pointee.all_finite(range.count, x + range.lowerBound) == 0 {
+                isBroken.store(true, ordering: .relaxed)
+            }
+        }
+        return withExtendedLifetime(self) { !isBroken.load(ordering: .relaxed) }
+    }
 
     /// The largest absolute value; 0 for no elements.
     package var largestMagnitude: Float {
@@ -142,7 +188,8 @@ extension Tensor {
     /// Whether every element equals that of a tensor of the same shape; what is not a number equals nothing.
     package func hasEqualElements(to other: Tensor) -> Bool {
         precondition(shape == other.shape, "hasEqualElements: \(shape) and \(other.shape)")
-        let (x, y, count) = (pointer, other.pointer, count)
-        return withExtendedLifetime((self, other)) { (0..<count).allSatisfy { x[$0] == y[$0] } }
+        let (one, two) = (converted(to: .float32), other.converted(to: .float32))
+        let (x, y) = (one.pointer, two.pointer)
+        return withExtendedLifetime((one, two)) { (0..<count).allSatisfy { x[$0] == y[$0] } }
     }
 }

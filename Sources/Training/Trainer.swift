@@ -17,6 +17,7 @@ package final class Trainer {
     private let options: TrainingOptions
     private let training: TokenDataset
     private let validation: TokenDataset?
+    private let hiding: TokenHiding?
     private let plan: BatchPlan
     private let schedule: LearningRateSchedule
     private let fingerprint: [String: String]
@@ -30,6 +31,7 @@ package final class Trainer {
     ///
     /// - Parameters:
     ///   - parameters: what is trained, each under a name of its own; they become trainable here.
+    ///   - hiding: how tokens are hidden, for a model that finds them.
     ///   - identity: what else makes this run, such as the digest of the base and the options of the adapter; a
     ///     checkpoint of a run with another identity is refused.
     /// - Throws: ``TrainingError``: `invalidInput`, `nothingToTrain`, `malformed` data, `tooLong` for a sequence beyond
@@ -37,17 +39,22 @@ package final class Trainer {
     /// - Precondition: no name twice.
     package init(
         model: any SequenceModel, parameters: [Parameter], options: TrainingOptions, training: TokenDataset,
-        validation: TokenDataset? = nil, identity: [String: String] = [:]
+        validation: TokenDataset? = nil, hiding: TokenHiding? = nil, identity: [String: String] = [:]
     ) throws {
         precondition(Set(parameters.map(\.name)).count == parameters.count, "Trainer: two parameters share a name")
         try options.validate()
+        guard model.task != .maskedLM || hiding != nil else {
+            throw TrainingError(.invalidInput, "a model for hidden tokens is trained, and no mask token is given")
+        }
+        self.hiding = hiding
         guard !parameters.isEmpty else { throw TrainingError(.nothingToTrain, "no parameter of the model is trained") }
         for dataset in [training] + (validation.map { [$0] } ?? []) {
             try dataset.verify()
             try checkVocabulary(dataset.vocabularySize, of: model, in: dataset.path)
             try checkLabels(of: dataset, for: model)
         }
-        guard training.longest <= model.contextLength else {
+        // Of pairs each text has a context of its own.
+        guard model.task == .featureExtraction || training.longest <= model.contextLength else {
             throw TrainingError(
                 .tooLong,
                 "\(training.path): a sequence has \(training.longest) tokens; the model's context holds "
@@ -157,10 +164,12 @@ package final class Trainer {
     private func take(_ step: BatchPlan.Step) throws -> StepResult {
         for parameter in parameters { parameter.zeroGradient() }
         let dropout = RandomStream(seed: options.seed).substream("dropout").substream(step.index)
-        let scale = 1 / Float(step.targets)
+        let parts = plan.microBatches(of: step)
+        let (targets, draw) = try targets(of: step, parts)
+        let scale = 1 / Float(targets)
         var sum = 0.0
-        for (index, sequences) in plan.microBatches(of: step).enumerated() {
-            let batch = TokenBatch(training, sequences, for: model.task)
+        for (index, sequences) in parts.enumerated() {
+            let batch = batch(sequences, of: step, draw: draw)
             guard batch.targetCount > 0 else { continue }
             let scored = model.score(batch, scale: scale, context: ForwardContext(dropout: dropout.substream(index)))
             sum = scored.negativeLogLikelihoods.reduce(sum) { $0 + Double($1) }
@@ -174,7 +183,7 @@ package final class Trainer {
         }
         // Gradients first: their message names a parameter.
         let norm = try GradientNorm.measure(parameters, step: step.index + 1)
-        let loss = sum / Double(step.targets)
+        let loss = sum / Double(targets)
         guard loss.isFinite else {
             throw TrainingError(
                 .nonFiniteLoss,
@@ -189,6 +198,26 @@ package final class Trainer {
         state.tokens += step.tokens
         state.lastLoss = loss
         return StepResult(loss: loss, learningRate: rate, gradientNorm: norm)
+    }
+
+    /// What the model sees of some of a step's sequences.
+    ///
+    /// - Parameter draw: which choice of hidden tokens.
+    private func batch(_ sequences: ArraySlice<Int>, of step: BatchPlan.Step, draw: Int) -> TokenBatch {
+        guard model.task == .maskedLM, let hiding else { return TokenBatch(training, sequences, for: model.task) }
+        let stream = RandomStream(seed: options.seed).substream("hiding").substream(step.epoch).substream(draw)
+        return TokenBatch(training, sequences, hiding: hiding, stream)
+    }
+
+    /// What counts in a step. Tokens are hidden by chance: of those that count, the ones that are; and where no single
+    /// one is, another draw decides.
+    private func targets(of step: BatchPlan.Step, _ parts: [ArraySlice<Int>]) throws -> (count: Int, draw: Int) {
+        guard model.task == .maskedLM else { return (step.targets, 0) }
+        for draw in 0..<1000 {
+            let count = parts.reduce(0) { $0 + batch($1, of: step, draw: draw).targetCount }
+            if count > 0 { return (count, draw) }
+        }
+        throw TrainingError(.nothingToTrain, "step \(step.index + 1) has no token that could be hidden")
     }
 
     private func report(
@@ -213,7 +242,7 @@ package final class Trainer {
             case .tokens(let tokens): tokens
             case .sequences(let sequences): sequences * max(1, min(validation.longest, model.contextLength))
             }
-        let evaluation = try Evaluation(of: model, on: validation, batchTokens: batchTokens)
+        let evaluation = try Evaluation(of: model, on: validation, batchTokens: batchTokens, hiding: hiding)
         guard let loss = evaluation.meanNegativeLogLikelihood, loss.isFinite else {
             throw TrainingError(
                 .nonFiniteLoss, "step \(state.step): the validation loss is not finite; lower the learning rate")

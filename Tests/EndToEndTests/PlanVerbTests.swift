@@ -151,7 +151,7 @@ import Testing
         )
         try shop.write(
             try shop.text("lorajobs.yaml")
-                + "memory: \(Int(1.7 * need) >> 20)MiB\nthreads: 2\nqueues: {default: {max_jobs: 3}}\n",
+                + "memory: \(Int(1.4 * need) >> 20)MiB\nthreads: 2\nqueues: {default: {max_jobs: 3}}\n",
             to: "lorajobs.yaml")
         try await shop.startDaemon(shop.stoppingAtCheckpoint)
         try shop.drop(shop.manifest("first", steps: 400), as: "first.yaml")
@@ -209,6 +209,61 @@ import Testing
             run: {threads: 2}
 
             """, to: "\(family).yaml")
+        try await expectPeak(of: family, shop)
+    }
+
+    /// The same for what reads whole texts and what sees, with adapters.
+    @Test(arguments: ["bert", "vit"]) func peakMemoryWithAHeadIsForeseen(family: String) async throws {
+        guard let shop = try await Workshop.make(), let tokenizer = try TestData.folder("models/minilm-l6-v2-bert")
+        else { return }
+        let config: String
+        let data: String
+        if family == "bert" {
+            config = """
+                {"model_type": "bert", "architectures": ["BertModel"], "vocab_size": 30522, "hidden_size": 256,
+                 "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 1024,
+                 "max_position_embeddings": 512}
+                """
+            let words = try shop.text("data/play.txt").split(whereSeparator: \.isWhitespace)
+            let lines = (0..<300).map { index in
+                let text = words[(index * 17)..<(index * 17 + 20 + index % 60)].filter { $0.allSatisfy(\.isLetter) }
+                return #"{"text": "\#(text.joined(separator: " "))", "label": "\#(index % 3)"}"#
+            }
+            try shop.write(lines.joined(separator: "\n"), to: "data/texts.jsonl")
+            data = "data/texts.jsonl"
+            for name in ["tokenizer.json", "tokenizer_config.json"] {
+                try shop.write(try Data(contentsOf: tokenizer.appending(path: name)), to: "bases/bert/\(name)")
+            }
+        } else {
+            config = """
+                {"model_type": "vit", "hidden_size": 192, "num_hidden_layers": 6, "num_attention_heads": 3,
+                 "intermediate_size": 768, "image_size": 64, "patch_size": 8, "num_channels": 1}
+                """
+            try shop.write(#"{"size": {"height": 64, "width": 64}}"#, to: "bases/vit/preprocessor_config.json")
+            let count = 200
+            let pixels = (0..<count * 64 * 64).map { UInt8(truncatingIfNeeded: $0 &* 2_654_435_761 >> 13) }
+            try shop.write(
+                Data([0, 0, 8, 3, 0, 0, 0, UInt8(count), 0, 0, 0, 64, 0, 0, 0, 64] + pixels),
+                to: "data/t-images-idx3-ubyte")
+            let labels = (0..<count).map { UInt8($0 % 10) }
+            try shop.write(Data([0, 0, 8, 1, 0, 0, 0, UInt8(count)] + labels), to: "data/t-labels-idx1-ubyte")
+            data = "data/t-*-ubyte"
+        }
+        try shop.write(config, to: "bases/\(family)/config.json")
+        try shop.write(
+            """
+            name: \(family)
+            base: {config: bases/\(family), init: random}
+            data: {train: \(data)}
+            adapter: {method: lora, rank: 8}
+            train: {steps: 2, batch_tokens: 4096}
+            run: {threads: 2}
+
+            """, to: "\(family).yaml")
+        try await expectPeak(of: family, shop)
+    }
+
+    private func expectPeak(of family: String, _ shop: Workshop) async throws {
         let planned = try await shop.program.run("plan", "\(family).yaml", "--json", "-n", "0")
         #expect(planned.status == 0, "\(planned)")
         let foreseen = try #require(try planned.json()["memory"]?["peak_bytes"]?.double)

@@ -86,4 +86,30 @@ import Testing
         .write(to: file)
         #expect(try Self.imports(of: file) == ["A", "B", "C", "D", "F"])
     }
+
+    /// What "Adding.md" promises: a decoder is one file, and a line in the registry.
+    @Test func aDecoderIsAFileAndALine() throws {
+        let sources = try Self.files(below: "Sources").map { file in
+            let lines = try String(contentsOf: file, encoding: .utf8).split(separator: "\n")
+            return (name: file.lastPathComponent, code: lines.filter { !$0.drop { $0 == " " }.hasPrefix("//") })
+        }
+        var decoders: [(name: String, file: String)] = []
+        for source in sources {
+            for line in source.code {
+                if let found = line.firstMatch(of: #/^(?:enum (\w+): |final class (\w+): \w+, )ModelArchitecture/#) {
+                    decoders.append((String(found.1 ?? found.2 ?? ""), source.name))
+                }
+            }
+        }
+        #expect(decoders.count >= 12, "\(decoders)")
+        for decoder in decoders {
+            let pattern = try Regex("\\b\(decoder.name)\\b").wordBoundaryKind(.simple)
+            for source in sources where source.name != decoder.file {
+                let uses = source.code.filter { $0.contains(pattern) }
+                #expect(
+                    uses.count == (source.name == "ModelRegistry.swift" ? 1 : 0),
+                    "\(decoder.name) in \(source.name): \(uses)")
+            }
+        }
+    }
 }

@@ -190,4 +190,50 @@ import Testing
             }
         }
     }
+
+    /// The losses of sentence embeddings, by hand and by differences.
+    @Test(arguments: [true, false]) func pairsAreLearned(hasScores: Bool) throws {
+        let model = try ModelRegistry.random(
+            ModelConfiguration(folder: Fixtures.folder("golden/bert_cls")), for: .featureExtraction, seed: 3)
+        var pairs = batch([[4, 5, 6], [7, 8], [9, 10, 11, 12], [13]])
+        pairs.labels = [1, -1, 3, -1]
+        if hasScores { pairs.values = [0.9, .nan, -0.2, .nan] }
+        #expect(pairs.targetCount == 2)
+        func loss() -> Float {
+            Autograd.withoutGradients { model.score(pairs, scale: 0.5, context: ForwardContext()).loss.scalar }
+        }
+        let vectors = outputs(model, pairs).values
+        func cosine(_ a: Int, _ b: Int) -> Float {
+            (0..<16).reduce(0) { $0 + vectors[a * 16 + $1] * vectors[b * 16 + $1] }
+        }
+        let expected: Float
+        if hasScores {
+            let (first, second) = (cosine(0, 1) - 0.9, cosine(2, 3) + 0.2)
+            expected = 0.5 * (first * first + second * second)
+        } else {
+            func likelihood(_ anchor: Int, _ right: Int, _ wrong: Int) -> Float {
+                log(1 + exp(20 * (cosine(anchor, wrong) - cosine(anchor, right))))
+            }
+            expected = 0.5 * (likelihood(0, 1, 3) + likelihood(2, 3, 1))
+        }
+        #expect(abs(loss() - expected) < 1e-4)
+        let scored = model.score(pairs, scale: 0.5, context: ForwardContext())
+        #expect(scored.predictions.isEmpty == hasScores)
+
+        let weight = try #require(model.projections.first).weight
+        weight.isTrainable = true
+        model.score(pairs, scale: 0.5, context: ForwardContext()).loss.backward()
+        let gradient = try #require(weight.gradient).values
+        let values = weight.tensor.values
+        for place in [0, 17, 100, 255] {
+            func moved(_ step: Float) -> Float {
+                var changed = values
+                changed[place] += step
+                weight.assign(Tensor(changed, shape: weight.tensor.shape))
+                return loss()
+            }
+            let difference = (moved(2e-2) - moved(-2e-2)) / 4e-2
+            #expect(abs(difference - gradient[place]) < 2e-2 * abs(difference) + 1e-3, "\(place)")
+        }
+    }
 }

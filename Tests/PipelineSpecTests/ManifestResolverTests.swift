@@ -13,6 +13,7 @@ import Testing
         let root = fixture.root
         let expected: JSONValue = [
             "version": 1, "name": "support-tone", "pipeline": "finetune", "base": .string(root + "models/tiny"),
+            "task": "auto",
             "data": [
                 "train": [.string(root + "data/*.jsonl")], "validation": "5%", "test": "5%", "format": "auto",
                 "columns": [:], "train_on": ["assistant"], "chat_template": "model", "labels": [], "max_length": 1024,
@@ -43,6 +44,28 @@ import Testing
         #expect(job.pipeline.stages.map(\.name) == ["tokenize", "train", "evaluate", "merge", "package"])
     }
 
+    @Test func preferencesAreTokenizedAndNotTrainedOn() throws {
+        let manifest = WorkspaceFixture.manifest().replacing("data: ", with: "data:\n  format: preference\n  train: ")
+        let finding = try #require(try fixture.findings(manifest).first)
+        #expect(finding.code == .unsupported && finding.pointer == "/data/format" && finding.line != nil)
+        let own = try WorkspaceFixture()
+        try own.write("ws/Pipelines/tokens.yaml", "version: 1\nname: tokens\nstages: {tokenize: {uses: tokenize}}\n")
+        #expect(try own.resolve(manifest + "pipeline: tokens\n").manifest.data.format == .preference)
+    }
+
+    /// A vocabulary without a `tokenizer.json` is enough; half of one is not.
+    @Test(arguments: [
+        (["tokenizer.model"], true), (["vocab.json", "merges.txt"], true), (["vocab.txt"], true), (["x.tiktoken"], true),
+        (["vocab.json"], false), (["tokenizer_config.json"], false),
+    ])
+    func anyWholeVocabularyIsATokenizer(names: [String], isEnough: Bool) throws {
+        let own = try WorkspaceFixture()
+        try FileManager.default.removeItem(atPath: own.root + "models/tiny/tokenizer.json")
+        for name in names { try own.write("ws/models/tiny/\(name)", "{}") }
+        let findings = try own.findings(WorkspaceFixture.manifest())
+        #expect(findings.map(\.code) == (isEnough ? [] : [.baseIncomplete]))
+    }
+
     @Test func everyKeyIsRead() throws {
         let job = try fixture.resolve(
             """
@@ -50,6 +73,7 @@ import Testing
             name: a.b-c_1
             pipeline: pretrain
             base: {config: models/tiny, init: random}
+            task: causal-lm
             data:
               train: [data/a.jsonl, data/deep/**/*.jsonl]
               validation: data/b.jsonl
@@ -97,6 +121,7 @@ import Testing
             """)
         let m = job.manifest
         #expect(m.base == .random(config: fixture.root + "models/tiny"))
+        #expect(m.task == .causalLM)
         #expect(m.data.validation == .files([fixture.root + "data/b.jsonl"]))
         #expect(m.data.test == .fraction(0.125))
         #expect(m.data.columns == ["prompt": "question", "completion": "answer"])
@@ -181,7 +206,8 @@ import Testing
         Case("train: {warmup: 0.03}", "wrong_type", 4, 17, hint: "write 3%"),
         Case("train: {warmup: 101%}", "out_of_range", 4, 17),
         Case("train: {warmup: -1}", "wrong_type", 4, 17),
-        Case("train: {precision: bf16}", "unsupported", 4, 20),
+        Case("train: {precision: fp16}", "invalid_value", 4, 20),
+        Case("train: {precision: bf16}\nadapter: {method: full}", "conflict", 4, 20),
         Case("train: {seed: -1}", "out_of_range", 4, 15),
         Case("train: {seed: 99999999999999999999}", "out_of_range", 4, 15),
         Case("train: {lr_schedule: cosin}", "invalid_value", 4, 22, hint: "did you mean cosine?"),
@@ -224,7 +250,12 @@ import Testing
             whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, test: 0.05}", "wrong_type", 3, 35,
             hint: "write 5%"),
         Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, test: 100%}", "out_of_range", 3, 35),
-        Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, format: images}", "unsupported", 3, 37),
+        Case(
+            whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, format: preference}", "unsupported", 3, 37),
+        Case(
+            whole: "name: x\nbase: models/tiny\ntask: masked-lm\ndata: {train: data/a.jsonl, format: chat}",
+            "unsupported",
+            3, 7, hint: "it reads text"),
         Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, format: csv}", "invalid_value", 3, 37),
         Case(
             whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, train_on: [users]}", "invalid_value", 3, 40),

@@ -6,7 +6,7 @@ import Testing
 @Suite struct ManifestSchemaTests {
     /// Every key of the full manifest of the design, in its order.
     static let keys = [
-        "version", "name", "pipeline", "base", "data.train", "data.validation", "data.test", "data.format",
+        "version", "name", "pipeline", "base", "task", "data.train", "data.validation", "data.test", "data.format",
         "data.columns",
         "data.train_on", "data.chat_template", "data.labels", "data.max_length", "data.overlength", "data.packing",
         "data.max_bad_records", "adapter.method",

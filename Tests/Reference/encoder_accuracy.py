@@ -75,7 +75,7 @@ def our_accuracy(program, base, train, test, length, rate, epochs, batch, seed, 
     manifest = program.root / f"{name}.json"
     manifest.write_text(json.dumps({
         "name": name, "base": str(base),
-        "data": {"train": [str(train)], "test": [str(test)], "validation": 0, "format": "classification",
+        "data": {"train": [str(train)], "test": [str(test)], "validation": "0%", "format": "classification",
                  "max_length": length, "overlength": "truncate"},
         "adapter": {"rank": 8, "alpha": 16, "targets": ["query", "value"]},
         "train": {"epochs": epochs, "batch_size": batch, "learning_rate": rate, "lr_schedule": "linear", "warmup": "3%",

@@ -99,7 +99,7 @@ class Table:
     def equal(self, what, ours, theirs, show=str):
         self.row(what, show(ours), "equal", ours == theirs)
         if ours != theirs:
-            print(f"    ours   {ours}\n    theirs {theirs}")
+            print(f"    ours   {str(ours)[:500]}\n    theirs {str(theirs)[:500]}")
 
     def quiet(self, what, trouble):
         self.row(what, f"{len(trouble)} complaints", "none", not trouble)
@@ -267,11 +267,7 @@ class Exchange:
                     f"{name}: PEFT's settings",
                     (settings.r, settings.lora_alpha, settings.use_rslora, settings.lora_dropout),
                     (adapter["rank"], adapter["alpha"], adapter["rslora"], adapter["dropout"]))
-                wanted = LoraConfig(task_type="CAUSAL_LM", target_modules=family.targets[name.split("-")[1]][1],
-                                    fan_in_fan_out=family.transposed)
-                self.table.equal(
-                    f"{name}: modules", adapted(model), adapted(reference.attach(family.model, wanted)),
-                    lambda modules: f"{len(modules)} modules")
+                self.check_modules(name, family, model)
                 self.table.quiet(f"{name}: PEFT loads the adapter", trouble)
                 self.compare(name, family, family.base, model, folder)
                 self.compare_greedy(name, family, family.base, model, folder)
@@ -279,6 +275,14 @@ class Exchange:
                     self.check_merged(name, family, model, MERGED)
                 if name == f"{family.name}-regex-drop":
                     self.check_merged(name, family, model, 0.25, torch.bfloat16)
+
+    def check_modules(self, name, family, model):
+        """The targets of a job choose what PEFT chooses by the same words."""
+        wanted = LoraConfig(task_type="CAUSAL_LM", target_modules=family.targets[name.split("-")[1]][1],
+                            fan_in_fan_out=family.transposed)
+        self.table.equal(
+            f"{name}: modules", adapted(model), adapted(reference.attach(family.model, wanted)),
+            lambda modules: f"{len(modules)} modules")
 
     def check_merged(self, name, family, model, bound, dtype=torch.float32):
         folder = self.program.root / f"Artifacts/models/{name}/1"

@@ -1,21 +1,26 @@
 #!/usr/bin/env python3
 """What transformers and PEFT reach with a LoRA, and the head, on digits that were turned by 90 degrees.
 
-    python rotated_mnist.py [--data FOLDER] [--seeds 3]
+    python rotated_mnist.py [--data FOLDER] [--seeds 3] [--program .build/release/lorajobs]
 
 The base is `models/vit-mnist-trained-here` of the test data, which was trained on upright digits. The recipe is that of
 `RotatedDigitsTests`: rank 8, alpha 16 on q_proj and v_proj, the classifier saved whole, three passes over the 7000 digits
 in batches of 32, AdamW with a constant rate of 2e-3 and no decay, fp32. Prints the base's accuracy on the 1000 turned
-test digits, and each seed's.
+test digits, and each seed's; with --program also those of as many jobs of the same recipe, and exits with 1 when their mean
+is lower by more than two standard errors of the difference.
 """
 
 import argparse
 import gzip
+import json
 import os
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
+from lorajobs_program import Program
 from peft import LoraConfig, get_peft_model
 from transformers import ViTForImageClassification
 
@@ -37,10 +42,48 @@ def accuracy(model, images, labels):
         return (model(images).logits.argmax(-1) == labels).float().mean().item()
 
 
+def write_turned(source, target, name):
+    """The same digits as IDX files."""
+    images = gzip.open(source / f"{name}-images-idx3-ubyte.gz").read()
+    pixels = np.frombuffer(images[16:], np.uint8).reshape(-1, 28, 28)
+    paths = [target / f"{name}-{part}-ubyte" for part in ("images-idx3", "labels-idx1")]
+    paths[0].write_bytes(images[:16] + np.ascontiguousarray(np.rot90(pixels, -1, axes=(1, 2))).tobytes())
+    paths[1].write_bytes(gzip.open(source / f"{name}-labels-idx1-ubyte.gz").read())
+    return list(map(str, paths))
+
+
+def our_results(executable, data, seeds):
+    """The accuracies of jobs."""
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder).resolve()
+        program = Program(executable, folder / "workspace")
+        program.root.mkdir()
+        program.make_workspace(data, folder)
+        train, test = (write_turned(data / "datasets/mnist", folder, name) for name in ("train-7000", "test-1000"))
+        for seed in range(seeds):
+            name = f"turned-{seed}"
+            manifest = program.root / f"{name}.json"
+            manifest.write_text(json.dumps({
+                "name": name, "base": str(data / "models/vit-mnist-trained-here"),
+                "data": {"train": train, "test": test, "validation": "0%"},
+                "adapter": {"rank": 8, "alpha": 16, "targets": ["q_proj", "v_proj"]},
+                "train": {"epochs": 3, "batch_size": 32, "learning_rate": 2e-3, "lr_schedule": "constant", "warmup": 0,
+                          "clip_norm": 1e9, "seed": seed}}))
+            program.run("run", manifest)
+            record = json.loads((program.root / f"Artifacts/adapters/{name}/1/lorajobs.json").read_text())
+            results.append(record["metrics"]["accuracy"])
+            print(f"job {seed} {results[-1]:.4f}, base {record['metrics']['base_accuracy']:.4f}", flush=True)
+        for path in program.root.glob("Artifacts/**/"):
+            path.chmod(0o755)
+    return results
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", default=os.environ.get("LORAJOBS_TEST_DATA") or ROOT.parent / "shared/data")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--program", help="the built program")
     arguments = parser.parse_args()
     data = Path(arguments.data)
     torch.set_num_threads(1)
@@ -62,7 +105,14 @@ def main():
                 optimizer.step()
         results.append(accuracy(model, *test))
         print(f"seed {seed} {results[-1]:.4f}", flush=True)
-    print(f"mean {np.mean(results):.4f}, least {min(results):.4f}")
+    print(f"mean {np.mean(results):.4f}, least {min(results):.4f}, deviation {np.std(results, ddof=1):.4f}")
+    if arguments.program:
+        ours = our_results(arguments.program, data.resolve(), arguments.seeds)
+        error = np.sqrt((np.var(results, ddof=1) + np.var(ours, ddof=1)) / arguments.seeds)
+        difference = np.mean(ours) - np.mean(results)
+        print(f"jobs: mean {np.mean(ours):.4f}, least {min(ours):.4f}, deviation {np.std(ours, ddof=1):.4f}; difference "
+              f"{difference:+.4f}, its standard error {error:.4f}")
+        sys.exit(1 if difference < -2 * error else 0)
 
 
 if __name__ == "__main__":

@@ -147,10 +147,10 @@ def read_dataset(path):
     """The sequences of a tokenised dataset, each as ids and one flag a token that says whether it is scored."""
     data = path.read_bytes()
     magic, version, flags, count, tokens, targets = struct.unpack_from("<8sIIQQQ", data)
-    if magic != b"LJTOKENS" or version != 1 or flags & ~1:
-        raise ValueError(f"{path} is no tokenised dataset of version 1")
-    ids = numpy.frombuffer(data, "<i4", tokens, 64)
-    place = 64 + (4 * tokens + 7) // 8 * 8
+    if magic != b"LJTOKENS" or version != 2 or flags & ~1:
+        raise ValueError(f"{path} is no tokenised dataset of version 2 without labels")
+    ids = numpy.frombuffer(data, "<i4", tokens, 72)
+    place = 72 + (4 * tokens + 7) // 8 * 8
     mask = numpy.ones(tokens, bool)
     if flags & 1:
         size = (tokens + 7) // 8

@@ -121,7 +121,7 @@ import Training
     @Test func aHeadForClassesReadsTheTextAlone() throws {
         guard let folder = try TestData.folder("tokenizers/bert-base-uncased") else { return }
         var encoder = try RecordSupport.encoder(folder, settings { $0.labels = ["bad", "good"] }, maxLength: 12)
-        encoder.judgesTexts = true
+        encoder.task = .sequenceClassification
         let one = try RecordSupport.example(LabelledText(text: "Nice.", pair: nil, label: .name("good")), encoder)
         #expect(encoder.tokenizer.decode(one.ids, skipSpecialTokens: false) == "[CLS] nice. [SEP]")
         #expect(one.label == .class(1) && one.targetCount == 1 && one.types == nil)
@@ -132,7 +132,7 @@ import Training
         // Both texts are cut at their ends, the longer one first.
         encoder = try RecordSupport.encoder(
             folder, settings { ($0.labels, $0.overlength) = (["bad", "good"], .truncate) }, maxLength: 12)
-        encoder.judgesTexts = true
+        encoder.task = .sequenceClassification
         let long = LabelledText(
             text: "one two three four five six seven eight nine ten", pair: "a b c d", label: .name("bad"))
         let cut = try encoder.encode(RecordSupport.record(long))
@@ -171,9 +171,86 @@ import Training
         guard let folder = try plain() else { return }
         let encoder = try RecordSupport.encoder(folder)
         let error = #expect(throws: StageError.self) {
-            try encoder.encode(RecordSupport.record(LabelledImage(image: "a.png", label: .name("cat"))))
+            try encoder.encode(RecordSupport.record(LabelledImage(source: .path("a.png"), label: .name("cat"))))
         }
         #expect(error?.code == "unsupported" && error?.description.contains("vision models") == true)
+    }
+
+    // MARK: Other tasks
+
+    private func bert(
+        _ task: JobManifest.Task, maxLength: Int = 64, _ change: (inout JobManifest.Data) -> Void = { _ in }
+    ) throws -> ExampleEncoder? {
+        guard let folder = try TestData.folder("tokenizers/bert-base-uncased") else { return nil }
+        var encoder = try RecordSupport.encoder(folder, settings(change), maxLength: maxLength)
+        encoder.task = task
+        return encoder
+    }
+
+    @Test func theFirstTokenOfAWordHasItsTag() throws {
+        guard let encoder = try bert(.tokenClassification, { $0.labels = ["O", "PER", "LOC"] }) else { return }
+        let words = ["Wolfgang", "unbelievably", "", "reached", "U.S.", "New York", "."]
+        let tags: [ClassLabel?] = [.name("PER"), .name("O"), .name("O"), nil, .index(2), .name("LOC"), .name("O")]
+        let example = try RecordSupport.example(TaggedText(words: words, tags: tags), encoder)
+        guard case .tokens(let indices)? = example.label else {
+            Issue.record("no tags")
+            return
+        }
+        let tokens = example.ids.map { encoder.tokenizer.token(of: $0) ?? "" }
+        #expect(tokens.first == "[CLS]" && tokens.last == "[SEP]" && indices.count == tokens.count)
+        let judged = indices.indices.filter { indices[$0] >= 0 }
+        // The empty word has no token, and one is not to be judged; of each other word it is the first token.
+        #expect(judged.map { tokens[$0] } == ["wolfgang", "un", "u", "new", "."])
+        #expect(judged.map { indices[$0] } == [1, 0, 2, 2, 0])
+        #expect(tokens.contains("##bly") && example.targetCount == 5)
+        let unknown = try encoder.encode(RecordSupport.record(TaggedText(words: ["a"], tags: [.name("X")])))
+        #expect(unknown.word == "bad: a.jsonl:7: the label \"X\" is none of data.labels (O, PER, LOC)")
+    }
+
+    @Test func wordsAreLeftOutAtTheEnd() throws {
+        let words = (0..<40).map { "number\($0)" }
+        let text = TaggedText(words: words, tags: words.map { _ in .index(0) })
+        guard
+            let encoder = try bert(
+                .tokenClassification, maxLength: 20, { ($0.labels, $0.overlength) = (["O", "X"], .truncate) })
+        else { return }
+        let encoded = try encoder.encode(RecordSupport.record(text))
+        let example = try #require(encoded.examples.first)
+        #expect(encoded.word == "truncated" && (17...20).contains(example.ids.count) && example.targetCount > 3)
+        #expect(encoder.tokenizer.decode(example.ids, skipSpecialTokens: true).hasPrefix("number0 number1"))
+    }
+
+    @Test func tokensThatStandForNoTextAreNeverHidden() throws {
+        guard let encoder = try bert(.maskedLM, maxLength: 6) else { return }
+        let encoded = try encoder.encode(RecordSupport.record(RunningText(text: "one two three four five six")))
+        #expect(encoded.examples.map(\.ids.count) == [6, 2])
+        #expect(encoded.examples[0].scored == [false, true, true, true, true, true])
+        #expect(encoded.examples[1].scored == [true, false])
+    }
+
+    @Test func eachTextOfAPairIsMeasuredByItself() throws {
+        guard let encoder = try bert(.embedding, maxLength: 6, { $0.overlength = .truncate }) else { return }
+        let pair = TextPair(first: "one two three", second: "four five", score: 0.5)
+        let example = try RecordSupport.example(pair, encoder)
+        #expect(
+            encoder.tokenizer.decode(example.ids, skipSpecialTokens: false)
+                == "[CLS] one two three [SEP] [CLS] four five [SEP]")
+        #expect(example.types == [0, 0, 0, 0, 0, 1, 1, 1, 1] && example.label == .values([0.5]))
+        #expect(example.targetCount == 1)
+        let long = TextPair(first: "one two three four five six", second: "seven", score: nil)
+        let cut = try encoder.encode(RecordSupport.record(long))
+        #expect(cut.word == "truncated" && cut.length == 8 && cut.examples.first?.label == .class(0))
+        #expect(cut.examples.first?.types == [0, 0, 0, 0, 0, 0, 1, 1, 1])
+    }
+
+    @Test func aTaskTakesOnlyWhatItCanLearnFrom() throws {
+        guard let encoder = try bert(.embedding) else { return }
+        let error = #expect(throws: StageError.self) {
+            try encoder.encode(RecordSupport.record(RunningText(text: "a")))
+        }
+        let text = error?.description ?? ""
+        #expect(error?.code == "unsupported" && text.contains("a.jsonl:7") && text.contains("embedding"), "\(text)")
+        #expect(text.contains("{anchor, positive}"))
     }
 
     // MARK: What is too long

@@ -30,7 +30,16 @@ import Tokenizers
             "\"sentence1\", \"sentence2\", \"label\""
         ),
         ("{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}", "preference", "\"chosen\", \"rejected\""),
-        ("{\"image\": \"a.png\", \"label\": 1}", "images", "\"image\", \"label\""),
+        (
+            "{\"image\": \"AA==\", \"height\": 1, \"width\": 1, \"label\": 1}", "images", "\"image\", \"label\""
+        ),
+        ("{\"tokens\": [\"a\"], \"ner_tags\": [0]}", "tagged", "\"tokens\", \"ner_tags\""),
+        ("{\"text\": \"a\", \"tokens\": 3, \"tags\": [\"x\"]}", "text", "\"text\""),
+        ("{\"anchor\": \"a\", \"positive\": \"b\"}", "pairs", "\"anchor\", \"positive\""),
+        (
+            "{\"sentence1\": \"a\", \"sentence2\": \"b\", \"score\": 0.5}", "pairs",
+            "\"sentence1\", \"sentence2\", \"score\""
+        ),
     ])
     func autoNamesWhatItChoseAndWhy(line: String, format: String, fields: String) throws {
         let found = try RecordSupport.read("not JSON\n\(line)\n", named: "a.jsonl")
@@ -38,6 +47,36 @@ import Tokenizers
         #expect(
             found.reading.formats.values.first
                 == "\(format) in JSON lines, because the first record has \(fields)")
+    }
+
+    @Test(arguments: [
+        (JobManifest.DataFormat.tagged, "{\"tokens\": [\"a\", \"b\"], \"tags\": [1]}", "2 words and 1 tags"),
+        (.tagged, "{\"tokens\": [\"a\", 2], \"tags\": [1, 1]}", "word 2 of \"tokens\" is not a string"),
+        (.tagged, "{\"tokens\": \"a b\", \"tags\": [1]}", "not a list"),
+        (.tagged, "{\"tokens\": [\"a\"]}", "\"tags\" is missing"),
+        (.pairs, "{\"anchor\": \"a\"}", "\"positive\" is missing"),
+        (.pairs, "{\"anchor\": \"a\", \"positive\": \"\"}", "\"positive\" is empty"),
+        (.pairs, "{\"sentence1\": \"a\", \"sentence2\": \"b\", \"score\": 3.8}", "from -1 to 1"),
+        (.images, "{\"image\": \"no.png\", \"label\": 1}", "there is no image no.png"),
+        (.images, "{\"image\": \"AAEC\", \"height\": 2, \"width\": 2, \"label\": 1}", "base64 of 2 times 2"),
+    ])
+    func brokenRecordsOfOtherTasksSayWhy(format: JobManifest.DataFormat, line: String, reason: String) throws {
+        let found = try RecordSupport.read(line, named: "a.jsonl", data(format))
+        #expect(found.records.isEmpty && found.reading.badRecords.first?.contains(reason) == true, "\(found.reading)")
+    }
+
+    @Test func tagsAndScoresAreRead() throws {
+        let tagged = try #require(
+            try RecordSupport.read(
+                "{\"words\": [\"a\", \"b\", \"c\"], \"tags\": [\"X\", -100, null]}", named: "a.jsonl",
+                data(.tagged)
+            ).contents(TaggedText.self).first)
+        #expect(
+            tagged.words == ["a", "b", "c"] && tagged.tags == [.name("X"), nil, nil] && tagged.labels == [.name("X")])
+        let columns = ["score": "label"]
+        let pairs = try RecordSupport.read(
+            "{\"sentence1\": \"a\", \"sentence2\": \"b\", \"label\": 0.5}", named: "a.jsonl", data(.auto, columns))
+        #expect(try pairs.contents(TextPair.self).map(\.score) == [0.5])
     }
 
     @Test func autoRefusesWithWhatItSawAndWhatItKnows() throws {

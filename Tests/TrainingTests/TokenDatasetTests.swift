@@ -171,4 +171,26 @@ import Testing
         }
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder.url.path).isEmpty)
     }
+
+    @Test func idsOfImagesTakeAByteEach() throws {
+        let folder = try TemporaryFolder()
+        let ids: [[Int32]] = [[0, 255, 7], [1, 2, 3, 4, 128]]
+        func write(_ name: String, areBytes: Bool) throws -> (data: TokenDataset, size: Int) {
+            let url = folder.url.appending(path: name)
+            let writer = try TokenDatasetWriter(url, areBytes: areBytes)
+            for (index, sequence) in ids.enumerated() {
+                try writer.append(sequence, scored: sequence.map { _ in false }, label: .class(Int32(index)))
+            }
+            return (try writer.finish(), try Data(contentsOf: url).count)
+        }
+        let (narrow, wide) = (try write("narrow", areBytes: true), try write("wide", areBytes: false))
+        #expect(wide.size - narrow.size == 32 - 8)
+        for data in [narrow.data, wide.data] {
+            try data.verify()
+            #expect((0..<2).map { Array(data[$0].ids) } == ids && data.vocabularySize == 256)
+            #expect(data.label(1) == .class(1) && !data[1].isScored(2))
+        }
+        let writer = try TokenDatasetWriter(folder.url.appending(path: "broken"), areBytes: true)
+        #expect(throws: TrainingError.self) { try writer.append([3, 256]) }
+    }
 }

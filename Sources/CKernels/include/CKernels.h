@@ -13,6 +13,16 @@
 #include <stdint.h>
 #include "CKernelsConvert.h"
 
+// What a product of low rank adds: h [m][rank] · b [rank][n], the rows of b ldb apart; the rank is a multiple of CK_RANKS.
+typedef struct ck_low_rank {
+    const float *h;
+    const float *b;
+    size_t ldb;
+    size_t rank;
+} ck_low_rank;
+
+enum { CK_RANKS = 8 };
+
 typedef struct ck_table {
     const char *name;
 
@@ -100,7 +110,46 @@ typedef struct ck_table {
     // w −= lr·decay·w; m, v updated; w −= step_size · m / (√v / correction2_sqrt + eps)
     void (*adamw)(size_t n, float lr, float beta1, float beta2, float eps, float decay, float step_size,
                   float correction2_sqrt, const float *g, float grad_scale, float *w, float *m, float *v);
+
+    // y[i] += alpha · Σ_j w[i][j] x[j] for `rows` rows of a matrix whose rows lie ldw apart
+    void (*dot_rows)(size_t rows, size_t cols, float alpha, const float *w, size_t ldw, const float *x, float *y);
+    void (*dot_rows_bf16)(size_t rows, size_t cols, float alpha, const uint16_t *w, size_t ldw, const float *x, float *y);
+    // y[j] += alpha · Σ_i x[i] w[i][j] over `rows` rows
+    void (*sum_rows)(size_t rows, size_t cols, float alpha, const float *w, size_t ldw, const float *x, float *y);
+    void (*sum_rows_bf16)(size_t rows, size_t cols, float alpha, const uint16_t *w, size_t ldw, const float *x, float *y);
+    // ck_bf16_product without the processor's own products of bf16
+    void (*bf16_product)(size_t m, size_t n, size_t k, float alpha, const float *x, size_t ldx, int x_transposed,
+                         const uint16_t *w, size_t ldw, int transposed, int adds, float *c, size_t ldc, const ck_low_rank *addend,
+                         void *scratch);
+
+    // y [rows][cols], dense, = x rounded to bf16, whose rows lie ldx apart
+    void (*round_rows_bf16)(size_t rows, size_t cols, const float *x, size_t ldx, uint16_t *y);
+
+    // h [rows][rank] = alpha · x [rows][k] · aᵀ, a [rank][k]; the rank is a multiple of CK_RANKS here and below
+    void (*low_rank_down)(size_t rows, size_t k, size_t rank, float alpha, const float *x, const float *a, float *h);
+    // y [rows][n] += h [rows][rank] · b [rank][n]; rows of b and y lie ldb and ldy apart
+    void (*low_rank_up)(size_t rows, size_t n, size_t rank, const float *h, const float *b, size_t ldb, float *y, size_t ldy);
+    // g [rank][n] += u [rows][rank]ᵀ · x [rows][n]; rows of x and g lie ldx and ldg apart
+    void (*low_rank_gradient)(size_t rows, size_t n, size_t rank, const float *u, const float *x, size_t ldx, float *g,
+                              size_t ldg);
 } ck_table;
+
+// How ck_bf16_product cuts its operands; and the bytes of scratch, on a cache line, that it wants.
+enum {
+    CK_BF16_COLUMNS = 32,
+    CK_BF16_DEPTH = 640,
+    CK_BF16_ROWS = 518,
+    CK_BF16_SCRATCH = 2 * (CK_BF16_COLUMNS * CK_BF16_DEPTH + CK_BF16_ROWS * (CK_BF16_DEPTH + 32)),
+};
+
+// c[m][n] = (c +, when adds) alpha · op(x) · op(w), with x, [m][k] or transposed [k][m], rounded to bf16 (nearest, ties to even), products and sums in
+// single precision, and the addend, unless null, on top in single precision. w holds bf16: [k][n], or transposed [n][k].
+// Rows lie ldx, ldw, ldc apart. On the calling thread.
+void ck_bf16_product(size_t m, size_t n, size_t k, float alpha, const float *x, size_t ldx, int x_transposed,
+                     const uint16_t *w, size_t ldw, int transposed, int adds, float *c, size_t ldc, const ck_low_rank *addend, void *scratch);
+
+// Whether ck_bf16_product has the processor's own products of bf16.
+int ck_multiplies_bf16(void);
 
 // The OPENBLAS_CORETYPE that is faster here than what OpenBLAS 0.3.21 chooses by itself, or null.
 const char *ck_openblas_coretype(void);

@@ -170,7 +170,12 @@ private final class DecoderAttention {
         if let cache = context.cache { (k, v) = cache.append(k, v, layer: layer) }
         return Tensor.attention(
             query: q, key: k, value: v, heads: design.heads, keyValueHeads: design.keyValueHeads,
-            scale: design.attentionScale, cap: design.attentionCap, layout: layout)
+            scale: design.attentionScale, cap: design.attentionCap, layout: layout, products: products(context))
+    }
+
+    /// One row at a time, rounding everything else would cost more than the products.
+    private func products(_ context: ForwardContext) -> DType {
+        context.cache == nil ? inputs[0].weight.tensor.dtype : .float32
     }
 
     private func fused(
@@ -181,7 +186,8 @@ private final class DecoderAttention {
         let qkv = projected.rotated(by: angles, headDimension: size, heads: queries + keys)
         guard let cache = context.cache else {
             return Tensor.attention(
-                fused: qkv, heads: queries, keyValueHeads: keys, scale: design.attentionScale, layout: layout)
+                fused: qkv, heads: queries, keyValueHeads: keys, scale: design.attentionScale, layout: layout,
+                products: products(context))
         }
         let (k, v) = cache.append(
             qkv.copiedColumns(queries * size..<(queries + keys) * size),

@@ -129,6 +129,9 @@ struct EmbeddingHead: EncoderHead {
     }
 
     func score(_ states: Tensor, _ batch: TokenBatch, scale: Float, _ context: ForwardContext) -> ScoredTokens {
-        outputs(states, batch, context).pairLoss(partners: batch.labels, scale: scale)
+        let vectors = outputs(states, batch, context)
+        return batch.values.isEmpty
+            ? vectors.pairLoss(partners: batch.labels, scale: scale)
+            : vectors.likenessLoss(partners: batch.labels, values: batch.values, scale: scale)
     }
 }

@@ -24,4 +24,21 @@ extension Tensor {
         }
         return ScoredTokens(loss: scored.loss, negativeLogLikelihoods: likelihoods, predictions: predictions)
     }
+
+    /// The loss of sentence embeddings whose likeness is known (`CosineSimilarityLoss` of sentence-transformers; Reimers
+    /// and Gurevych 2019, arXiv 1908.10084): `(e_n · e_{p_n} − v_n)²` for unit rows, a partner p and a wanted cosine v.
+    ///
+    /// - Parameter values: the cosine each row wants with its partner; NaN for a row without.
+    func likenessLoss(partners: [Int32], values: [Float], scale: Float) -> ScoredTokens {
+        precondition(
+            partners.count == rows && values.count == rows,
+            "likenessLoss: \(partners.count) partners and \(values.count) values of \(rows) rows")
+        let anchors = partners.indices.filter { partners[$0] >= 0 }
+        let scored = gatheringRows(anchors.map { Int32($0) })
+            .rowProducts(gatheringRows(anchors.map { partners[$0] }))
+            .squaredError(targets: anchors.map { values[$0] }, scale: scale)
+        var errors = [Float](repeating: 0, count: rows)
+        for (index, row) in anchors.enumerated() { errors[row] = scored.negativeLogLikelihoods[index] }
+        return ScoredTokens(loss: scored.loss, negativeLogLikelihoods: errors)
+    }
 }

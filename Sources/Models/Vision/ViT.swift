@@ -1,5 +1,5 @@
 import Foundation
-import Images
+package import Images
 package import Layers
 package import TensorCore
 
@@ -134,6 +134,8 @@ package struct ImageGeometry: Sendable, Equatable {
     package var byteCount: Int { channels * side * side }
     package var patchSize: Int { channels * patchSide * patchSide }
     package var patchCount: Int { (side / patchSide) * (side / patchSide) }
+    /// The rows that an image is to a model: its patches and the class token.
+    package var rowCount: Int { patchCount + 1 }
 
     /// The patches of images, row by row of patches, each channel by channel: `[images · patches, patch]`.
     ///
@@ -160,7 +162,9 @@ package struct ImageGeometry: Sendable, Equatable {
 
 extension ImagePreprocessor {
     /// What lies beside a configuration, or else what transformers prepares images with by itself.
-    fileprivate init(besides configuration: ModelConfiguration, _ geometry: ImageGeometry) throws {
+    ///
+    /// - Throws: ``ImageError``, or ``ModelError`` for channels other than the model's.
+    package init(besides configuration: ModelConfiguration, _ geometry: ImageGeometry) throws {
         let folder = configuration.file.deletingLastPathComponent()
         let file = folder.appending(path: ImagePreprocessor.fileName).path(percentEncoded: false)
         guard FileManager.default.fileExists(atPath: file) else {
@@ -178,10 +182,12 @@ extension ImagePreprocessor {
 
 /// The architecture's line in the registry.
 enum ViTArchitecture: Architecture {
+    static let family = ModelFamily.vision
     static let defaultTask = ModelTask.imageClassification(labels: 2)
 
     static func limits(_ configuration: ModelConfiguration) throws -> ModelLimits {
-        ModelLimits(vocabularySize: 256, contextLength: try ImageGeometry(configuration).byteCount)
+        let geometry = try ImageGeometry(configuration)
+        return ModelLimits(vocabularySize: 256, contextLength: geometry.byteCount, images: geometry)
     }
 
     static func model(

@@ -63,14 +63,10 @@ struct InputPins: Codable, Sendable, Equatable {
             || hasWeights && (name.hasSuffix(".safetensors") || name.hasSuffix(".safetensors.index.json"))
     }
 
-    /// What decides about tokens: with the tokenizer the configuration, which bounds the length of a sequence.
+    /// What decides about tokens: with the tokenizer the configuration, which bounds the length of a sequence; for
+    /// images, what prepares them.
     private static func isTokenizerFile(_ name: String) -> Bool {
-        name.hasSuffix(".tiktoken")
-            || [
-                "config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model",
-                "sentencepiece.bpe.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-                "vocab.txt", "chat_template.jinja", "chat_template.json",
-            ].contains(name)
+        ["config.json", "preprocessor_config.json"].contains(name) || TokenizerFiles.include(name)
     }
 
     private static func names(in folder: String) throws -> [String] {

@@ -2,6 +2,7 @@ import Adapters
 package import Foundation
 package import Layers
 import Models
+package import PipelineSpec
 import TensorCore
 package import Tokenizers
 
@@ -19,12 +20,12 @@ package final class LoadedModel {
     /// Loads a Hugging Face folder and an adapter folder in PEFT's format.
     ///
     /// - Throws: the error of the floor that cannot read its file, naming it.
-    package init(base: URL, adapter: URL? = nil) throws {
+    package init(base: URL, adapter: URL? = nil, precision: JobManifest.Precision = .fp32) throws {
         folder = base
-        let model = try ModelRegistry.load(folder: base)
+        let model = try ModelRegistry.load(folder: base, matrixType: precision.matrixType)
         self.model = model
-        let hasTokenizer = FileManager.default.fileExists(atPath: base.appending(path: "tokenizer.json").path)
-        tokenizer = hasTokenizer ? try Tokenizer.load(folder: base) : nil
+        let names = try FileManager.default.contentsOfDirectory(atPath: base.path)
+        tokenizer = TokenizerFiles.areComplete(names) ? try Tokenizer.load(folder: base) : nil
         self.adapter = try adapter.map { try PEFTFolder.read($0, attachingTo: model) }
         stopIDs = try Self.stopIDs(in: base).union(tokenizer?.eosTokenID.map { [$0] } ?? [])
     }
@@ -35,7 +36,8 @@ package final class LoadedModel {
     func requireTokenizer() throws -> Tokenizer {
         guard let tokenizer else {
             throw StageError(
-                "base_incomplete", "\(folder.path) has no tokenizer.json; text cannot be turned into tokens")
+                "base_incomplete",
+                "\(folder.path) has no tokenizer.json, nor another vocabulary; text cannot be turned into tokens")
         }
         return tokenizer
     }

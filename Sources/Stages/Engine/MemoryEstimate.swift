@@ -4,14 +4,15 @@ import Layers
 import Models
 package import PipelineSpec
 import TensorCore
+import Training
 
 /// How much memory training will take at its peak, from `config.json` and the manifest alone.
 ///
 /// Every term follows what the engine keeps: the comment beside each names the type that keeps it. Bytes throughout.
 package struct MemoryEstimate: Codable, Sendable, Equatable {
-    /// Weights of the base: as mapped, or converted to F32.
+    /// Weights of the base: as mapped, or converted to F32 or BF16.
     package var weights: Int64 = 0
-    /// What reading a checkpoint in another type than F32 takes besides: its mapped files, until all is converted.
+    /// What reading a checkpoint in another type than that takes besides: its mapped files, until all is converted.
     package var conversion: Int64 = 0
     /// Trained parameters with gradient, two moments, and the best values so far.
     package var trained: Int64 = 0
@@ -33,33 +34,59 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
         process + weights + max(conversion, trained + activations + transient)
     }
 
-    /// Estimates the training of a manifest.
+    /// Estimates the training of a manifest whose data are not known: it takes the most there may be.
     ///
-    /// - Parameters:
-    ///   - microBatches: tokens computed at once in each micro-batch, where the data are known; otherwise the most there
-    ///     may be.
-    ///   - longestSequence: likewise.
     /// - Throws: ``ModelError`` or ``AdapterError`` for a base or an adapter that cannot be.
-    package init(
-        of manifest: JobManifest, microBatches: Set<Int>? = nil, longestSequence: Int? = nil
-    ) throws {
-        let folder = URL(filePath: manifest.base.path, directoryHint: .isDirectory)
-        let configuration = try ModelConfiguration(folder: folder)
-        let limit = TrainStage.longestSequence(manifest, try ModelRegistry.limits(configuration))
-        let longest = longestSequence ?? limit
-        try self.init(
-            ModelRegistry.outline(configuration), manifest,
-            microBatches: microBatches ?? [TrainStage.largestMicroBatch(manifest, longest: longest)],
-            longest: longest)
-        if case .folder = manifest.base { conversion = Self.mappedBytes(in: folder, parameters: parameters) }
+    package init(of manifest: JobManifest) throws {
+        try self.init(of: manifest, nil, microBatches: nil, longestSequence: nil)
     }
 
-    /// - Parameter model: its shapes; see ``ModelRegistry/outline(_:)``.
-    init(_ model: any LanguageModel, _ manifest: JobManifest, microBatches: Set<Int>, longest: Int) throws {
+    /// The same where more is known.
+    ///
+    /// - Parameters:
+    ///   - task: what is learned; otherwise what manifest and base say of it.
+    ///   - microBatches: tokens computed at once in each micro-batch.
+    ///   - longestSequence: tokens of the longest sequence.
+    init(of manifest: JobManifest, _ task: JobTask?, microBatches: Set<Int>?, longestSequence: Int?) throws {
+        let folder = URL(filePath: manifest.base.path, directoryHint: .isDirectory)
+        let configuration = try ModelConfiguration(folder: folder)
+        let limits = try ModelRegistry.limits(configuration)
+        let task = try task ?? Self.task(manifest, configuration, limits)
+        let longest = longestSequence ?? TrainingSizes.longestSequence(manifest, limits)
+        // Of a pair of texts both may be long.
+        let sizes = TrainingSizes(manifest, task, longest: task.kind == .embedding ? 2 * longest : longest)
+        try self.init(
+            ModelRegistry.outline(configuration, for: task.model), manifest,
+            microBatches: microBatches ?? [sizes.largestMicroBatch], longest: longest)
+        if case .folder = manifest.base {
+            conversion = Self.mappedBytes(
+                in: folder, parameters: parameters, isHalf: manifest.trainingPrecision.matrixType == .bfloat16)
+        }
+    }
+
+    /// What a job learns, as far as it can be said without its data.
+    private static func task(
+        _ manifest: JobManifest, _ configuration: ModelConfiguration, _ limits: ModelLimits
+    ) throws -> JobTask {
+        var isNew = false
+        if case .random = manifest.base { isNew = true }
+        let format = manifest.data.format
+        let kind = try JobTask.kind(manifest.task, configuration, isNew: isNew) { format == .auto ? nil : format }
+        let names = manifest.data.labels.isEmpty ? try configuration.labels() : manifest.data.labels
+        return JobTask(kind: kind, classes: names, images: limits.images)
+    }
+
+    /// - Parameter model: its shapes; see ``ModelRegistry/outline(_:for:)``.
+    init(_ model: any SequenceModel, _ manifest: JobManifest, microBatches: Set<Int>, longest: Int) throws {
         let tokens = microBatches.max() ?? 1
         let shape = ModelShape(model)
         parameters = model.parameters.reduce(0) { $0 + $1.tensor.count }
-        weights = 4 * Int64(parameters)
+        let matrixType = manifest.trainingPrecision.matrixType
+        // Matrices and tables are in the type that they are multiplied in, everything else is F32.
+        weights = model.parameters.reduce(0) { sum, parameter in
+            let isHalf = matrixType == .bfloat16 && parameter.tensor.shape.count > 1
+            return sum + Int64(parameter.tensor.count) * (isHalf ? 2 : 4)
+        }
         (microBatchTokens, longestSequence) = (tokens, longest)
 
         let adapter = manifest.adapter
@@ -73,6 +100,9 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
             adapted = Set(match.projections.map(\.path))
             rank = adapter.rank
             trainedParameters = match.projections.reduce(0) { $0 + rank * ($1.inputSize + $1.outputSize) }
+            trainedParameters += match.embeddings.reduce(0) { $0 + rank * $1.weight.tensor.shape.reduce(0, +) }
+            // A head for classes is trained whole beside the adapter.
+            if !model.task.modulesToSave.isEmpty { trainedParameters += shape.headCount }
         }
         let keepsBest = manifest.data.validation != .fraction(0)
         // Trainer and AdamW: value, gradient, two moments, best values. All weights of a base are trained in a copy.
@@ -88,14 +118,31 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
         // The input of the last norm.
         activations += bytes(shape.width)
 
-        // CrossEntropyOp: logits of a chunk of at most 32 MB and its hidden states, the gradient of all of them.
-        let chunk = max(1, min(tokens, (32 << 20) / (4 * model.vocabularySize)))
-        transient = Self.resident(4 * Int64(chunk) * Int64(model.vocabularySize))
-        transient += Self.resident(4 * Int64(chunk) * Int64(shape.width)) + bytes(shape.width)
-        transient += (layers.last?.passing ?? []).reduce(0) { $0 + bytes($1) }
+        transient = (layers.last?.passing ?? []).reduce(0) { $0 + bytes($1) } + bytes(shape.width)
+        transient += logits(model, tokens, shape.width)
+        // The gradient of a trained head, beside the one it is added to.
+        if adapter.method == .full { transient += Self.resident(4 * Int64(shape.headCount)) }
         // AttentionOp: two tiles a thread, three with a cap.
         transient += Int64(manifest.run.threads) * 2 * 64 * 4 * Int64(longest)
         process = Self.program + Int64(manifest.run.threads) * Self.perThread
+    }
+
+    /// What the head and its loss take.
+    private func logits(_ model: any SequenceModel, _ tokens: Int, _ width: Int) -> Int64 {
+        switch model.task {
+        case .causalLM:
+            // CrossEntropyOp: logits of a chunk of at most 32 MB and its hidden states.
+            let chunk = Int64(max(1, min(tokens, (32 << 20) / (4 * model.vocabularySize))))
+            return Self.resident(4 * chunk * Int64(model.vocabularySize)) + Self.resident(4 * chunk * Int64(width))
+        case .maskedLM:
+            // Of the tokens that are hidden: logits, and their gradient.
+            let rows = Int64((Double(tokens) * TokenHiding.share).rounded(.up))
+            return 2 * Self.resident(4 * rows * Int64(model.vocabularySize)) + 4
+                * Self.resident(4 * rows * Int64(width))
+        case .tokenClassification(let labels): return 2 * Self.resident(4 * Int64(tokens) * Int64(labels))
+        // A row a sequence.
+        case .sequenceClassification, .imageClassification, .featureExtraction: return 0
+        }
     }
 
     /// The smallest of some changes after which the peak is at most `limit`, in words: sequences one at a time, then
@@ -124,7 +171,7 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
 
     /// Resident before anything is loaded: the program, its libraries, and what Foundation keeps. Measured on Linux,
     /// x86-64.
-    private static let program: Int64 = 58 << 20
+    private static let program: Int64 = 22 << 20
     /// Packed operands of a thread's matrix products in OpenBLAS.
     private static let perThread: Int64 = 9 << 20
 
@@ -143,8 +190,10 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
         return (bytes + page - 1) / page * page
     }
 
-    /// The size of a checkpoint's files, unless they hold as many F32 values as the model, which are used in place.
-    private static func mappedBytes(in folder: URL, parameters: Int) -> Int64 {
+    /// The size of a checkpoint's files, unless they hold the values in the type that is used, which is then done in place.
+    ///
+    /// - Parameter isHalf: whether matrices are BF16 in memory and not F32.
+    private static func mappedBytes(in folder: URL, parameters: Int, isHalf: Bool) -> Int64 {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
         let bytes = names.filter { $0.hasSuffix(".safetensors") }.reduce(Int64(0)) { sum, name in
             // Files of a download cache are links.
@@ -152,7 +201,7 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
             let size = try? FileManager.default.attributesOfItem(atPath: file.path)[.size] as? Int64
             return sum + (size ?? 0)
         }
-        return bytes < 3 * Int64(parameters) ? bytes : 0
+        return (bytes < 3 * Int64(parameters)) == isHalf ? 0 : bytes
     }
 }
 
@@ -167,10 +216,13 @@ struct ModelShape {
     }
 
     let width: Int
+    /// Elements of the head's parameters.
+    let headCount: Int
     private let groups: [(projections: [Projection], norms: [Parameter])]
 
-    init(_ model: any LanguageModel) {
-        width = model.outputHead.tensor.columns
+    init(_ model: any SequenceModel) {
+        width = model.projections.first?.inputSize ?? 1
+        headCount = model.heads.reduce(0) { $0 + $1.parameters.reduce(0) { $0 + $1.tensor.count } }
         /// `model.layers.3.self_attn.q_proj` to `model.layers.3`.
         func layer(_ path: String) -> String? {
             let parts = path.split(separator: ".")
@@ -189,6 +241,8 @@ struct ModelShape {
         }
         groups = order.map { (projections[$0] ?? [], norms[$0] ?? []) }
     }
+
+    var layerCount: Int { groups.count }
 
     /// - Parameters:
     ///   - adapted: paths of the projections whose own parameters are trained.
@@ -269,17 +323,21 @@ struct ModelShape {
     }
 
     private static func role(_ path: String) -> Role {
-        switch path.split(separator: ".").last {
-        case "q_proj": .query
-        case "k_proj": .key
-        case "v_proj": .value
+        let parts = path.split(separator: ".").suffix(2)
+        return switch parts.last {
+        case "q_proj", "query", "q_lin": .query
+        case "k_proj", "key", "k_lin": .key
+        case "v_proj", "value", "v_lin": .value
         case "c_attn", "qkv_proj": .fusedAttention
-        case "o_proj": .attentionOutput
+        case "o_proj", "out_proj", "out_lin": .attentionOutput
         case "c_proj": path.hasSuffix("attn.c_proj") ? .attentionOutput : .down
         case "gate_proj": .gate
         case "up_proj": .up
-        case "c_fc", "gate_up_proj": .inner
-        case "down_proj": .down
+        case "c_fc", "gate_up_proj", "fc1", "lin1": .inner
+        case "down_proj", "fc2", "lin2": .down
+        case "dense" where path.hasSuffix("attention.output.dense"): .attentionOutput
+        case "dense" where parts.first == "intermediate": .inner
+        case "dense" where parts.first == "output": .down
         default: .other
         }
     }

@@ -2,6 +2,7 @@ import Adapters
 import Foundation
 import Layers
 import Models
+package import PipelineSpec
 import TensorCore
 import Training
 
@@ -42,6 +43,7 @@ package struct TrainBench: Sendable {
     package var rank = 8
     package var targets: [String]?
     package var threads = 2
+    package var precision = JobManifest.Precision.fp32
     /// Timed steps, after two that warm up.
     package var steps = 5
 
@@ -54,7 +56,7 @@ package struct TrainBench: Sendable {
         package var batch: Int
         package var length: Int
         package var rank: Int
-        package var precision = "fp32"
+        package var precision: String
         package var threads: Int
         package var parameters: Int
         package var trained_parameters: Int
@@ -76,7 +78,8 @@ package struct TrainBench: Sendable {
     package func run(onStep: (_ step: Int, _ seconds: Double) -> Void = { _, _ in }) throws -> Result {
         Parallel.threadCount = threads
         let file = URL(filePath: "\(shape.name).json")
-        let model = try ModelRegistry.random(ModelConfiguration(Data(shape.configuration.utf8), file: file), seed: 0)
+        let model = try ModelRegistry.random(
+            ModelConfiguration(Data(shape.configuration.utf8), file: file), seed: 0, matrixType: precision.matrixType)
         let adapter = try AttachedAdapter(
             LoRA(rank: rank, alpha: Double(2 * rank)), targets: TargetModules(.names(.list(targets ?? shape.targets))),
             to: model, seed: 0)
@@ -100,7 +103,8 @@ package struct TrainBench: Sendable {
         let median = timed.sorted()[timed.count / 2]
         let ceiling = gemmCeiling(model)
         return Result(
-            config: shape.name, batch: batch, length: length, rank: rank, threads: threads,
+            config: shape.name, batch: batch, length: length, rank: rank, precision: precision.resolved.rawValue,
+            threads: threads,
             parameters: model.parameters.reduce(0) { $0 + $1.tensor.count },
             trained_parameters: adapter.parameters.reduce(0) { $0 + $1.tensor.count },
             tokens_per_second: Double(batch * length) / median, step_seconds: timed, first_step_seconds: seconds[0],
@@ -136,7 +140,8 @@ package struct TrainBench: Sendable {
             let x = RandomStream(seed: 2).uniform([rows, shape.inputs], low: -1, high: 1)
             let weight = RandomStream(seed: 3).uniform(
                 shape.layout == .outputByInput ? [shape.outputs, shape.inputs] : [shape.inputs, shape.outputs], low: -1,
-                high: 1)
+                high: 1
+            ).converted(to: precision.matrixType)
             let dy = RandomStream(seed: 4).uniform([rows, shape.outputs], low: -1, high: 1)
             func best(_ body: () -> Tensor) -> Double {
                 (0..<3).map { _ in

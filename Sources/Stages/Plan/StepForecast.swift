@@ -12,27 +12,30 @@ struct StepForecast {
     /// How full micro-batches are, and with packing packs, of the tokens that they might hold.
     let fill: Double
 
-    /// - Parameter scale: how many times larger the data are than what was tokenised of them.
+    /// - Parameters:
+    ///   - task: what is learned.
+    ///   - scale: how many times larger the data are than what was tokenised of them.
     /// - Throws: ``TrainingError`` when there is nothing to learn.
-    init(_ training: TokenDataset, _ manifest: JobManifest, scale: Double = 1) throws {
-        var options = TrainingOptions(manifest.train)
-        let limit = TrainStage.microBatchTokens(manifest.train, longest: training.longest)
-        options.microBatchSize = .tokens(limit)
-        options.packing = TrainStage.packTokens(manifest, microBatch: limit)
+    init(
+        _ training: TokenDataset, _ manifest: JobManifest, _ task: JobTask = .writing, scale: Double = 1
+    ) throws {
+        let sizes = TrainingSizes(manifest, task, longest: training.longest)
+        let limit = sizes.microBatchTokens
+        let options = sizes.options()
         let plan = try BatchPlan(
             training, duration: options.duration, stepSize: options.stepSize, microBatchSize: options.microBatchSize,
             packing: options.packing, seed: options.seed)
         var (parts, tokens) = (0, 0)
-        var sizes: Set<Int> = []
+        var found: Set<Int> = []
         let epoch = plan.steps(inEpoch: 0)
         for step in epoch {
             for part in plan.microBatches(of: step) {
-                let size = part.reduce(0) { $0 + training.length($1) }
+                let size = sizes.rows(part.reduce(0) { $0 + training.length($1) })
                 (parts, tokens) = (parts + 1, tokens + size)
-                sizes.insert(size)
+                found.insert(size)
             }
         }
-        microBatches = sizes
+        microBatches = found
         fill = Double(tokens) / Double(max(parts, 1) * min(limit, options.packing ?? limit))
         // Of a run of steps the first epoch is only as long as the run.
         let isWhole = epoch.last?.endsEpoch ?? false

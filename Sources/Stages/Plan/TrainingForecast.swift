@@ -87,7 +87,8 @@ package struct TrainingForecast: Codable, Sendable {
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }
         work.exampleCount = exampleCount
-        take(try work.write(to: folder).report)
+        let outcome = try work.write(to: folder)
+        take(outcome.report)
         guard (splits["train"]?.targets ?? 0) > 0 else {
             throw StageError(
                 "no_data",
@@ -95,8 +96,8 @@ package struct TrainingForecast: Codable, Sendable {
                     + "(\(reasons["overlength"] ?? 0) longer than \(maxLength) tokens), \(badCount) bad")
         }
         let training = try TokenDataset(folder.appending(path: SplitName.train.tokensFile))
-        let microBatches = try plan(training, manifest)
-        try estimate(manifest, microBatches: microBatches)
+        let microBatches = try plan(training, manifest, outcome.task, tokens: splits["train"]?.tokens ?? 0)
+        try estimate(manifest, outcome.task, microBatches: microBatches)
     }
 
     private mutating func take(_ report: TokenizeStage.Report) {
@@ -111,25 +112,26 @@ package struct TrainingForecast: Codable, Sendable {
     }
 
     /// - Returns: the sizes of the micro-batches.
-    private mutating func plan(_ training: TokenDataset, _ manifest: JobManifest) throws -> Set<Int> {
+    private mutating func plan(
+        _ training: TokenDataset, _ manifest: JobManifest, _ task: JobTask, tokens: Int
+    ) throws -> Set<Int> {
         let scale = Double(bytes) / Double(max(bytesRead, 1))
-        let forecast = try StepForecast(training, manifest, scale: scale)
-        tokensPerEpoch = Int(Double(training.tokenCount) * scale)
+        let forecast = try StepForecast(training, manifest, task, scale: scale)
+        tokensPerEpoch = Int(Double(tokens) * scale)
         (steps, stepsPerEpoch, trainedTokens) = (forecast.steps, forecast.stepsPerEpoch, forecast.trainedTokens)
         (microBatchTokens, microBatchFill) = (forecast.microBatches.max() ?? 0, forecast.fill)
         return forecast.microBatches
     }
 
-    private mutating func estimate(_ manifest: JobManifest, microBatches: Set<Int>) throws {
+    private mutating func estimate(_ manifest: JobManifest, _ task: JobTask, microBatches: Set<Int>) throws {
         let folder = URL(filePath: manifest.base.path, directoryHint: .isDirectory)
-        // Of a model with a head for classes neither memory nor speed is foreseen yet.
-        if try ModelRegistry.judgesTexts(ModelConfiguration(folder: folder)) { return }
         let estimate = try MemoryEstimate(
-            of: manifest, microBatches: microBatches, longestSequence: longest)
+            of: manifest, task, microBatches: microBatches, longestSequence: longest)
         (memory, peakBytes) = (estimate, estimate.peak)
         (parameters, trainedParameters) = (estimate.parameters, estimate.trainedParameters)
         let speed = try TrainingSpeed(
-            ModelRegistry.outline(ModelConfiguration(folder: folder)), trainedParameters: trainedParameters,
+            ModelRegistry.outline(ModelConfiguration(folder: folder), for: task.model),
+            trainedParameters: trainedParameters,
             trainsAll: manifest.adapter.method == .full, trainedShare: trainedShare, rows: microBatchTokens,
             sequence: tokensPerSequence)
         gigaflopsPerSecond = speed.productsPerSecond / 1e9

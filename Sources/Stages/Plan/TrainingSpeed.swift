@@ -17,17 +17,20 @@ struct TrainingSpeed {
     ///   - rows: tokens computed at once.
     ///   - sequence: tokens of a usual sequence.
     init(
-        _ model: any LanguageModel, trainedParameters: Int, trainsAll: Bool, trainedShare: Double, rows: Int,
+        _ model: any SequenceModel, trainedParameters: Int, trainsAll: Bool, trainedShare: Double, rows: Int,
         sequence: Int
     ) {
         let projections = model.projections
         let linear = projections.reduce(0.0) { $0 + Double($1.inputSize) * Double($1.outputSize) }
-        let head = Double(model.outputHead.tensor.count) * trainedShare
+        let head = model.heads.reduce(0.0) { $0 + Double($1.inputSize) * Double($1.outputSize) } * trainedShare
+        let shape = ModelShape(model)
         // Forward and input gradient, two operations a parameter each; what is trained also has a gradient of its own.
         var operations = 4 * (linear + head)
         operations += trainsAll ? 2 * (linear + head) : 6 * Double(trainedParameters)
-        // Scores and sums forward, twice that and once more for the scores backward; half of the keys are in the past.
-        operations += 7 * Double(sequence) * Double(model.outputHead.tensor.columns) * Double(model.keyValueShape.layers)
+        // Scores and sums forward, twice that and once more for the scores backward; of a decoder half of the keys are in
+        // the past, and only those count.
+        let keys = model is any LanguageModel ? Double(sequence) / 2 : Double(sequence)
+        operations += 14 * keys * Double(shape.width) * Double(shape.layerCount)
         let largest = projections.max { $0.inputSize * $0.outputSize < $1.inputSize * $1.outputSize }
         let (inputs, outputs) = largest.map { ($0.inputSize, $0.outputSize) } ?? (512, 512)
         productsPerSecond = Self.measure(rows: min(max(rows, 16), 512), inputs: inputs, outputs: outputs)

@@ -20,6 +20,13 @@ struct EncodedExample: Sendable, Equatable {
         self.types = types
     }
 
+    /// Tokens of the longer of two texts that are one sequence.
+    var longestText: Int {
+        guard let types else { return ids.count }
+        let second = types.count { $0 != 0 }
+        return max(second, ids.count - second)
+    }
+
     /// Tokens that are predicted and count, of which the first of a sequence never is one; where none does, how much
     /// the label asks for.
     var targetCount: Int {
@@ -56,7 +63,7 @@ struct EncodedRecord: Sendable {
 struct ExampleEncoder: Sendable {
     /// The folder of base and tokenizer, for messages.
     let folder: String
-    let tokenizer: Tokenizer
+    private let textTokenizer: Tokenizer?
     let vocabularySize: Int
     let maxLength: Int
     let overlength: JobManifest.Overlength
@@ -70,9 +77,10 @@ struct ExampleEncoder: Sendable {
     var addsEnd = true
     /// Whether what reads the examples compares two of them; else preferences are refused.
     var comparesExamples = false
-    /// Whether what reads the examples judges whole texts with a head for that: records of classes are then texts
-    /// without the name of their class, and nothing else can be read.
-    var judgesTexts = false
+    /// What is learned: it decides what of a record is read, and what of it is asked for. Never `auto`.
+    var task = JobManifest.Task.causalLM
+    /// What brings images to the model's size, where images are read.
+    var images: ImageEncoder?
 
     /// Where the text of a conversation comes from.
     enum ChatSource: Sendable {
@@ -93,9 +101,10 @@ struct ExampleEncoder: Sendable {
     /// - Parameters:
     ///   - folder: The folder of the base.
     ///   - maxLength: Most tokens of a sequence, at most the model's context.
-    init(folder: URL, tokenizer: Tokenizer, vocabularySize: Int, maxLength: Int, data: JobManifest.Data) throws {
+    ///   - tokenizer: `nil` where no text is read.
+    init(folder: URL, tokenizer: Tokenizer?, vocabularySize: Int, maxLength: Int, data: JobManifest.Data) throws {
         self.folder = folder.path
-        self.tokenizer = tokenizer
+        textTokenizer = tokenizer
         self.vocabularySize = vocabularySize
         self.maxLength = maxLength
         overlength = data.overlength
@@ -124,20 +133,29 @@ struct ExampleEncoder: Sendable {
         {%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
         """
 
+    /// The tokenizer of a base that reads text.
+    var tokenizer: Tokenizer {
+        guard let textTokenizer else { preconditionFailure("\(folder) reads no text") }
+        return textTokenizer
+    }
+
+    /// The index of a class.
+    func index(of label: ClassLabel) throws -> Int {
+        guard let classes else {
+            throw UnusableRecord(reason: "it is not known which classes there are; list them as data.labels")
+        }
+        return try classes.resolve(label).index
+    }
+
     /// The sequences a record becomes: blocks of running text, or its examples, or none; and why.
     ///
     /// - Throws: ``StageError`` for what is not the record's fault, and for a record that is too long where
     ///   `data.overlength` is `error`.
     func encode(_ record: Record) throws -> EncodedRecord {
         do {
-            guard !judgesTexts || record.content is LabelledText else {
-                throw StageError(
-                    "unsupported",
-                    "\(record.place): the base has a head for classes, and the record names none; it needs "
-                        + "\(ClassificationFormat.shape), by these names or by data.columns")
-            }
+            guard type(of: record.content).tasks.contains(task) else { throw unsuitable(record) }
             let whole = try record.content.encode(with: self)
-            let length = whole.map(\.ids.count).max() ?? 0
+            let length = whole.map { task == .embedding ? $0.longestText : $0.ids.count }.max() ?? 0
             guard length > maxLength else { return learnable(whole, .kept, length) }
             switch overlength {
             case .drop:
@@ -156,6 +174,18 @@ struct ExampleEncoder: Sendable {
         } catch let unusable as UnusableRecord {
             return EncodedRecord(outcome: .bad(BadRecord(place: record.place, reason: unusable.reason)))
         }
+    }
+
+    /// What is said of a record that another task could learn from.
+    private func unsuitable(_ record: Record) -> StageError {
+        let needed = RecordFormats.all.filter { task.formats.contains($0.name) }.map { $0.shape }
+        let reason =
+            record.content is LabelledImage
+            ? "images are for vision models, such as ViT, and \(folder) is none"
+            : "what is learned is \(task.rawValue), and the record does not say it"
+        return StageError(
+            "unsupported",
+            "\(record.place): \(reason); it needs \(needed.joined(separator: "; ")), by these names or by data.columns")
     }
 
     private func learnable(

@@ -1,5 +1,6 @@
 import Crypto
 import Foundation
+import PipelineSpec
 
 /// Where a record stands in the data: a file and the line it begins on, from 1.
 struct RecordPlace: Sendable, Equatable, CustomStringConvertible {
@@ -24,6 +25,12 @@ struct Record: Sendable {
 ///
 /// A format brings a type of its own when none of those that exist fits.
 protocol RecordContent: Sendable {
+    /// What can be learned from it.
+    static var tasks: [JobManifest.Task] { get }
+
+    /// The classes it names.
+    var labels: [ClassLabel] { get }
+
     /// All that is read of the record, as one text: records are the same when these are.
     var identity: String { get }
 
@@ -35,6 +42,12 @@ protocol RecordContent: Sendable {
     /// The sequences with something left out, each at most `encoder.maxLength` long; `nil` where nothing that could be
     /// left out makes it fit. The end of what is learned always stays.
     func truncate(with encoder: ExampleEncoder) throws -> [EncodedExample]?
+}
+
+extension RecordContent {
+    /// Most are text that is written.
+    static var tasks: [JobManifest.Task] { [.causalLM] }
+    var labels: [ClassLabel] { [] }
 }
 
 /// Why a record cannot become tokens.

@@ -40,8 +40,8 @@ struct DataTokenizer: Sendable {
         in files: [(split: SplitName, file: PinnedFile)], _ reading: inout RecordReading, _ body: (Event) throws -> Void
     ) throws {
         for (split, file) in files {
-            let format = try source.format(of: file)
-            reading.formats[file.path] = format
+            let (place, format) = try source.format(of: file)
+            reading.formats[place] = format
             try body(.began(file, format: format))
             let part = try earlier?.part(of: file, format: format)
             var cursor = part.map { EarlierTokens.Cursor($0) }

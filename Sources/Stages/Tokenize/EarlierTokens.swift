@@ -11,6 +11,12 @@ import Training
 final class EarlierTokens: Sendable {
     private let index: RecordIndex.Reader
     private let datasets: [SplitName: TokenDataset]
+    /// Of each file, its first record and its first sequence in each split.
+    private let firstRecords: [Int]
+    private let firstSequences: [[SplitName: Int]]
+    /// The files by digest and by path, of which there may be as many as there are images.
+    private let byDigest: [String: [Int]]
+    private let byPath: [String: [Int]]
 
     /// Opens the `out/` of an earlier stage and checks all of it.
     ///
@@ -41,6 +47,21 @@ final class EarlierTokens: Sendable {
     private init(_ index: RecordIndex.Reader, _ datasets: [SplitName: TokenDataset]) {
         self.index = index
         self.datasets = datasets
+        var (firstRecords, firstSequences) = ([Int](), [[SplitName: Int]]())
+        var (byDigest, byPath) = ([String: [Int]](), [String: [Int]]())
+        var (record, sequences) = (0, [SplitName: Int]())
+        for (number, source) in index.contents.sources.enumerated() {
+            firstRecords.append(record)
+            firstSequences.append(sequences)
+            byDigest[source.digest, default: []].append(number)
+            byPath[source.path, default: []].append(number)
+            record += source.records
+            for split in SplitName.allCases {
+                sequences[split, default: 0] += source.sequences[split.rawValue] ?? 0
+            }
+        }
+        (self.firstRecords, self.firstSequences) = (firstRecords, firstSequences)
+        (self.byDigest, self.byPath) = (byDigest, byPath)
     }
 
     private func releasePages() {
@@ -67,16 +88,13 @@ final class EarlierTokens: Sendable {
     ///
     /// - Throws: what reading the file throws.
     func part(of file: PinnedFile, format: String) throws -> Part? {
-        var (record, sequences) = (0, [SplitName: Int]())
-        for source in index.contents.sources {
-            if try source.format == format && Self.begins(file, with: source) {
-                return Part(
-                    tokens: self, firstRecord: record, recordCount: source.records, firstSequences: sequences)
-            }
-            record += source.records
-            for split in SplitName.allCases {
-                sequences[split, default: 0] += source.sequences[split.rawValue] ?? 0
-            }
+        // Of several the first, however it was found.
+        for number in Set((byDigest[file.digest] ?? []) + (byPath[file.path] ?? [])).sorted() {
+            let source = index.contents.sources[number]
+            guard try source.format == format && Self.begins(file, with: source) else { continue }
+            return Part(
+                tokens: self, firstRecord: firstRecords[number], recordCount: source.records,
+                firstSequences: firstSequences[number])
         }
         return nil
     }

@@ -1,4 +1,5 @@
 import Foundation
+import PipelineSpec
 
 extension TokenizeStage {
     /// What `report.json` says: what was read, what became of it, and what a run will learn.
@@ -33,8 +34,14 @@ extension TokenizeStage {
         var comparedOneIn = 1
         /// Tokens of the training split: what an epoch reads.
         var tokensPerEpoch = 0
-        /// The classes that whole texts are judged as, by index; `nil` where a model learns to write text.
+        /// What is learned.
+        var task = JobManifest.Task.causalLM
+        /// The classes that a head chooses between, by index; `nil` for a task without.
         var classes: [String]?
+        /// The id that stands for a hidden token, where those are to be found.
+        var maskID: Int32?
+        /// What an image is to the model, in tokens; `nil` for text.
+        var imageRows: Int?
         /// The first training examples.
         var examples: [DecodedExample] = []
 
@@ -51,9 +58,9 @@ extension TokenizeStage {
             case .bad: reasons["bad", default: 0] += 1
             }
             if case .kept = encoded.outcome {
-                for example in encoded.examples { lengths.add(example.ids.count) }
+                for example in encoded.examples { lengths.add(length(example)) }
             } else if encoded.length > 0 {
-                lengths.add(encoded.length)
+                lengths.add(imageRows ?? encoded.length)
             }
         }
 
@@ -65,9 +72,12 @@ extension TokenizeStage {
         /// Counts a sequence.
         mutating func count(_ example: EncodedExample, in split: SplitName) {
             splits[split.rawValue, default: .init()].sequences += 1
-            splits[split.rawValue, default: .init()].tokens += example.ids.count
+            splits[split.rawValue, default: .init()].tokens += length(example)
             splits[split.rawValue, default: .init()].targets += example.targetCount
-            longest = max(longest, example.ids.count)
+            longest = max(longest, length(example))
         }
+
+        /// The tokens of a sequence, as the model counts.
+        private func length(_ example: EncodedExample) -> Int { imageRows ?? example.ids.count }
     }
 }

@@ -13,8 +13,11 @@ struct TokenizeRun {
     /// The tokenizer's files.
     let tokenizerFiles: [PinnedFile]
     let threads: Int
-    let tokenizer: Tokenizer
+    /// `nil` for a base that reads no text.
+    let tokenizer: Tokenizer?
     let encoder: ExampleEncoder
+    /// What is learned, but for what the data decide: classes.
+    private(set) var task: JobTask
     /// The `out/` of an earlier run that may share records.
     var previous: URL?
     /// Examples that the report shows.
@@ -30,18 +33,49 @@ struct TokenizeRun {
         let folder = URL(filePath: manifest.base.path, directoryHint: .isDirectory)
         let configuration = try ModelConfiguration(folder: folder)
         let limits = try ModelRegistry.limits(configuration)
-        tokenizer = try Tokenizer.load(folder: folder)
+        var isNew = false
+        if case .random = manifest.base { isNew = true }
+        let kind = try JobTask.kind(manifest.task, configuration, isNew: isNew) {
+            try Self.format(of: data, manifest)
+        }
+        task = JobTask(kind: kind, images: limits.images)
+        let isText = kind != .imageClassification
+        tokenizer = isText ? try Tokenizer.load(folder: folder) : nil
+        let wanted = isText ? manifest.data.maxLength ?? limits.contextLength : limits.contextLength
         var encoder = try ExampleEncoder(
             folder: folder, tokenizer: tokenizer, vocabularySize: limits.vocabularySize,
-            maxLength: min(manifest.data.maxLength ?? limits.contextLength, limits.contextLength),
-            data: manifest.data)
-        encoder.judgesTexts = try ModelRegistry.judgesTexts(configuration)
+            maxLength: min(wanted, limits.contextLength), data: manifest.data)
+        encoder.task = kind
+        encoder.images = try limits.images.map { try ImageEncoder(configuration, $0) }
+        encoder.comparesExamples = manifest.data.format == .preference
         self.encoder = encoder
+        if kind == .maskedLM {
+            task.maskID = tokenizer?.id(of: "[MASK]") ?? tokenizer?.id(of: "<mask>")
+            guard task.maskID != nil else {
+                throw StageError(
+                    "no_mask_token",
+                    "\(folder.path): the tokenizer has neither [MASK] nor <mask>, so that nothing can stand for a hidden token"
+                )
+            }
+        }
+    }
+
+    /// The format of the first file that is not empty.
+    private static func format(
+        of data: [String: [PinnedFile]], _ manifest: JobManifest
+    ) throws -> JobManifest.DataFormat? {
+        if manifest.data.format != .auto { return manifest.data.format }
+        let files = SplitName.allCases.flatMap { data[$0.rawValue] ?? [] }
+        return try files.first { $0.length > 0 }.map {
+            try RecordSource(data: manifest.data, passageBytes: 1 << 12).formatName(of: $0)
+        }
     }
 
     /// What was done, besides the files.
     struct Outcome {
         var report: TokenizeStage.Report
+        /// What is learned, classes included.
+        var task = JobTask.writing
         /// Records taken from the earlier run, and why none were.
         var reused = 0
         var whyNone: String?
@@ -52,18 +86,28 @@ struct TokenizeRun {
     /// - Parameters:
     ///   - progress: told the share of the bytes that is done; what it throws ends the work.
     func write(to output: URL, progress: ((Double) throws -> Void)? = nil) throws -> Outcome {
-        let source = RecordSource(data: manifest.data, passageBytes: 4 * encoder.maxLength)
+        var source = RecordSource(data: manifest.data, passageBytes: 4 * encoder.maxLength)
+        source.files = Dictionary(files.map { ($0.file.path, $0.file) }) { first, _ in first }
+        try requireLabels(source.files)
+        let survey = try source.survey(files.map { $0.file }, upTo: sampleBytes)
+        source.listedImages = survey.images
         var encoder = encoder
-        if encoder.classes == nil {
-            encoder.classes = try source.classNames(in: files.map { $0.file }, upTo: sampleBytes)
+        let isGiven = encoder.classes != nil
+        if !isGiven { encoder.classes = survey.classes }
+        var task = task
+        if task.hasClasses {
+            task.classes = try TokenizeStage.classes(
+                encoder.classes?.names, isGiven: isGiven, for: task.kind,
+                base: URL(filePath: manifest.base.path, directoryHint: .isDirectory))
+            encoder.classes = task.classes.map { ClassNames($0) }
         }
-        let classes = try encoder.judgesTexts ? TokenizeStage.classes(encoder) : nil
         let settings = try self.settings(encoder)
         var outcome = Outcome(report: .init())
         var earlier: EarlierTokens?
         if let previous { (earlier, outcome.whyNone) = EarlierTokens.open(previous, settings: settings) }
         let tokenizer = DataTokenizer(
             source: source, encoder: encoder, threads: threads, earlier: earlier, sampleBytes: sampleBytes)
+        outcome.task = task
         // Almost always every split that was asked for gets a record by itself. Only when not, one is moved there, and
         // everything is done once more.
         let plain = SplitAssignment(manifest.data, hashes: [])
@@ -71,8 +115,7 @@ struct TokenizeRun {
         while true {
             var extremes = SplitExtremes(plain)
             outcome.report = try pass(
-                tokenizer, assignment, to: output, settings, &extremes, &outcome.reused, progress)
-            outcome.report.classes = classes
+                tokenizer, assignment, task, to: output, settings, &extremes, &outcome.reused, progress)
             let next = SplitAssignment(manifest.data, hashes: extremes.hashes)
             guard next != assignment else { return outcome }
             assignment = next
@@ -85,13 +128,16 @@ struct TokenizeRun {
     }
 
     private func pass(
-        _ tokenizer: DataTokenizer, _ assignment: SplitAssignment, to output: URL, _ settings: String,
+        _ tokenizer: DataTokenizer, _ assignment: SplitAssignment, _ task: JobTask, to output: URL, _ settings: String,
         _ extremes: inout SplitExtremes, _ reused: inout Int, _ progress: ((Double) throws -> Void)?
     ) throws -> TokenizeStage.Report {
-        var report = TokenizeStage.Report(maxLength: encoder.maxLength)
+        var report = TokenizeStage.Report(maxLength: task.images?.rowCount ?? encoder.maxLength)
+        (report.task, report.classes, report.maskID) = (task.kind, task.classes, task.maskID)
+        report.imageRows = task.images?.rowCount
         var writers: [SplitName: TokenDatasetWriter] = [:]
         for split in SplitName.allCases {
-            writers[split] = try TokenDatasetWriter(output.appending(path: split.tokensFile))
+            writers[split] = try TokenDatasetWriter(
+                output.appending(path: split.tokensFile), areBytes: task.images != nil)
         }
         let index = try RecordIndex.Writer(output.appending(path: RecordIndex.fileName), settings: settings)
         var hashes = RecordHashes()
@@ -119,7 +165,7 @@ struct TokenizeRun {
                 if item.isReused { reused += 1 }
                 try index.append(RecordIndex.Entry(item.encoded, hash: item.hash, end: item.end, split: split))
                 if split == .train, report.examples.count < exampleCount, let first = item.encoded.examples.first {
-                    report.examples.append(DecodedExample(first, self.tokenizer))
+                    report.examples.append(decoded(first, task))
                 }
                 try progress?(Double(finished + min(item.end, item.file.length)) / total)
             }
@@ -132,8 +178,30 @@ struct TokenizeRun {
         if let train = report.splits["train"], train.tokens > 0 {
             report.tokensPerEpoch = train.tokens
             report.trainedShare = Double(train.targets) / Double(train.tokens)
+            if task.kind == .maskedLM { report.trainedShare *= TokenHiding.share }
         }
         return report
+    }
+
+    private func decoded(_ example: EncodedExample, _ task: JobTask) -> DecodedExample {
+        tokenizer.map { DecodedExample(example, $0, classes: task.classes) }
+            ?? DecodedExample(image: example, rows: task.images?.rowCount ?? 1, classes: task.classes)
+    }
+
+    /// A file of IDX images is read with the labels beside it, which must be of the job too: only then it is known whether
+    /// they have changed.
+    private func requireLabels(_ files: [String: PinnedFile]) throws {
+        for file in files.values.sorted(by: { $0.path < $1.path }) {
+            guard try IDXContainer.isFileOfImages(file), let labels = IDXContainer.labelsFile(of: file) else {
+                continue
+            }
+            guard FilePaths.realPath(labels.path).flatMap({ files[$0] }) != nil else {
+                throw StageError(
+                    "bad_record",
+                    "\(file.path): its labels, \(labels.lastPathComponent), are not among the files of the job; list both, such "
+                        + "as data: {train: train-*-ubyte.gz}, so that a change of either is seen")
+            }
+        }
     }
 
     /// A digest of everything but the records that decides about sequences.
@@ -145,10 +213,12 @@ struct TokenizeRun {
             var vocabularySize: Int
             var tokenizer: [String: String]
             var classes: [String]?
-            var judgesTexts: Bool
+            var task: JobManifest.Task
         }
         // Which split a record belongs to is decided anew.
-        let keys = TokenizeStage.descriptor.manifestKeys.filter { !["data.validation", "data.test"].contains($0) }
+        let keys = TokenizeStage.descriptor.manifestKeys.filter {
+            !["task", "data.validation", "data.test"].contains($0)
+        }
         // What the configuration decides is here by itself.
         let files = tokenizerFiles.map { (URL(filePath: $0.path).lastPathComponent, $0.digest) }
             .filter { $0.0 != "config.json" }
@@ -159,7 +229,7 @@ struct TokenizeRun {
                     data: ManifestSchema.canonical(manifest, keys: keys),
                     maxLength: encoder.maxLength, vocabularySize: encoder.vocabularySize,
                     tokenizer: Dictionary(files) { $1 }, classes: encoder.classes?.names,
-                    judgesTexts: encoder.judgesTexts)))
+                    task: encoder.task)))
     }
 }
 

@@ -1,17 +1,19 @@
 import Foundation
+import Models
 import PipelineSpec
 import Training
 
-/// Turns the job's text into token sequences, once, so that training, evaluation and merge read the same numbers.
+/// Turns the job's text or images into sequences, once, so that training, evaluation and merge read the same numbers.
 ///
 /// Output: `train.tokens`, `validation.tokens`, `test.tokens`, `report.json`, and `records.index`, by which the next run finds
 /// what has not changed. Each example ends with the tokenizer's end token. Running text is cut into consecutive blocks of
 /// `data.max_length`; an example that is longer is dropped, truncated or an error, as `data.overlength` says.
 enum TokenizeStage: Stage {
     static let descriptor = StageDescriptor(
-        kind: "tokenize", version: 3,
+        kind: "tokenize", version: 4,
         manifestKeys: [
-            "data.validation", "data.test", "data.format", "data.columns", "data.train_on", "data.chat_template",
+            "task", "data.validation", "data.test", "data.format", "data.columns", "data.train_on",
+            "data.chat_template",
             "data.labels", "data.max_length", "data.overlength", "data.max_bad_records",
         ],
         inputs: [.data, .tokenizer], requires: [])
@@ -45,7 +47,7 @@ enum TokenizeStage: Stage {
         }
         // The steps depend on what the output does not, so they stand beside it.
         let training = try TokenDataset(run.output.appending(path: SplitName.train.tokensFile))
-        let steps = try StepForecast(training, run.manifest)
+        let steps = try StepForecast(training, run.manifest, work.task)
         run.metrics["steps_per_epoch"] = Double(steps.stepsPerEpoch)
         run.metrics["planned_steps"] = Double(steps.steps)
         run.metrics["micro_batch_fill"] = steps.fill
@@ -59,15 +61,31 @@ enum TokenizeStage: Stage {
                 + "\(steps.steps) steps")
     }
 
-    /// The classes that a head is made for.
+    /// The classes that a head is made for: those of the data or, where the base has a head for such a choice that knows
+    /// all of them, the base's, so that its head is trained on.
     ///
+    /// - Parameters:
+    ///   - names: what the data or the manifest names.
+    ///   - isGiven: whether the manifest does.
     /// - Throws: ``StageError`` when there is nothing to choose between.
-    static func classes(_ encoder: ExampleEncoder) throws -> [String] {
-        guard let names = encoder.classes?.names, names.count > 1 else {
+    static func classes(
+        _ names: [String]?, isGiven: Bool, for task: JobManifest.Task, base folder: URL
+    ) throws -> [String] {
+        let configuration = try ModelConfiguration(folder: folder)
+        if !isGiven, let names, let own = try configuration.labels(), own.count > 1 {
+            let known = ClassNames(own), kind = JobTask(kind: task, classes: own)
+            let isKnown = names.allSatisfy { name in
+                let label = Int(name).map { ClassLabel.index($0) } ?? .name(name)
+                return (try? known.resolve(label)) != nil
+            }
+            if isKnown, try kind.isTask(ofBase: folder) { return own }
+        }
+        guard let names, names.count > 1 else {
+            let formats = RecordFormats.all.filter { task.formats.contains($0.name) }.map { $0.shape }
             throw StageError(
                 "no_classes",
-                "\(encoder.folder) judges whole texts, and the data names \(encoder.classes?.names.count ?? 0) class(es); it "
-                    + "takes at least two: give \(ClassificationFormat.shape), or list data.labels")
+                "\(folder.path) is to learn \(task.rawValue), and the data names \(names?.count ?? 0) class(es); it takes at "
+                    + "least two: give \(formats.joined(separator: "; ")), or list data.labels")
         }
         return names
     }

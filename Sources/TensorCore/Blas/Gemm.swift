@@ -1,6 +1,29 @@
+import CKernels
 import COpenBLAS
 
-/// Matrix products through OpenBLAS, one BLAS thread a call, cut over the thread team by rows or columns of the result.
+/// A product of low rank that is added to a large one: `left [m, r] · right [r, n]`, with a rank that kernels take.
+struct LowRankAddend {
+    let left: Tensor
+    let right: Tensor
+
+    /// Its part for some rows and columns of the result, valid while the tensors live.
+    func part(_ rows: Range<Int>, _ columns: Range<Int>) -> ck_low_rank {
+        ck_low_rank(
+            h: left.pointer + rows.lowerBound * left.columns, b: right.pointer + columns.lowerBound,
+            ldb: right.columns, rank: left.columns)
+    }
+
+    /// Adds it to a dense matrix.
+    func add(to y: UnsafeMutablePointer<Float>, rows: Int, columns: Int) {
+        Parallel.forEachRange(rows, grain: 8) { range in
+            let part = part(range, 0..<columns)
+            ck_kernels().pointee.low_rank_up(
+                range.count, columns, part.rank, part.h, part.b, part.ldb, y + range.lowerBound * columns, columns)
+        }
+    }
+}
+
+/// Matrix products through OpenBLAS, and through our own kernels where a weight is bf16; one thread a call, cut over the thread team by rows or columns of the result.
 ///
 /// Debian's OpenBLAS with two threads of its own falls to a quarter of its speed on the thin products of an adapter; two
 /// calls with one thread each do not.
@@ -41,6 +64,77 @@ enum Gemm {
                 single(m, columns.count, k, alpha, a, lda, transA, b, ldb, transB, beta, c, ldc)
             }
         }
+    }
+
+    /// `C[m×n] = alpha · A op(W) + beta · C` for a weight of floats or of bf16; A is then rounded to bf16 too, and the sums
+    /// are single precision.
+    ///
+    /// The weight's own rows are the distance between its rows; `transposed` says that it lies `[n, k]`. What is to be
+    /// added comes on top, in single precision; C is then dense.
+    ///
+    /// - Precondition: beta is 0 or 1.
+    static func multiply(
+        _ m: Int, _ n: Int, _ k: Int, alpha: Float = 1, _ a: UnsafePointer<Float>, lda: Int,
+        weight: Tensor, transposed: Bool, beta: Float, _ c: UnsafeMutablePointer<Float>, ldc: Int,
+        adding addend: LowRankAddend? = nil
+    ) {
+        defer { withExtendedLifetime(addend) {} }
+        let ldw = weight.columns
+        guard m > 1 else {
+            if m == 1 { multiplyRow(n, k, alpha: alpha, a, weight, transposed: transposed, beta: beta, c) }
+            addend?.add(to: c, rows: m, columns: n)
+            return
+        }
+        guard weight.dtype == .bfloat16 else {
+            multiply(
+                m, n, k, alpha: alpha, a, lda: lda, transposed: false, weight.pointer, ldb: ldw, transposed: transposed,
+                beta: beta, c, ldc: ldc)
+            addend?.add(to: c, rows: m, columns: n)
+            return
+        }
+        precondition(beta == 0 || beta == 1, "Gemm: beta \(beta)")
+        guard n > 0 else { return }
+        let w = weight.halves
+        func part(_ rows: Range<Int>, _ columns: Range<Int>) {
+            let scratch = BufferPool.take(Int(CK_BF16_SCRATCH))
+            let summand = addend?.part(rows, columns)
+            withUnsafePointer(to: summand ?? ck_low_rank()) { pointer in
+                ck_bf16_product(
+                    rows.count, columns.count, k, alpha, a + rows.lowerBound * lda, lda, 0,
+                    w + columns.lowerBound * (transposed ? ldw : 1), ldw, transposed ? 1 : 0, beta == 0 ? 0 : 1,
+                    c + rows.lowerBound * ldc + columns.lowerBound, ldc, summand == nil ? nil : pointer, scratch)
+            }
+            BufferPool.give(scratch, Int(CK_BF16_SCRATCH))
+        }
+        guard m * n * k >= parallelThreshold, Parallel.threadCount > 1 else { return part(0..<m, 0..<n) }
+        // Cut by columns, each thread rearranges its own part of the weight only; narrow ones are not worth it.
+        if n >= 256 * Parallel.threadCount || n >= m {
+            Parallel.forEachRange(n, grain: 32) { part(0..<m, $0) }
+        } else {
+            Parallel.forEachRange(m, grain: 14) { part($0, 0..<n) }
+        }
+    }
+
+    /// One row: as fast as the weight can be read.
+    private static func multiplyRow(
+        _ n: Int, _ k: Int, alpha: Float, _ x: UnsafePointer<Float>, _ weight: Tensor, transposed: Bool, beta: Float,
+        _ y: UnsafeMutablePointer<Float>
+    ) {
+        let ldw = weight.columns
+        if beta == 0 { y.update(repeating: 0, count: n) }
+        let kernels = ck_kernels().pointee
+        let isHalf = weight.dtype == .bfloat16
+        func part(_ columns: Range<Int>) {
+            let (low, count) = (columns.lowerBound, columns.count)
+            switch (transposed, isHalf) {
+            case (true, false): kernels.dot_rows(count, k, alpha, weight.pointer + low * ldw, ldw, x, y + low)
+            case (true, true): kernels.dot_rows_bf16(count, k, alpha, weight.halves + low * ldw, ldw, x, y + low)
+            case (false, false): kernels.sum_rows(k, count, alpha, weight.pointer + low, ldw, x, y + low)
+            case (false, true): kernels.sum_rows_bf16(k, count, alpha, weight.halves + low, ldw, x, y + low)
+            }
+        }
+        guard n * k >= parallelThreshold, Parallel.threadCount > 1 else { return part(0..<n) }
+        Parallel.forEachRange(n, grain: 16, part)
     }
 
     /// The same on the calling thread alone; for use inside a parallel section.

@@ -63,10 +63,12 @@ extension Tensor {
     /// `[N, heads · D]`. The weights P are made in tiles of query rows and never kept: backward makes them again from the log of
     /// each row's sum (Dao et al. 2022, arXiv 2205.14135), so memory is linear in the context.
     ///
+    /// - Parameter products: the type to which the operands of all products are rounded; sums and softmax are single
+    ///   precision either way.
     /// - Precondition: the shapes above; `heads` a multiple of `keyValueHeads`; the layout inside the rows.
     package static func attention(
         query: Tensor, key: Tensor, value: Tensor, heads: Int, keyValueHeads: Int, scale: Float, cap: Float? = nil,
-        layout: AttentionLayout
+        layout: AttentionLayout, products: DType = .float32
     ) -> Tensor {
         let size = query.columns / heads
         precondition(
@@ -78,13 +80,15 @@ extension Tensor {
             HeadColumns(tensor: query, column: 0, input: 0), HeadColumns(tensor: key, column: 0, input: 1),
             HeadColumns(tensor: value, column: 0, input: 2), inputs: [query, key, value],
             AttentionShape(
-                heads: heads, keyValueHeads: keyValueHeads, size: size, scale: scale, cap: cap, layout: layout))
+                heads: heads, keyValueHeads: keyValueHeads, size: size, scale: scale, cap: cap, layout: layout,
+                products: products))
     }
 
     /// The same for queries, keys and values side by side in one tensor `[N, (heads + 2 · keyValueHeads) · D]`, as GPT-2's
     /// `c_attn` and Phi-3's `qkv_proj` make them.
     package static func attention(
-        fused: Tensor, heads: Int, keyValueHeads: Int? = nil, scale: Float, layout: AttentionLayout
+        fused: Tensor, heads: Int, keyValueHeads: Int? = nil, scale: Float, layout: AttentionLayout,
+        products: DType = .float32
     ) -> Tensor {
         let keyValueHeads = keyValueHeads ?? heads
         let size = fused.columns / (heads + 2 * keyValueHeads)
@@ -97,7 +101,8 @@ extension Tensor {
         return attention(
             parts[0], parts[1], parts[2], inputs: [fused],
             AttentionShape(
-                heads: heads, keyValueHeads: keyValueHeads, size: size, scale: scale, cap: nil, layout: layout))
+                heads: heads, keyValueHeads: keyValueHeads, size: size, scale: scale, cap: nil, layout: layout,
+                products: products))
     }
 
     private static func attention(
@@ -129,9 +134,10 @@ private struct AttentionShape {
     let scale: Float
     let cap: Float?
     let layout: AttentionLayout
+    let products: DType
 
-    /// Query rows whose weights are in memory at once, per thread.
-    static let tile = 64
+    /// Query rows whose weights are in memory at once, per thread: as many as the kernels of the products like.
+    var tile: Int { products == .bfloat16 ? 70 : 64 }
 
     /// Query rows of a sequence and the keys that any of them sees, both counted within the sequence.
     struct Tile {
@@ -142,8 +148,8 @@ private struct AttentionShape {
     /// Calls `body` with each tile.
     func forEachTile(_ sequence: AttentionLayout.Sequence, _ body: (Tile) -> Void) {
         let count = sequence.queries.count
-        for low in stride(from: 0, to: count, by: Self.tile) {
-            let high = min(low + Self.tile, count)
+        for low in stride(from: 0, to: count, by: tile) {
+            let high = min(low + tile, count)
             let first = visibleKeys(sequence, row: low).lowerBound
             body(Tile(rows: low..<high, keys: first..<visibleKeys(sequence, row: high - 1).upperBound))
         }
@@ -191,27 +197,29 @@ private struct AttentionOp: DifferentiableOp {
     func forward(_ sequence: AttentionLayout.Sequence, head: Int) {
         let d = shape.size
         let kvHead = head / (shape.heads / shape.keyValueHeads)
-        let keys = k.pointer(sequence.keys.lowerBound, kvHead, d)
-        let values = v.pointer(sequence.keys.lowerBound, kvHead, d)
-        let scratch = Storage(count: AttentionShape.tile * sequence.keys.count)
+        let products = AttentionProducts(shape.products, size: d)
+        let keys = products.rows(k.pointer(sequence.keys.lowerBound, kvHead, d), k.tensor.columns, sequence.keys.count)
+        let values = products.rows(
+            v.pointer(sequence.keys.lowerBound, kvHead, d), v.tensor.columns, sequence.keys.count)
+        let scratch = Storage(count: shape.tile * sequence.keys.count)
         withExtendedLifetime(scratch) {
             let p = scratch.pointer
             shape.forEachTile(sequence) { tile in
                 let (rows, width) = (tile.rows, tile.keys.count)
                 let first = sequence.queries.lowerBound + rows.lowerBound
                 let firstKey = tile.keys.lowerBound
-                Gemm.single(
-                    rows.count, width, d, 1, q.pointer(first, head, d), q.tensor.columns, false,
-                    keys + firstKey * k.tensor.columns, k.tensor.columns, true, 0, p, width)
+                products.multiply(
+                    rows.count, width, d, q.pointer(first, head, d), q.tensor.columns, keys.dropping(firstKey),
+                    transposed: true, p, width)
                 for row in rows {
                     let index = row - rows.lowerBound
                     let visible = shape.visibleKeys(sequence, row: row).shifted(by: -firstKey)
                     logSums.pointer[(first + index) * shape.heads + head] = shape.softmax(
                         p + index * width, width: width, visible: visible)
                 }
-                Gemm.single(
-                    rows.count, d, width, 1, p, width, false, values + firstKey * v.tensor.columns, v.tensor.columns,
-                    false, 0, output.pointer + first * output.columns + head * d, output.columns)
+                products.multiply(
+                    rows.count, d, width, p, width, values.dropping(firstKey), transposed: false,
+                    output.pointer + first * output.columns + head * d, output.columns)
             }
         }
     }
@@ -243,7 +251,12 @@ private struct AttentionOp: DifferentiableOp {
         let d = shape.size
         let group = shape.heads / shape.keyValueHeads
         let width = output.columns
-        let area = AttentionShape.tile * sequence.keys.count
+        let area = shape.tile * sequence.keys.count
+        let products = AttentionProducts(shape.products, size: d)
+        let allKeys = products.rows(
+            k.pointer(sequence.keys.lowerBound, kvHead, d), k.tensor.columns, sequence.keys.count)
+        let allValues = products.rows(
+            v.pointer(sequence.keys.lowerBound, kvHead, d), v.tensor.columns, sequence.keys.count)
         // With a cap, its scores are needed beside the weights.
         let scratch = Storage(count: (shape.cap == nil ? 2 : 3) * area)
         withExtendedLifetime(scratch) {
@@ -253,14 +266,14 @@ private struct AttentionOp: DifferentiableOp {
                     let (n, seen) = (tile.rows.count, tile.keys.count)
                     let first = sequence.queries.lowerBound + tile.rows.lowerBound
                     let firstKey = sequence.keys.lowerBound + tile.keys.lowerBound
-                    let (keys, values) = (k.pointer(firstKey, kvHead, d), v.pointer(firstKey, kvHead, d))
+                    let keys = allKeys.dropping(tile.keys.lowerBound), values = allValues.dropping(tile.keys.lowerBound)
                     let (dKeys, dValues) = (dk.pointer(firstKey, kvHead, d), dv.pointer(firstKey, kvHead, d))
-                    let queries = q.pointer(first, head, d)
+                    let queries = products.rows(q.pointer(first, head, d), q.tensor.columns, n)
                     let dOut = gradient.pointer + first * width + head * d
+                    let dOutRows = products.rows(dOut, width, n)
                     let out = output.pointer + first * width + head * d
-                    Gemm.single(
-                        n, seen, d, 1, queries, q.tensor.columns, false, keys, k.tensor.columns, true, 0, p, seen)
-                    Gemm.single(n, seen, d, 1, dOut, width, false, values, v.tensor.columns, true, 0, ds, seen)
+                    products.multiply(n, seen, d, queries.floats, queries.stride, keys, transposed: true, p, seen)
+                    products.multiply(n, seen, d, dOut, width, values, transposed: true, ds, seen)
                     for index in 0..<n {
                         let kernels = ck_kernels().pointee
                         let row = p + index * seen, dRow = ds + index * seen
@@ -280,12 +293,10 @@ private struct AttentionOp: DifferentiableOp {
                         kernels.softmax_row_backward(seen, shape.scale, delta, row, dRow, dRow)
                         if let cap = shape.cap, let capped { kernels.soft_cap_backward(seen, cap, capped, dRow) }
                     }
-                    Gemm.single(seen, d, n, 1, p, seen, true, dOut, width, false, 1, dValues, dv.tensor.columns)
-                    Gemm.single(
-                        n, d, seen, 1, ds, seen, false, keys, k.tensor.columns, false,
-                        0, dq.pointer(first, head, d), dq.tensor.columns)
-                    Gemm.single(
-                        seen, d, n, 1, ds, seen, true, queries, q.tensor.columns, false, 1, dKeys, dk.tensor.columns)
+                    products.addTransposed(seen, d, n, p, seen, dOutRows, dValues, dv.tensor.columns)
+                    products.multiply(
+                        n, d, seen, ds, seen, keys, transposed: false, dq.pointer(first, head, d), dq.tensor.columns)
+                    products.addTransposed(seen, d, n, ds, seen, queries, dKeys, dk.tensor.columns)
                 }
             }
         }

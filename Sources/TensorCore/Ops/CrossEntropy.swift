@@ -21,7 +21,7 @@ extension Tensor {
     ///
     /// `logits = h Wᵀ`, `nll_n = log Σ_v exp(logits_nv) − logits_n,target`, `loss = scale · Σ_n nll_n`. Shapes: `h [N, C]`, head
     /// `W [V, C]`, `targets [N]` with a negative number where a row has none. Rows with a target go through the head in chunks
-    /// of about 32 MB of logits; when a gradient is wanted, `dh` (and `dW`, if the head is trained) is formed in the same pass:
+    /// of equal size and at most 64 MB of logits; when a gradient is wanted, `dh` (and `dW`, if the head is trained) is formed in the same pass:
     /// `dlogits = scale (softmax − onehot)`, `dh = dlogits W`, `dW = dlogitsᵀ h`. Rows without a target cost nothing.
     ///
     /// - Parameters:
@@ -41,7 +41,9 @@ extension Tensor {
         let gradient = records && requiresGradient ? Tensor(zeros: shape) : nil
         let headGradient = records && head.requiresGradient ? Tensor(zeros: head.shape) : nil
 
-        let chunk = max(1, min(scored.count, (32 << 20) / (4 * vocabulary)))
+        let most = max(1, (64 << 20) / (4 * vocabulary))
+        let chunks = max(1, (scored.count + most - 1) / most)
+        let chunk = max(1, (scored.count + chunks - 1) / chunks)
         let hidden = Tensor(uninitialized: [chunk, c])
         let logits = Tensor(uninitialized: [chunk, vocabulary])
         for start in stride(from: 0, to: scored.count, by: chunk) {
@@ -49,8 +51,8 @@ extension Tensor {
             let n = part.count
             for (i, row) in part.enumerated() { (hidden.pointer + i * c).update(from: pointer + row * c, count: c) }
             Gemm.multiply(
-                n, vocabulary, c, hidden.pointer, lda: c, transposed: false, head.pointer, ldb: c, transposed: true,
-                beta: 0, logits.pointer, ldc: vocabulary)
+                n, vocabulary, c, hidden.pointer, lda: c, weight: head, transposed: true, beta: 0, logits.pointer,
+                ldc: vocabulary)
             let rowsOfPart = Array(part)
             likelihoods.withUnsafeMutableBufferPointer { likelihoods in
                 let likelihoods = likelihoods.baseAddress!
@@ -80,8 +82,8 @@ extension Tensor {
             }
             if let gradient {
                 Gemm.multiply(
-                    n, c, vocabulary, logits.pointer, lda: vocabulary, transposed: false, head.pointer, ldb: c,
-                    transposed: false, beta: 0, hidden.pointer, ldc: c)
+                    n, c, vocabulary, logits.pointer, lda: vocabulary, weight: head, transposed: false, beta: 0,
+                    hidden.pointer, ldc: c)
                 for (i, row) in part.enumerated() {
                     (gradient.pointer + row * c).update(from: hidden.pointer + i * c, count: c)
                 }

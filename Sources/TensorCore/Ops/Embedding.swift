@@ -3,16 +3,20 @@ import CKernels
 extension Tensor {
     /// The rows of this table that `ids` name: `y_n = table[ids_n]`.
     ///
-    /// Shapes: table `[V, C]`, result `[N, C]`. Backward: row `ids_n` of the table's gradient gains `dy_n`, in the order of n.
+    /// Shapes: table `[V, C]` of floats or bf16, result `[N, C]`. Backward: row `ids_n` of the table's gradient gains `dy_n`, in the order of n.
     ///
     /// - Precondition: every id is a row of the table; callers check ids that come from outside.
     package func gatheringRows(_ ids: [Int32]) -> Tensor {
         let (c, rowCount) = (columns, rows)
         let result = Tensor(uninitialized: [ids.count, c])
-        let (table, y) = (pointer, result.pointer)
+        let y = result.pointer
         for (n, id) in ids.enumerated() {
             precondition(id >= 0 && id < rowCount, "gatheringRows: row \(id) of a table with \(rowCount)")
-            (y + n * c).update(from: table + Int(id) * c, count: c)
+            if dtype == .bfloat16 {
+                ckernels_f32_from_bf16(halves + Int(id) * c, y + n * c, c)
+            } else {
+                (y + n * c).update(from: pointer + Int(id) * c, count: c)
+            }
         }
         return result.recorded([self], GatherOp(ids: ids, count: count, columns: c))
     }

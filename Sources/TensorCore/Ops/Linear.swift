@@ -15,6 +15,8 @@ extension Tensor {
     /// Backward: `dx = scale · dy W`, `dW = scale · dyᵀ x`, `db = Σ_N dy`, `d addend = dy`. The input is kept only when
     /// the weight is trained, the weight only when the input's gradient is wanted.
     ///
+    /// A weight of bf16 is multiplied by the input, or by `dy`, rounded to bf16; sums and results are floats.
+    ///
     /// The result takes over the addend's storage when nobody else holds it: `x.linear(w, adding: consume y)` is one product
     /// that accumulates, without another pass over memory.
     ///
@@ -45,9 +47,8 @@ extension Tensor {
             result = Tensor(uninitialized: Array(shape.dropLast()) + [outputs])
         }
         Gemm.multiply(
-            rows, outputs, inputs, alpha: scale,
-            pointer, lda: inputs, transposed: false,
-            weight.pointer, ldb: weight.columns, transposed: layout == .outputByInput,
+            rows, outputs, inputs, alpha: scale, pointer, lda: inputs,
+            weight: weight, transposed: layout == .outputByInput,
             beta: accumulates ? 1 : 0, result.pointer, ldc: outputs)
         if let bias {
             let (y, b) = (result.pointer, bias.pointer)
@@ -79,8 +80,8 @@ private struct LinearOp: DifferentiableOp {
         if sinks.needs(0), let weight {
             sinks.accumulate(0) { dx, isFirst in
                 Gemm.multiply(
-                    rows, inputs, outputs, alpha: scale, dy, lda: outputs, transposed: false,
-                    weight.pointer, ldb: weight.columns, transposed: layout == .inputByOutput,
+                    rows, inputs, outputs, alpha: scale, dy, lda: outputs,
+                    weight: weight, transposed: layout == .inputByOutput,
                     beta: isFirst ? 0 : 1, dx, ldc: inputs)
             }
         }

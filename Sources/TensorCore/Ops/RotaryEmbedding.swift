@@ -51,8 +51,13 @@ extension Tensor {
             "rotated: \(shape), head dimension \(headDimension), angles for \(angles.cosines.rows) rows")
         let source = node
         var result: Tensor
-        if isKnownUniquelyReferenced(&storage) && storage.isWritable { result = detached() } else { result = copied() }
-        rotate(result, by: angles, headDimension: headDimension, heads: heads, sign: 1)
+        if isKnownUniquelyReferenced(&storage) && storage.isWritable {
+            result = detached()
+            rotate(result, by: angles, headDimension: headDimension, heads: heads, sign: 1)
+        } else {
+            result = Tensor(uninitialized: shape)
+            rotate(result, copying: self, by: angles, headDimension: headDimension, heads: heads, sign: 1)
+        }
         if let source, Autograd.isRecording {
             let op = RotaryOp(angles: angles, headDimension: headDimension, heads: heads)
             result.node = Node(op: op, inputs: [source], shape: result.shape)
@@ -61,11 +66,16 @@ extension Tensor {
     }
 }
 
-private func rotate(_ tensor: Tensor, by angles: RotaryAngles, headDimension: Int, heads: Int, sign: Float) {
+private func rotate(
+    _ tensor: Tensor, copying source: Tensor? = nil, by angles: RotaryAngles, headDimension: Int, heads: Int,
+    sign: Float
+) {
     let (c, half) = (tensor.columns, angles.dimension / 2)
+    let original = source?.pointer
     let (x, cosines, sines) = (tensor.pointer, angles.cosines.pointer, angles.sines.pointer)
     Parallel.forEachRange(tensor.rows, grain: 4) { range in
         let low = range.lowerBound
+        if let original { (x + low * c).update(from: original + low * c, count: range.count * c) }
         ck_kernels().pointee.rotate_halves(
             range.count, heads, headDimension, angles.dimension, sign, cosines + low * half, sines + low * half,
             x + low * c, c)
@@ -78,8 +88,8 @@ private struct RotaryOp: DifferentiableOp {
     let heads: Int
 
     func backward(_ gradient: Tensor, into inputs: GradientSinks) {
-        let result = gradient.copied()
-        rotate(result, by: angles, headDimension: headDimension, heads: heads, sign: -1)
+        let result = Tensor(uninitialized: gradient.shape)
+        rotate(result, copying: gradient, by: angles, headDimension: headDimension, heads: heads, sign: -1)
         inputs.add(result, to: 0)
     }
 }

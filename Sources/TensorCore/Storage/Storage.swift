@@ -1,33 +1,54 @@
-/// A dense buffer of floats that tensors share by reference.
+/// A dense buffer of elements that tensors share by reference: floats, or bf16 in the frozen weights of a model.
 ///
 /// Not `Sendable`: tensors live on one thread, and ops hand raw pointers to the thread team for the length of a call.
 package final class Storage {
-    /// The first element.
-    let pointer: UnsafeMutablePointer<Float>
+    private let start: UnsafeMutableRawPointer
     /// How many elements the buffer holds.
     let count: Int
+    /// What they are: F32 or BF16.
+    let dtype: DType
     /// Keeps borrowed memory, such as a mapped file, alive; `nil` when the buffer is the pool's.
     private let owner: AnyObject?
 
-    /// A buffer of `count` floats with unspecified content.
-    init(count: Int) {
+    /// A buffer of `count` elements with unspecified content.
+    ///
+    /// - Precondition: F32 or BF16.
+    init(count: Int, dtype: DType = .float32) {
+        precondition(dtype == .float32 || dtype == .bfloat16, "Storage: \(dtype)")
         self.count = count
+        self.dtype = dtype
         owner = nil
-        pointer = BufferPool.take(count * MemoryLayout<Float>.stride).bindMemory(
-            to: Float.self, capacity: max(count, 1))
+        start = BufferPool.take(count * dtype.byteCount)
     }
 
-    /// Floats inside memory of `owner`, never written to.
-    init(borrowing pointer: UnsafePointer<Float>, count: Int, owner: AnyObject) {
+    /// Elements inside memory of `owner`, never written to.
+    init(borrowing start: UnsafeRawPointer, count: Int, dtype: DType = .float32, owner: AnyObject) {
         self.count = count
+        self.dtype = dtype
         self.owner = owner
-        self.pointer = UnsafeMutablePointer(mutating: pointer)
+        self.start = UnsafeMutableRawPointer(mutating: start)
+    }
+
+    /// The first element.
+    ///
+    /// - Precondition: the elements are floats.
+    var pointer: UnsafeMutablePointer<Float> {
+        precondition(dtype == .float32, "an op that reads floats was given \(dtype)")
+        return start.assumingMemoryBound(to: Float.self)
+    }
+
+    /// The bits of the first element.
+    ///
+    /// - Precondition: the elements are bf16.
+    var halves: UnsafeMutablePointer<UInt16> {
+        precondition(dtype == .bfloat16, "an op that reads bf16 was given \(dtype)")
+        return start.assumingMemoryBound(to: UInt16.self)
     }
 
     /// Whether ops may write here: borrowed memory is read-only.
     var isWritable: Bool { owner == nil }
 
     deinit {
-        if owner == nil { BufferPool.give(UnsafeMutableRawPointer(pointer), count * MemoryLayout<Float>.stride) }
+        if owner == nil { BufferPool.give(start, count * dtype.byteCount) }
     }
 }

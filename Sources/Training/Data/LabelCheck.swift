@@ -4,6 +4,7 @@ import Layers
 ///
 /// - Throws: ``TrainingError``: `invalidInput` for labels that are missing, of another kind or beyond the head; `tooLong`.
 func checkLabels(of dataset: TokenDataset, for model: any SequenceModel) throws {
+    if model.task == .featureExtraction { return try checkPairs(of: dataset, contextLength: model.contextLength) }
     guard let classes = model.task.labelCount else { return }
     for index in 0..<dataset.count {
         let sequence = dataset[index]
@@ -25,6 +26,26 @@ func checkLabels(of dataset: TokenDataset, for model: any SequenceModel) throws 
             throw TrainingError(
                 .tooLong,
                 "\(place) has \(sequence.ids.count) tokens; the model's context holds \(model.contextLength). Tokenise with a "
+                    + "smaller max_length")
+        }
+    }
+}
+
+/// Checks that every sequence is a pair of texts that fit.
+private func checkPairs(of dataset: TokenDataset, contextLength: Int) throws {
+    for index in 0..<dataset.count {
+        let place = "\(dataset.path): sequence \(index)"
+        let types = dataset.tokenTypes(index) ?? []
+        guard let border = types.firstIndex(where: { $0 != 0 }), border > 0, dataset.label(index) != nil else {
+            throw TrainingError(
+                .invalidInput,
+                "\(place) is not a pair of texts with what is asked of it, and sentence embeddings need that")
+        }
+        let longest = max(border, types.count - border)
+        guard longest <= contextLength else {
+            throw TrainingError(
+                .tooLong,
+                "\(place) has a text of \(longest) tokens; the model's context holds \(contextLength). Tokenise with a "
                     + "smaller max_length")
         }
     }

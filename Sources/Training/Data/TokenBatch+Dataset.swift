@@ -15,6 +15,7 @@ extension TokenBatch {
 
     /// Appends sequence `index` of a dataset with what the task asks of it.
     mutating func append(_ dataset: TokenDataset, _ index: Int, for task: ModelTask) {
+        guard task != .featureExtraction else { return appendPair(dataset, index) }
         let sequence = dataset[index]
         let start = ids.count
         append(
@@ -35,9 +36,26 @@ extension TokenBatch {
         tokenTypes += types.map { Int32($0) }
     }
 
+    /// Appends the two texts of a pair as sequences of their own, of which the first asks for the second.
+    private mutating func appendPair(_ dataset: TokenDataset, _ index: Int) {
+        let sequence = dataset[index]
+        let types = dataset.tokenTypes(index) ?? []
+        let border = types.firstIndex { $0 != 0 } ?? sequence.ids.count
+        let first = sequences.count
+        for rows in [0..<border, border..<sequence.ids.count] where !rows.isEmpty {
+            append(sequence.ids, rows: rows, scored: { _ in false })
+        }
+        let isPair = sequences.count == first + 2
+        labels += isPair ? [Int32(first + 1), -1] : [-1]
+        guard case .values(let values)? = sequence.label, let value = values.first else { return }
+        self.values += isPair ? [value, .nan] : [.nan]
+    }
+
     /// Appends `rows` of a sequence as one that attends only within itself, from position 0. Its last row predicts the
     /// token that follows in `ids`, when one does.
-    mutating func append(_ ids: UnsafeBufferPointer<Int32>, rows: Range<Int>, scored: (Int) -> Bool) {
+    mutating func append<IDs: RandomAccessCollection<Int32>>(
+        _ ids: IDs, rows: Range<Int>, scored: (Int) -> Bool
+    ) where IDs.Index == Int {
         let start = self.ids.count
         self.ids.append(contentsOf: ids[rows])
         positions.append(contentsOf: 0..<Int32(rows.count))

@@ -68,10 +68,12 @@ package final class TokenDataset: Sendable {
     /// Sequence `index`, counted from 0. The ids stay valid while this dataset lives.
     package subscript(index: Int) -> TokenSequence {
         let tokens = range(index)
-        let ids = UnsafeRawBufferPointer(
-            rebasing: file.bytes[header.idsOffset + 4 * tokens.lowerBound..<header.idsOffset + 4 * tokens.upperBound])
+        guard let start = file.bytes.baseAddress else { preconditionFailure("a dataset has a header") }
+        let ids = TokenIDs(
+            start + header.idsOffset + header.idSize * tokens.lowerBound, count: tokens.count, areBytes: header.areBytes
+        )
         return TokenSequence(
-            ids: ids.assumingMemoryBound(to: Int32.self), first: tokens.lowerBound,
+            ids: ids, first: tokens.lowerBound,
             mask: header.hasMask ? file.bytes.baseAddress.map { $0 + header.maskOffset } : nil, label: label(index),
             owner: self)
     }
@@ -115,7 +117,7 @@ package final class TokenDataset: Sendable {
 /// One sequence of a dataset: its ids, and which of them count.
 package struct TokenSequence {
     /// The token ids.
-    package let ids: UnsafeBufferPointer<Int32>
+    package let ids: TokenIDs
     /// The place of its first token in the dataset, where its bits of the mask begin.
     private let first: Int
     private let mask: UnsafeRawPointer?
@@ -124,7 +126,7 @@ package struct TokenSequence {
     private let owner: TokenDataset
 
     fileprivate init(
-        ids: UnsafeBufferPointer<Int32>, first: Int, mask: UnsafeRawPointer?, label: SequenceLabel?,
+        ids: TokenIDs, first: Int, mask: UnsafeRawPointer?, label: SequenceLabel?,
         owner: TokenDataset
     ) {
         self.ids = ids

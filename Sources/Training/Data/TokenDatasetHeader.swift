@@ -8,7 +8,7 @@
 ///    12  UInt32  flags            48  UInt64 smallest vocabulary that has every id
 ///    16  UInt64  sequences        56  UInt64 checksum of everything from byte 72 on
 ///    24  UInt64  tokens           64  UInt64 entries of a label
-///    72  Int32   ids of all sequences, one after another
+///    72  Int32   ids of all sequences, one after another; with flag 32, UInt8
 ///     …  UInt8   with flag 1: a bit a token, lowest first, whether predicting it counts; absent when all count
 ///     …  UInt64  the first token of each sequence, and the number of tokens
 ///     …  UInt8   with flag 16: which text of a pair each token belongs to, from 0
@@ -23,6 +23,7 @@ struct TokenDatasetHeader: Sendable, Equatable {
     static let version: UInt32 = 2
     private static let maskFlag: UInt32 = 1
     private static let typesFlag: UInt32 = 16
+    private static let bytesFlag: UInt32 = 32
 
     var sequenceCount = 0
     var tokenCount = 0
@@ -31,13 +32,17 @@ struct TokenDatasetHeader: Sendable, Equatable {
     var vocabularySize = 0
     var hasMask = false
     var hasTypes = false
+    /// Whether an id takes one byte.
+    var areBytes = false
     var labels: SequenceLabelKind?
     /// Entries of a sequence's label; 1 for a class, and for the classes of tokens, of which each token has one.
     var labelWidth = 0
     var checksum: UInt64 = 0
 
     var idsOffset: Int { Self.byteCount }
-    var maskOffset: Int { idsOffset + Self.padded(tokenCount * 4) }
+    /// Bytes of an id.
+    var idSize: Int { areBytes ? 1 : 4 }
+    var maskOffset: Int { idsOffset + Self.padded(tokenCount * idSize) }
     var startsOffset: Int { maskOffset + (hasMask ? Self.padded((tokenCount + 7) / 8) : 0) }
     var typesOffset: Int { startsOffset + (sequenceCount + 1) * 8 }
     var labelsOffset: Int { typesOffset + (hasTypes ? Self.padded(tokenCount) : 0) }
@@ -69,7 +74,9 @@ struct TokenDatasetHeader: Sendable, Equatable {
         }
         let version = word(8), flags = word(12)
         let kinds = SequenceLabelKind.allCases.filter { flags & $0.rawValue != 0 }
-        let known = SequenceLabelKind.allCases.reduce(Self.maskFlag | Self.typesFlag) { $0 | $1.rawValue }
+        let known = SequenceLabelKind.allCases.reduce(Self.maskFlag | Self.typesFlag | Self.bytesFlag) {
+            $0 | $1.rawValue
+        }
         guard version == Self.version, flags & ~known == 0, kinds.count <= 1 else {
             throw TrainingError(
                 .unsupported,
@@ -87,6 +94,7 @@ struct TokenDatasetHeader: Sendable, Equatable {
         }
         hasMask = flags & Self.maskFlag != 0
         hasTypes = flags & Self.typesFlag != 0
+        areBytes = flags & Self.bytesFlag != 0
         labels = kinds.first
         sequenceCount = try count(16)
         tokenCount = try count(24)
@@ -121,7 +129,9 @@ struct TokenDatasetHeader: Sendable, Equatable {
             withUnsafeBytes(of: value.littleEndian) { result.append(contentsOf: $0) }
         }
         append(Self.version)
-        append((hasMask ? Self.maskFlag : 0) | (hasTypes ? Self.typesFlag : 0) | (labels?.rawValue ?? 0))
+        append(
+            (hasMask ? Self.maskFlag : 0) | (hasTypes ? Self.typesFlag : 0) | (areBytes ? Self.bytesFlag : 0)
+                | (labels?.rawValue ?? 0))
         for value in [sequenceCount, tokenCount, targetCount, longest, vocabularySize] { append(UInt64(value)) }
         append(checksum)
         append(UInt64(labelWidth))

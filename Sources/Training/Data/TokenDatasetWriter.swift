@@ -19,8 +19,10 @@ package final class TokenDatasetWriter {
 
     /// Starts a file in a folder that exists.
     ///
+    /// - Parameter areBytes: whether ids are below 256 and take one byte each, as those of images do.
     /// - Throws: ``TrainingError`` with code `system` or `noSpace`.
-    package init(_ url: URL) throws {
+    package init(_ url: URL, areBytes: Bool = false) throws {
+        header.areBytes = areBytes
         destination = url
         let stem = ".\(url.lastPathComponent).\(UUID().uuidString)"
         let folder = url.deletingLastPathComponent()
@@ -47,7 +49,7 @@ package final class TokenDatasetWriter {
     ///     never predicted, whatever is said of it.
     ///   - label: what the sequence is to be judged as. All labels of a file are of one kind.
     ///   - types: which text of a pair each token belongs to, from 0; `nil` for the first.
-    /// - Throws: ``TrainingError``: `invalidInput` for an empty sequence, a negative id, a mask or types of another
+    /// - Throws: ``TrainingError``: `invalidInput` for an empty sequence, a negative id or one that takes more bytes, a mask or types of another
     ///   length or a label of another kind; `system` and `noSpace` for what the disk refuses.
     package func append(
         _ ids: [Int32], scored: [Bool]? = nil, label: SequenceLabel? = nil, types: [UInt8]? = nil
@@ -66,10 +68,17 @@ package final class TokenDatasetWriter {
             guard id >= 0 else { throw TrainingError(.invalidInput, "\(place) has id \(id) at position \(position)") }
             largest = max(largest, id)
         }
+        guard !header.areBytes || largest < 256 else {
+            throw TrainingError(.invalidInput, "\(place) has id \(largest), which is no byte")
+        }
         try write(label, tokens: ids.count, place)
         try write(types, tokens: ids.count)
         try Self.write(UInt64(header.tokenCount).littleEndian, to: starts)
-        try ids.withUnsafeBytes { try output.write($0) }
+        if header.areBytes {
+            try Self.write(ids.map { UInt8(truncatingIfNeeded: $0) }, to: output)
+        } else {
+            try ids.withUnsafeBytes { try output.write($0) }
+        }
         let targetsBefore = header.targetCount
         for position in ids.indices {
             // The first token's bit is set, so that sequences which count in full need no mask.
@@ -126,7 +135,7 @@ package final class TokenDatasetWriter {
         precondition(!isFinished, "TokenDatasetWriter: finish twice")
         if header.tokenCount % 8 != 0 { try writePendingBits() }
         try Self.write(UInt64(header.tokenCount).littleEndian, to: starts)
-        try pad(header.tokenCount * 4)
+        try pad(header.tokenCount * header.idSize)
         if header.hasMask {
             try output.append(contentsOf: mask)
             try pad((header.tokenCount + 7) / 8)

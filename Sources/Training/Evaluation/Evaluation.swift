@@ -44,19 +44,24 @@ package struct Evaluation: Sendable, Equatable {
     /// Scores a dataset.
     ///
     /// - Parameters:
-    ///   - batchTokens: what is computed at once: at most so many tokens, but at least one window.
+    ///   - batchTokens: what is computed at once: at most so many tokens, but at least one window. Texts of pairs are told
+    ///     from the others of their batch, so there it decides about the result.
+    ///   - hiding: how tokens are hidden, for a model that finds them; the same ones every time.
     ///   - onBatch: told after each batch how many tokens are scored; what it throws ends the evaluation.
     /// - Throws: ``TrainingError``: `vocabulary` for an id that the model does not have; for a model that predicts classes,
     ///   `invalidInput` for those it does not have and `tooLong` for a sequence beyond its context.
     package init(
-        of model: any SequenceModel, on dataset: TokenDataset, batchTokens: Int,
+        of model: any SequenceModel, on dataset: TokenDataset, batchTokens: Int, hiding: TokenHiding? = nil,
         onBatch: (_ scoredTokens: Int) throws -> Void = { _ in }
     ) throws {
         try checkVocabulary(dataset.vocabularySize, of: model, in: dataset.path)
         try checkLabels(of: dataset, for: model)
+        guard model.task != .maskedLM || hiding != nil else {
+            throw TrainingError(.invalidInput, "a model for hidden tokens is judged, and no mask token is given")
+        }
         try self.init(model, dataset.count, batchTokens, onBatch) { index, collector in
             let sequence = dataset[index]
-            guard model.task == .causalLM else { return try collector.append(dataset, index) }
+            guard model.task == .causalLM else { return try collector.append(dataset, index, hiding) }
             try collector.append(sequence.ids, example: index, scored: sequence.isScored)
         }
     }
@@ -76,10 +81,8 @@ package struct Evaluation: Sendable, Equatable {
             try checkVocabulary(Int(ids.max() ?? -1) + 1, of: model, in: "sequence \(index)")
         }
         try self.init(model, sequences.count, batchTokens, onBatch) { index, collector in
-            try sequences[index].withUnsafeBufferPointer {
-                let flags = scored?[index]
-                try collector.append($0, example: index, scored: { $0 > 0 && (flags?[$0] ?? true) })
-            }
+            let flags = scored?[index]
+            try collector.append(sequences[index], example: index, scored: { $0 > 0 && (flags?[$0] ?? true) })
         }
     }
 
@@ -116,7 +119,9 @@ private struct WindowCollector {
     }
 
     /// Cuts a sequence into windows; one in which nothing counts is left out.
-    mutating func append(_ ids: UnsafeBufferPointer<Int32>, example: Int, scored: (Int) -> Bool) throws {
+    mutating func append<IDs: RandomAccessCollection<Int32>>(
+        _ ids: IDs, example: Int, scored: (Int) -> Bool
+    ) throws where IDs.Index == Int {
         for low in stride(from: 0, to: ids.count, by: model.contextLength) {
             let rows = low..<min(low + model.contextLength, ids.count)
             guard rows.contains(where: { $0 + 1 < ids.count && scored($0 + 1) }) else { continue }
@@ -127,11 +132,19 @@ private struct WindowCollector {
     }
 
     /// Takes a sequence in one piece, with its labels.
-    mutating func append(_ dataset: TokenDataset, _ index: Int) throws {
+    mutating func append(_ dataset: TokenDataset, _ index: Int, _ hiding: TokenHiding?) throws {
         if batch.ids.count + dataset.length(index) > batchTokens { try score() }
-        batch.append(dataset, index, for: model.task)
-        owners.append(index)
+        if model.task == .maskedLM, let hiding {
+            batch.append(dataset, index, hiding: hiding, Self.hidingStream)
+        } else {
+            batch.append(dataset, index, for: model.task)
+        }
+        // A pair is two sequences.
+        owners += Array(repeating: index, count: batch.sequences.count - owners.count)
     }
+
+    /// What is hidden when a model is judged is always the same.
+    private static let hidingStream = RandomStream(seed: 0).substream("judged")
 
     /// Adds a batch to its examples and empties it.
     mutating func score() throws {
@@ -146,7 +159,7 @@ private struct WindowCollector {
                 examples[owner].negativeLogLikelihood += Double(scored.negativeLogLikelihoods[row])
                 examples[owner].tokens += 1
                 scoredTokens += 1
-                guard model.task.labelCount != nil else { continue }
+                guard model.task != .causalLM, scored.predictions.count == targets.count else { continue }
                 let isCorrect = scored.predictions[row] == targets[row]
                 examples[owner].correct = (examples[owner].correct ?? 0) + (isCorrect ? 1 : 0)
             }

@@ -30,6 +30,24 @@ func expectGradient(
         }
     }
 
+    /// With one input for both, with two, and where nothing wants the input's gradient.
+    @Test(arguments: [WeightLayout.outputByInput, .inputByOutput], [1, 9])
+    func linearWithAnUpdateOfLowRank(layout: WeightLayout, rank: Int) {
+        let weight = RandomStream(seed: 3).normal(layout == .outputByInput ? [4, 5] : [5, 4], standardDeviation: 1)
+        func update(_ z: Tensor, _ inputs: [Tensor]) -> LowRankUpdate {
+            LowRankUpdate(input: z, a: inputs[1], b: inputs[2], scale: 0.7)
+        }
+        let shapes = [[3, 5], [rank, 5], [4, rank]]
+        expectGradient(of: shapes) {
+            $0[0].linear(weight, bias: nil, layout: layout, lowRank: update($0[0], $0))
+        }
+        expectGradient(of: shapes) {
+            $0[0].linear(weight, bias: nil, layout: layout, lowRank: update($0[0].scaled(by: -0.4), $0))
+        }
+        let frozen = RandomStream(seed: 4).normal([3, 5], standardDeviation: 1)
+        expectGradient(of: shapes) { frozen.linear(weight, bias: nil, layout: layout, lowRank: update(frozen, $0)) }
+    }
+
     @Test func sum() {
         expectGradient(of: [[3, 4], [3, 4]]) { Tensor.sum($0[0], $0[1]) }
         expectGradient(of: [[3, 4]]) { Tensor.sum($0[0], $0[0]) }
@@ -193,6 +211,23 @@ func expectGradient(
         expectGradient(of: [[6, 4], [9, 4]]) {
             $0[0].crossEntropy(head: $0[1], targets: [1, -1, 8, 0, -100, 3], scale: 0.25, cap: 2).loss
         }
+    }
+
+    @Test func rowProducts() {
+        expectGradient(of: [[4, 5], [4, 5]]) { $0[0].rowProducts($0[1]) }
+        expectGradient(of: [[4, 5]]) { $0[0].rowProducts($0[0]) }
+        let products = Tensor([1, 2, 3, 4], shape: [2, 2]).rowProducts(Tensor([5, 6, 7, 8], shape: [2, 2]))
+        #expect(products.shape == [2, 1] && products.values == [17, 53])
+    }
+
+    @Test func squaredError() {
+        let targets: [Float] = [0.5, -1, .nan, .nan, 2, 0.25]
+        expectGradient(of: [[3, 2]]) { $0[0].squaredError(targets: targets, scale: 0.7).loss }
+        expectGradient(of: [[3, 2]]) {
+            $0[0].squaredError(targets: targets, scale: 0.7).loss.scaled(by: 3)
+        }
+        let scored = Tensor([1, 1, 9, 9, 2, 1.25], shape: [3, 2]).squaredError(targets: targets, scale: 2)
+        #expect(scored.negativeLogLikelihoods == [2.125, 0, 0.5] && scored.loss.scalar == 5.25)
     }
 
     @Test func crossEntropyOfLogits() {

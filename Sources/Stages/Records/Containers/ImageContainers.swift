@@ -4,7 +4,7 @@ import Tokenizers
 
 /// A PNG or JPEG file: one record, whose label is the name of the folder it lies in.
 enum ImageContainer: RecordContainer {
-    static let name = "images in a folder per class"
+    static let name = "a folder for each class"
 
     static func recognises(fileExtension: String, start: Data) -> Bool {
         start.starts(with: [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]) || start.starts(with: [0xFF, 0xD8, 0xFF])
@@ -13,8 +13,7 @@ enum ImageContainer: RecordContainer {
     static func forEachRecord(
         in file: PinnedFile, passageBytes: Int, _ body: (Result<RawRecord, BadRecord>) throws -> Void
     ) throws {
-        // Read once, to prove that it is what was pinned; the pixels are read when they are wanted.
-        try PinnedText(file: file).forEachBlock { _ in }
+        // The bytes are read, and proved to be those that were pinned, when the pixels are wanted.
         let folder = URL(filePath: file.path).deletingLastPathComponent().lastPathComponent
         let fields: [(key: String, value: OrderedJSON)] = [("image", .string(file.path)), ("label", .string(folder))]
         try body(
@@ -65,12 +64,22 @@ enum IDXContainer: RecordContainer {
         try images.finish()
     }
 
-    private static func labels(of file: PinnedFile) throws -> [UInt8] {
+    /// Whether a file is one of IDX images.
+    static func isFileOfImages(_ file: PinnedFile) throws -> Bool {
+        let start = try PinnedText(file: file).start(4)
+        return start.count == 4 && recognises(fileExtension: "", start: start) && start.last == 3
+    }
+
+    /// Where the labels of a file of images are to be; `nil` for a name that does not say.
+    static func labelsFile(of file: PinnedFile) -> URL? {
         let url = URL(filePath: file.path)
         let name = url.lastPathComponent.replacing("images-idx3", with: "labels-idx1").replacing(
             "images.idx3", with: "labels.idx1")
-        let partner = url.deletingLastPathComponent().appending(path: name)
-        guard name != url.lastPathComponent, FileManager.default.fileExists(atPath: partner.path) else {
+        return name == url.lastPathComponent ? nil : url.deletingLastPathComponent().appending(path: name)
+    }
+
+    private static func labels(of file: PinnedFile) throws -> [UInt8] {
+        guard let partner = labelsFile(of: file), FileManager.default.fileExists(atPath: partner.path) else {
             throw StageError(
                 "bad_record",
                 "\(file.path): its labels are expected beside it as …labels-idx1-ubyte, and there is no such file")

@@ -6,6 +6,7 @@ import Training
 enum ClassificationFormat: RecordFormat {
     static let name = JobManifest.DataFormat.classification
     static let shape = "classification {text, label} or {text, text_pair, label}"
+    static let namesClasses = true
 
     /// What the first text is called where it is not called `text`.
     private static let textNames = ["text", "sentence", "sentence1", "question1", "premise", "utterance"]
@@ -92,6 +93,8 @@ struct ClassNames: Sendable, Equatable {
 /// A text, or a pair, and its class. For a model that writes text the name of the class is a completion; one with
 /// a head for classes reads the text alone.
 struct LabelledText: RecordContent {
+    static let tasks: [JobManifest.Task] = [.causalLM, .sequenceClassification]
+
     let text: String
     let pair: String?
     let label: ClassLabel
@@ -109,16 +112,15 @@ struct LabelledText: RecordContent {
         examples.map { EncodedExample(ids: $0.ids, scored: $0.scored, label: label) }
     }
 
+    var labels: [ClassLabel] { [label] }
+
     /// The label as the head of a model has it.
     private func judgement(for encoder: ExampleEncoder) throws -> SequenceLabel {
-        guard let classes = encoder.classes else {
-            throw UnusableRecord(reason: "it is not known which classes there are; list them as data.labels")
-        }
-        return .class(Int32(try classes.resolve(label).index))
+        .class(Int32(try encoder.index(of: label)))
     }
 
     func encode(with encoder: ExampleEncoder) throws -> [EncodedExample] {
-        if encoder.judgesTexts {
+        if encoder.task == .sequenceClassification {
             return [try encoder.example(judging: text, pair, as: judgement(for: encoder))]
         }
         let (content, label) = try prompted(for: encoder)
@@ -126,7 +128,7 @@ struct LabelledText: RecordContent {
     }
 
     func truncate(with encoder: ExampleEncoder) throws -> [EncodedExample]? {
-        if encoder.judgesTexts {
+        if encoder.task == .sequenceClassification {
             return try encoder.shortExample(judging: text, pair, as: judgement(for: encoder)).map { [$0] }
         }
         let (content, label) = try prompted(for: encoder)

@@ -11,6 +11,8 @@ protocol RecordFormat: SendableMetatype {
     static var name: JobManifest.DataFormat { get }
     /// The fields it is known by, for people whose file has others.
     static var shape: String { get }
+    /// Whether its records name classes.
+    static var namesClasses: Bool { get }
 
     /// The fields that say that a record is of this format; `nil` when it is not.
     static func recognise(_ fields: RecordFields) -> [String]?
@@ -19,6 +21,10 @@ protocol RecordFormat: SendableMetatype {
     ///
     /// - Throws: ``UnusableRecord`` naming the field that is missing or is something else.
     static func read(_ fields: RecordFields) throws(UnusableRecord) -> any RecordContent
+}
+
+extension RecordFormat {
+    static var namesClasses: Bool { false }
 }
 
 /// The fields of a record, found by what they mean.
@@ -33,6 +39,10 @@ struct RecordFields: Sendable {
         "messages": ["conversations", "conversation"],
         "text_pair": ["sentence2", "question2", "hypothesis"],
         "label": ["category", "intent", "class"],
+        "tokens": ["words"],
+        "tags": ["ner_tags", "pos_tags", "chunk_tags", "labels"],
+        "score": ["similarity", "similarity_score"],
+        "image": ["file_name", "image_path"],
     ]
 
     /// The record's own name of a part that it has.
@@ -80,7 +90,7 @@ struct RecordFields: Sendable {
 enum RecordFormats {
     static let all: [any RecordFormat.Type] = [
         PreferenceFormat.self, ChatFormat.self, AlpacaFormat.self, CompletionFormat.self, ImageFormat.self,
-        ClassificationFormat.self, TextFormat.self,
+        TaggedFormat.self, PairFormat.self, ClassificationFormat.self, TextFormat.self,
     ]
 
     /// The format of a file, and why it is that.

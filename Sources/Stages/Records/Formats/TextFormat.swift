@@ -12,18 +12,23 @@ enum TextFormat: RecordFormat {
     }
 }
 
-/// Running text: every token is learned, and it is cut into blocks.
+/// Running text, which is cut into blocks. Every token is learned or, where hidden tokens are found, may be hidden.
 struct RunningText: RecordContent {
+    static let tasks: [JobManifest.Task] = [.causalLM, .maskedLM]
+
     let text: String
 
     var identity: String { text }
 
     func encode(with encoder: ExampleEncoder) throws -> [EncodedExample] {
-        let ids = try encoder.tokens(of: text).ids
+        let (ids, offsets) = try encoder.tokens(of: text)
         let length = encoder.maxLength
         return stride(from: 0, to: ids.count, by: length).compactMap { start in
-            let block = Array(ids[start..<(ids.count - start > length ? start + length : ids.count)])
-            return block.count > 1 ? EncodedExample(ids: block) : nil
+            let end = ids.count - start > length ? start + length : ids.count
+            guard end - start > 1 else { return nil }
+            // Tokens that stand for no text are never hidden.
+            let scored = encoder.task == .maskedLM ? offsets[start..<end].map { !$0.isEmpty } : nil
+            return EncodedExample(ids: Array(ids[start..<end]), scored: scored)
         }
     }
 

@@ -5,7 +5,8 @@ import Stages
 
 struct Bench: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Measure the engine on this machine.", subcommands: [BenchTrain.self, BenchTokenize.self])
+        abstract: "Measure the engine on this machine.",
+        subcommands: [BenchTrain.self, BenchGenerate.self, BenchTokenize.self])
 }
 
 struct BenchTrain: ParsableCommand {
@@ -21,7 +22,7 @@ struct BenchTrain: ParsableCommand {
     var config = "gpt2"
     @Option(name: .long, help: "Sequences a step.") var batch = 4
     @Option(name: .long, help: "Tokens a sequence.") var length = 256
-    @Option(name: .long, help: "fp32; bf16 is not built yet.") var precision = "fp32"
+    @OptionGroup var precision: PrecisionOption
     @Option(name: .long, help: "The adapter's rank.") var rank = 8
     @Option(name: .long, help: ArgumentHelp("Projections to adapt, such as q_proj,v_proj.", valueName: "names"))
     var targets: String?
@@ -33,7 +34,6 @@ struct BenchTrain: ParsableCommand {
         guard TrainBench.shapes.contains(where: { $0.name == config }) else {
             throw ValidationError("--config must be one of \(TrainBench.shapes.map(\.name).joined(separator: ", "))")
         }
-        guard precision == "fp32" else { throw ValidationError("--precision \(precision) is not supported; fp32 is") }
         guard [batch, length, rank, steps].allSatisfy({ $0 > 0 }) else {
             throw ValidationError("--batch, --length, --rank and --steps must be positive")
         }
@@ -49,6 +49,7 @@ struct BenchTrain: ParsableCommand {
         threads.apply()
         bench.threads = threads.count
         bench.steps = steps
+        bench.precision = precision.precision
         var progress = EngineProgress(config)
         let count = steps + 2
         let result = try Engine.run {
@@ -61,8 +62,8 @@ struct BenchTrain: ParsableCommand {
         try StandardOutput.line(
             String(
                 format:
-                    "%@ %dx%d rank %d fp32, %d threads: %.1f tokens/s, %.0f MB peak, %.0f%% of the large products alone (%.0f GFLOP/s)",
-                config, batch, length, rank, result.threads, result.tokens_per_second,
+                    "%@ %dx%d rank %d %@, %d threads: %.1f tokens/s, %.0f MB peak, %.0f%% of the large products alone (%.0f GFLOP/s)",
+                config, batch, length, rank, result.precision, result.threads, result.tokens_per_second,
                 Double(result.peak_rss_bytes) / 1e6,
                 100 * result.gemm_ceiling_fraction, result.gemm_gflops))
     }

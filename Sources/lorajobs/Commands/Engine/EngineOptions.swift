@@ -18,15 +18,20 @@ struct EngineOptions: ParsableArguments {
     @OptionGroup var workspace: WorkspaceOptions
 
     /// Loads what the options name.
-    func load() throws -> LoadedModel {
+    func load(_ precision: JobManifest.Precision) throws -> LoadedModel {
+        let (folder, adapter) = try folders()
+        return try Engine.run { try LoadedModel(base: folder, adapter: adapter, precision: precision) }
+    }
+
+    /// The folders of the base and of the adapter; the engine is ready then.
+    func folders() throws -> (base: URL, adapter: URL?) {
         threads.apply()
         let folder = CommandLineFile.url(base)
         guard FileManager.default.fileExists(atPath: folder.appending(path: "config.json").path) else {
             throw CommandFailure(.notFound, "\(base) is not a checkpoint folder: it has no config.json")
         }
         // A version that is not there is a matter of the store, not of the engine's input.
-        let adapter = try adapterFolder()
-        return try Engine.run { try LoadedModel(base: folder, adapter: adapter) }
+        return (folder, try adapterFolder())
     }
 
     /// The folder of the adapter: the one named, else the version in the store.
@@ -37,6 +42,22 @@ struct EngineOptions: ParsableArguments {
         let store = ArtifactStore(try workspace.locate().artifacts)
         return try store.resolve(ArtifactReference(adapter), in: .adapters).url
     }
+}
+
+/// `--precision`.
+struct PrecisionOption: ParsableArguments {
+    @Option(
+        name: .customLong("precision"),
+        help: "fp32, bf16 for the frozen matrices, or auto: bf16 where the processor multiplies it.")
+    var name = JobManifest.Precision.fp32.rawValue
+
+    func validate() throws {
+        guard JobManifest.Precision(rawValue: name) != nil else {
+            throw ValidationError("--precision must be fp32, bf16 or auto")
+        }
+    }
+
+    var precision: JobManifest.Precision { JobManifest.Precision(rawValue: name) ?? .fp32 }
 }
 
 /// `--threads`.

@@ -17,6 +17,7 @@ struct Generate: ParsableCommand {
     var ids: String?
     @Option(name: .long, help: "The most tokens to add.")
     var maxTokens = 64
+    @OptionGroup var precision: PrecisionOption
     @Flag(name: .long, help: "Always the most likely token; the only way there is yet.") var greedy = false
     @Flag(name: .long, help: "Print one JSON object.") var json = false
 
@@ -34,7 +35,7 @@ struct Generate: ParsableCommand {
     }
 
     mutating func run() throws {
-        let loaded = try engine.load()
+        let loaded = try engine.load(precision.precision)
         // Shown as it comes where somebody watches; a pipe gets it in one piece.
         let streams = !json && Terminal.output.isInteractive
         let result = try Engine.run {
