@@ -14,12 +14,13 @@ CHECK  := --explicit-target-dependency-import-check error
 PACKAGES := libopenblas-dev libinotifytools0-dev libsqlite3-dev libpcre2-dev zlib1g-dev libpng-dev \
   libjpeg62-turbo-dev pkg-config dict-jargon
 
-.PHONY: help deps build demo demo-base test soak peft-environment test-peft bench bench-tokenizers fuzz clean
+.PHONY: help deps build demo demo-base test soak peft-environment test-peft test-exports bench bench-tokenizers fuzz clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
 	@echo "make demo-base  train the small base of the demo again, from its text"
 	@echo "make test-peft  exchange adapters with PEFT, in a Python environment of its own"
+	@echo "make test-exports  open exports with the readers they are for; pip install llama-cpp-python adds llama.cpp"
 	@echo "make fuzz       libFuzzer on the parsers, FUZZ_SECONDS (60) each"
 	@echo "make bench-tokenizers  encoding speed beside the tokenizers package, in the same environment"
 	@echo "make bench      training speed beside torch and PEFT, in the same environment"
@@ -79,6 +80,19 @@ test-peft: build peft-environment
 	$(PYTHON) Tests/Reference/tokenizers_diff.py --program $(BUILD)/release/lorajobs
 	$(PYTHON) Tests/Reference/peft_exchange.py --program $(BUILD)/release/lorajobs $(PEFT_FLAGS)
 	$(PYTHON) Tests/Reference/family_exchange.py --program $(BUILD)/release/lorajobs $(FAMILY_FLAGS)
+
+# Readers of exports, in an environment of their own. llama.cpp is optional, since it is built from source for some
+# minutes: EXPORT_READERS="llama-cpp-python" adds it, and LORAJOBS_EXPORTS_PYTHON names an environment that has it.
+EXPORTS_ENV := .build-exports
+EXPORTS_PYTHON := $(or $(LORAJOBS_EXPORTS_PYTHON),$(EXPORTS_ENV)/bin/python)
+
+$(EXPORTS_ENV)/complete: Tests/Reference/requirements-exports.txt
+	python3 -m venv $(EXPORTS_ENV)
+	$(EXPORTS_ENV)/bin/pip install -q -r $< $(EXPORT_READERS)
+	touch $@
+
+test-exports: build $(if $(LORAJOBS_EXPORTS_PYTHON),,$(EXPORTS_ENV)/complete)
+	$(EXPORTS_PYTHON) Tests/Reference/export_readers.py --program $(BUILD)/release/lorajobs
 
 bench: build peft-environment
 	$(PYTHON) Benchmarks/compare_torch.py --program $(BUILD)/release/lorajobs $(BENCH_FLAGS)

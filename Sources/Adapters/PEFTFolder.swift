@@ -8,7 +8,7 @@ package enum PEFTFolder {
     /// What every tensor's key begins with; the module's path in the model follows.
     package static let keyPrefix = "base_model.model."
 
-    static let configurationName = "adapter_config.json"
+    package static let configurationName = "adapter_config.json"
     private static let weightsName = "adapter_model.safetensors"
 
     /// Writes `adapter_config.json` and `adapter_model.safetensors` (F32), then reads both back and compares.

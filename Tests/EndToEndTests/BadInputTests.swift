@@ -194,7 +194,7 @@ import Testing
             let log = try await shop.program.run("logs", id)
             for word in one.words { #expect(log.output.contains(word), "\(log)") }
             // Not tried again: it would be as wrong.
-            #expect(try shop.names(in: "Jobs/runs/\(id)").last == "\(one.stage).1")
+            #expect(try shop.attempts(id).last == "\(one.stage).1")
         }
         #expect(try await shop.ended()["adapter"] == "tone:1")
         #expect(try shop.names(in: "Artifacts/adapters") == ["tone"])

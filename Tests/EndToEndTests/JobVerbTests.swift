@@ -51,7 +51,7 @@ import Testing
         let log = try await shop.program.run("logs", job["id"]?.word ?? "")
         #expect(log.status == 0 && log.output.contains(place), "\(log)")
         // Wrong input is not tried again.
-        #expect(try shop.names(in: "Jobs/runs/\(job["id"]?.word ?? "")") == ["tokenize.1"])
+        #expect(try shop.attempts(job["id"]?.word ?? "") == ["tokenize.1"])
     }
 
     @Test func wholeModelsAreTrainedAndAdapted() async throws {

@@ -31,7 +31,10 @@ struct JobDriver: Sendable {
             let job = try queue.drivenJob(self.job)
             if !isAnnounced { log.started(job.name, isNew: isNew) }
             isAnnounced = true
-            guard job.state == .running else { return log.left(job) }
+            guard job.state == .running else {
+                if job.state.isFinal { writeReport(of: job) }
+                return log.left(job)
+            }
             if shutdown.isSet && !shutdown.isDraining { return }
             if isNew && job.live == nil { try Failpoint.jobStarted.hit() }
             if let live = job.live {
