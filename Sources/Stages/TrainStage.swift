@@ -12,7 +12,7 @@ import Training
 /// loss curve. Continues exactly from its own checkpoint, or from an earlier attempt's.
 enum TrainStage: Stage {
     static let descriptor = StageDescriptor(
-        kind: "train", version: 3, manifestKeys: ["adapter", "train", "data.packing", "run.threads"],
+        kind: "train", version: 4, manifestKeys: ["adapter", "train", "data.packing", "run.threads"],
         inputs: [.base, .tokenizer],
         requires: ["tokenize"])
 
@@ -21,6 +21,8 @@ enum TrainStage: Stage {
         struct Point: Codable {
             var step: Int
             var loss: Double
+            /// That of the step; only of points of the curve.
+            var learningRate: Double?
         }
 
         var steps: Int
@@ -167,7 +169,7 @@ private enum Product {
 private struct Monitor {
     private let run: StageRun
     private let sizes: TrainingSizes
-    private var losses: [(step: Int, loss: Double)] = []
+    private var losses: [(step: Int, loss: Double, learningRate: Double)] = []
     private var pending: [StepReport] = []
     private var lastReport = 0.0
     private(set) var tokensPerSecond: Double?
@@ -202,7 +204,7 @@ private struct Monitor {
     }
 
     private mutating func step(_ report: StepReport) {
-        losses.append((report.step, report.loss))
+        losses.append((report.step, report.loss, report.learningRate))
         pending.append(report)
         let now = Date().timeIntervalSince1970
         guard now - lastReport >= Self.interval || report.step == report.steps else { return }
@@ -224,7 +226,8 @@ private struct Monitor {
         return stride(from: 0, to: losses.count, by: size).map { start in
             let part = losses[start..<min(start + size, losses.count)]
             return TrainStage.Report.Point(
-                step: part.last?.step ?? 0, loss: part.reduce(0) { $0 + $1.loss } / Double(part.count))
+                step: part.last?.step ?? 0, loss: part.reduce(0) { $0 + $1.loss } / Double(part.count),
+                learningRate: part.last?.learningRate)
         }
     }
 }

@@ -13,7 +13,9 @@ import Testing
         let id = try #require(try await shop.jobs().last?["id"]?.word)
         let report = try shop.json("Jobs/runs/\(id)/report.json")
         #expect(report["job"]?["state"] == "succeeded" && report["job"]?["adapter"] == "tone:1")
-        #expect(report["loss"]?.elements.count == 20 && report["lengths"]?.elements.isEmpty == false)
+        #expect(
+            report["loss"]?.elements.count == 20 && report["learning_rate"]?.elements.count == 20
+                && report["lengths"]?.elements.isEmpty == false)
         let shown = try await program.run("adapters", "show", "tone:1", "--json").json()["record"]?["metrics"]
         #expect(report["metrics"]?["loss"]?["trained"]?.double == shown?["loss"]?.double)
         #expect(report["metrics"]?["loss"]?["base"]?.double == shown?["base_loss"]?.double)

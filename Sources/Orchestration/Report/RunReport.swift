@@ -114,6 +114,8 @@ package struct RunReport: Sendable {
             let curve = Self.points(report["curve"])
             if let first = curve.first, curve.count > loss.count(where: { $0.x >= first.x }) {
                 loss = loss.filter { $0.x < first.x } + curve
+                let rates = Self.points(report["curve"], "learningRate")
+                if !rates.isEmpty { learningRate = learningRate.filter { $0.x < first.x } + rates }
             }
         case "evaluate":
             if let report = file("evaluation.json") { readMetrics(report) }
@@ -146,10 +148,10 @@ package struct RunReport: Sendable {
         (loss, learningRate) = (points(losses), points(rates))
     }
 
-    private static func points(_ value: JSONValue?) -> [Point] {
+    private static func points(_ value: JSONValue?, _ key: String = "loss") -> [Point] {
         (value?.list ?? []).compactMap { point in
-            guard let step = point["step"]?.double, let loss = point["loss"]?.double else { return nil }
-            return Point(x: step, y: loss)
+            guard let step = point["step"]?.double, let number = point[key]?.double else { return nil }
+            return Point(x: step, y: number)
         }
     }
 
