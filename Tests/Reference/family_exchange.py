@@ -421,7 +421,9 @@ class Heads:
         yield f"{prefix}-patterns-rs", dict(
             **basic, target_modules=family.targets, rank_pattern={first: 2}, alpha_pattern={second: 11}, use_rslora=True)
         yield f"{prefix}-regex", dict(**basic, target_modules=family.pattern)
-        yield f"{prefix}-all", dict(**basic, target_modules="all-linear")
+        # PEFT takes the head for one of all linear maps where its task has no word for it, and then cannot save it.
+        if family.task not in ("token-classification", "image-classification"):
+            yield f"{prefix}-all", dict(**basic, target_modules="all-linear")
 
     def train(self, family, base, tokenizer, asked, settings, folder):
         """A few steps of PEFT on what is asked, so that every part of the adapter has moved."""
