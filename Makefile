@@ -14,12 +14,13 @@ CHECK  := --explicit-target-dependency-import-check error
 PACKAGES := libopenblas-dev libinotifytools0-dev libsqlite3-dev libpcre2-dev zlib1g-dev libpng-dev \
   libjpeg62-turbo-dev pkg-config dict-jargon
 
-.PHONY: help deps build demo demo-base test soak peft-environment test-peft bench bench-tokenizers fuzz clean
+.PHONY: help deps build demo demo-base test soak peft-environment test-peft test-exports bench bench-tokenizers fuzz clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
 	@echo "make demo-base  train the small base of the demo again, from its text"
 	@echo "make test-peft  exchange adapters with PEFT, in a Python environment of its own"
+	@echo "make test-exports  open exports with the readers they are for; pip install llama-cpp-python adds llama.cpp"
 	@echo "make fuzz       libFuzzer on the parsers, FUZZ_SECONDS (60) each"
 	@echo "make bench-tokenizers  encoding speed beside the tokenizers package, in the same environment"
 	@echo "make bench      training speed beside torch and PEFT, in the same environment"
@@ -80,6 +81,19 @@ test-peft: build peft-environment
 	$(PYTHON) Tests/Reference/peft_exchange.py --program $(BUILD)/release/lorajobs $(PEFT_FLAGS)
 	$(PYTHON) Tests/Reference/family_exchange.py --program $(BUILD)/release/lorajobs $(FAMILY_FLAGS)
 
+# Readers of exports, in an environment of their own. llama.cpp is optional, since it is built from source for some
+# minutes: EXPORT_READERS="llama-cpp-python" adds it, and LORAJOBS_EXPORTS_PYTHON names an environment that has it.
+EXPORTS_ENV := .build-exports
+EXPORTS_PYTHON := $(or $(LORAJOBS_EXPORTS_PYTHON),$(EXPORTS_ENV)/bin/python)
+
+$(EXPORTS_ENV)/complete: Tests/Reference/requirements-exports.txt
+	python3 -m venv $(EXPORTS_ENV)
+	$(EXPORTS_ENV)/bin/pip install -q -r $< $(EXPORT_READERS)
+	touch $@
+
+test-exports: build $(if $(LORAJOBS_EXPORTS_PYTHON),,$(EXPORTS_ENV)/complete)
+	$(EXPORTS_PYTHON) Tests/Reference/export_readers.py --program $(BUILD)/release/lorajobs
+
 bench: build peft-environment
 	$(PYTHON) Benchmarks/compare_torch.py --program $(BUILD)/release/lorajobs $(BENCH_FLAGS)
 
@@ -116,9 +130,13 @@ FUZZ_OPTIONS_JinjaFuzz         = -I Sources/CPCRE2
 # Modules that are not fuzzed come as they are built.
 FUZZ_BUILT = -I $(BUILD)/release/Modules -I $(BUILD)/checkouts/Yams/Sources/CYaml/include $(shell find $(1:%=$(BUILD)/release/%.build) -name '*.o')
 FUZZ_OPTIONS_ManifestFuzz      = $(call FUZZ_BUILT,Yams CYaml)
-FUZZ_OPTIONS_RecordsFuzz       = -I Sources/CPCRE2 -I Sources/CZlib -I Sources/COpenBLAS -lopenblas \
-  $(shell pkg-config --cflags openblas) -Xcc -fmodule-map-file=$(BUILD)/release/CKernels.build/module.modulemap $(call FUZZ_BUILT,PipelineSpec Tokenizers \
-  Training Layers TensorCore CKernels Yams CYaml Crypto CryptoBoringWrapper CCryptoBoringSSL CCryptoBoringSSLShims)
+# The records import half the engine.
+FUZZ_RECORDS_C = CKernels CLinux CImages
+FUZZ_OPTIONS_RecordsFuzz       = $(foreach m,CPCRE2 CZlib COpenBLAS CPNG CJPEG,-I Sources/$(m)) \
+  $(foreach m,$(FUZZ_RECORDS_C),-Xcc -fmodule-map-file=$(BUILD)/release/$(m).build/module.modulemap) \
+  $(shell pkg-config --cflags openblas) -lopenblas -lpng -ljpeg \
+  $(call FUZZ_BUILT,$(FUZZ_RECORDS_C) PipelineSpec Tokenizers Images Artifacts Models Adapters Training Layers TensorCore \
+  Yams CYaml Crypto CryptoBoringWrapper CCryptoBoringSSL CCryptoBoringSSLShims)
 
 # Make would remove the programs as steps in between.
 .PRECIOUS: $(FUZZ)/%
@@ -141,7 +159,7 @@ $(FUZZ)/seeds-TokenizerJSONFuzz: Tests/Fixtures/tokenizers/components.jsonl
 fuzz-%: $(FUZZ)/%
 	@mkdir -p $(FUZZ)/corpus-$* $(FUZZ)/seeds-$*
 	@[ ! -d Tests/Fuzz/seeds/$* ] || cp Tests/Fuzz/seeds/$*/* $(FUZZ)/seeds-$*/
-	$(FUZZ)/$* -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=2048 -detect_leaks=0 -max_len=32768 -verbosity=1 \
+	ASAN_OPTIONS=detect_leaks=0 $(FUZZ)/$* -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=2048 -max_len=32768 -verbosity=1 \
 	  -artifact_prefix=$(FUZZ)/$*- $(FUZZ)/corpus-$* $(FUZZ)/seeds-$*
 
 clean:

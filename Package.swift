@@ -115,6 +115,13 @@ let package = Package(
                 .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: strict),
+        .testTarget(
+            name: "NightTests",
+            dependencies: [
+                "Stages", "Orchestration", "Artifacts", "PipelineSpec", "TestSupport",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict),
         .target(name: "PowerLossRecorder", path: "Tests/PowerLossRecorder", linkerSettings: [.linkedLibrary("dl")]),
         .executableTarget(
             name: "power-loss-subject", dependencies: ["Artifacts"], path: "Tests/PowerLossSubject",

@@ -35,8 +35,26 @@ def arguments():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the base and of what flows")
+    parser.add_argument("--base", help="a checkpoint folder to load instead of making random weights")
+    parser.add_argument(
+        "--instructions", action="store_true",
+        help="examples of mixed lengths whose last 30%% is learned, eight at a time, padded to the longest")
     parser.add_argument("--compile", action="store_true", help="through torch.compile")
     return parser.parse_args()
+
+
+def instructions(step, options, vocabulary, random, torch):
+    """Micro-batches of a step: `lorajobs bench train --instructions` has examples of the same lengths."""
+    shares = [((step * options.batch + index) * 7919 + 13) % 1000 / 1000 for index in range(options.batch)]
+    lengths = [32 + int(480 * share * share) for share in shares]
+    for start in range(0, len(lengths), 8):
+        part = lengths[start:start + 8]
+        ids = torch.randint(0, vocabulary, (len(part), max(part)), generator=random)
+        places = torch.arange(max(part))
+        ends = torch.tensor(part)[:, None]
+        mask = (places < ends).long()
+        labels = torch.where((places < ends) & (10 * places >= 7 * ends), ids, -100)
+        yield {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
 def peak_resident_bytes():
@@ -63,7 +81,11 @@ def main():
         settings = transformers.GPT2Config(attn_pdrop=0, resid_pdrop=0, embd_pdrop=0, **sizes)
     else:
         settings = transformers.LlamaConfig(**sizes)
-    base = transformers.AutoModelForCausalLM.from_config(settings, dtype=dtype, attn_implementation="sdpa")
+    if options.base:
+        base = transformers.AutoModelForCausalLM.from_pretrained(
+            options.base, dtype=dtype, attn_implementation="sdpa")
+    else:
+        base = transformers.AutoModelForCausalLM.from_config(settings, dtype=dtype, attn_implementation="sdpa")
     parameters = sum(parameter.numel() for parameter in base.parameters())
     model = peft.get_peft_model(base, peft.LoraConfig(
         task_type="CAUSAL_LM", r=options.rank, lora_alpha=2 * options.rank, target_modules=targets,
@@ -77,19 +99,32 @@ def main():
 
     seconds, losses, processor = [], [], 0.0
     for step in range(WARM_UP + options.steps):
-        ids = torch.randint(0, settings.vocab_size, (options.batch, options.length), generator=random)
+        if options.instructions:
+            parts = list(instructions(step, options, settings.vocab_size, random, torch))
+        else:
+            ids = torch.randint(0, settings.vocab_size, (options.batch, options.length), generator=random)
+            parts = [{"input_ids": ids, "labels": ids}]
+        tokens = sum(int(part.get("attention_mask", torch.ones_like(part["input_ids"])).sum()) for part in parts)
+        targets = sum(int((part["labels"] != -100).sum()) for part in parts)
         start, used = time.perf_counter(), time.process_time()
-        loss = model(input_ids=ids, labels=ids, use_cache=False).loss
-        loss.backward()
+        loss = 0
+        for part in parts:
+            share = model(**part, use_cache=False).loss * (int((part["labels"] != -100).sum()) / targets)
+            share.backward()
+            loss += share.detach()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         seconds.append(time.perf_counter() - start)
         if step >= WARM_UP:
             processor += time.process_time() - used
         losses.append(loss.item())
+        if step == 0:
+            first_step_ended = time.time()
     timed = seconds[WARM_UP:]
     print(json.dumps({
-        "tokens_per_second": options.batch * options.length / statistics.median(timed),
+        "tokens_per_second": tokens / statistics.median(timed),
+        "examples_per_second": options.batch / statistics.median(timed),
+        "first_step_ended": first_step_ended,
         "step_seconds": timed,
         "first_step_seconds": seconds[0],
         "cpu_over_wall": processor / sum(timed),

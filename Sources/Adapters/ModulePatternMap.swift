@@ -20,6 +20,8 @@ package struct ModulePatternMap<Value: Sendable & Equatable>: Sendable, Equatabl
     package static var empty: ModulePatternMap { ModulePatternMap(entries: []) }
 
     package var values: [Value] { entries.map(\.value) }
+    /// The keys, in their order.
+    package var patterns: [String] { entries.map(\.pattern) }
 
     /// The value for a module, or `nil` when no key matches.
     package func value(for path: String) throws -> Value? {

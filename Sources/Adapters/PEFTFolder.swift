@@ -8,7 +8,7 @@ package enum PEFTFolder {
     /// What every tensor's key begins with; the module's path in the model follows.
     package static let keyPrefix = "base_model.model."
 
-    static let configurationName = "adapter_config.json"
+    package static let configurationName = "adapter_config.json"
     private static let weightsName = "adapter_model.safetensors"
 
     /// Writes `adapter_config.json` and `adapter_model.safetensors` (F32), then reads both back and compares.
@@ -62,6 +62,18 @@ package enum PEFTFolder {
             for (parameter, values) in try tensors(for: stored, optional: optional, in: files, folder) {
                 parameter.assign(values)
             }
+        }
+    }
+
+    /// Gives a new adapter the values of a folder, which must be one of the same shape.
+    ///
+    /// - Throws: ``AdapterError`` or ``WeightFileError`` that names a tensor that is missing, left over or of another shape.
+    package static func fill(
+        _ stored: [StoredParameter], optional: [StoredParameter], from folder: URL
+    ) throws {
+        let files = try weights(in: folder)
+        for (parameter, values) in try tensors(for: stored, optional: optional, in: files, folder) {
+            parameter.assign(values)
         }
     }
 

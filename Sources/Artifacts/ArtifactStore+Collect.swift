@@ -112,6 +112,9 @@ extension ArtifactStore {
         for alias in Set(aliases.keys).union(entries.compactMap(\.alias)) {
             needed.formUnion(entries.values(of: alias).suffix(policy.aliasHistory + 1).compactMap { $0 })
         }
+        for number in Set(aliases.values) {
+            needed.formUnion(try strongest(in: readableRecord(number, of: name, in: collection)))
+        }
         let dated = try numbers(of: name, in: collection).compactMap { number -> (number: Int, created: Date)? in
             // Without a record nobody knows what it is; without an entry it is being published.
             guard let entry = entries.publication(of: number), let created = Timestamp.date(entry.time) else {
@@ -131,6 +134,12 @@ extension ArtifactStore {
                 bytes: try FileTree.bytes(below: url, sharedWith: 2),
                 reason: "older than what retention keeps, and no alias or pin holds it")
         }
+    }
+
+    /// The versions that a record names as the best there were, which the next gate compares with.
+    private func strongest(in record: StoredRecord?) -> Set<Int> {
+        guard case .array(let sets)? = record?.all["evaluation"]?["sets"] else { return [] }
+        return Set(sets.compactMap { $0["strongest"]?.int })
     }
 
     /// Blobs whose only name is their own. What is being published has a second one.

@@ -5,11 +5,14 @@ extension ArtifactStore {
     ///
     /// The record stays among the files: PEFT reads only what it knows. The folder appears whole or not at all.
     ///
-    /// - Parameter destination: a path that does not exist, or an empty folder.
-    /// - Throws: what ``resolve(_:in:)`` throws; `destinationExists`; `damaged`, naming the file.
+    /// - Parameters:
+    ///   - destination: a path that does not exist, or an empty folder.
+    ///   - convert: makes of the copied files, in a folder, what is to appear instead, in another one that is empty.
+    /// - Throws: what ``resolve(_:in:)`` throws; `destinationExists`; `damaged`, naming the file; what `convert` throws.
     @discardableResult
     package func export(
-        _ reference: ArtifactReference, in collection: ArtifactCollection = .adapters, to destination: URL
+        _ reference: ArtifactReference, in collection: ArtifactCollection = .adapters, to destination: URL,
+        converting convert: ((_ version: Version, _ files: URL, _ target: URL) throws -> Void)? = nil
     ) throws -> Version {
         let version = try resolve(reference, in: collection)
         // As long as it is read, it is not collected.
@@ -28,7 +31,16 @@ extension ArtifactStore {
         try FileTree.makeFolder(parent)
         let partial = parent.appending(path: ".\(destination.lastPathComponent).\(UUID().uuidString.lowercased())")
         do {
-            try copy(version, to: partial)
+            if let convert {
+                let files = parent.appending(path: partial.lastPathComponent + ".files")
+                defer { try? FileTree.remove(files) }
+                try copy(version, to: files)
+                try FileTree.makeFolder(partial)
+                try convert(version, files, partial)
+                try FileTree.syncFolders(partial)
+            } else {
+                try copy(version, to: partial)
+            }
             // An empty folder makes way; one that was filled meanwhile does not.
             guard rmdir(destination.path) == 0 || errno == ENOENT || errno == ENOTEMPTY || errno == EEXIST else {
                 throw ArtifactError.system("replace", destination.path, errno)
@@ -60,7 +72,7 @@ extension ArtifactStore {
             let source = version.url.appending(path: path)
             let copied: FileRecord
             do {
-                copied = try Digest.copy(source, to: target, mode: 0o644)
+                copied = try Digest.copy(source, to: target, mode: FileTree.allowed(0o644))
             } catch let error as ArtifactError where error.code == .notFound && error.path == source.path {
                 throw ArtifactError(
                     .damaged, "\(version.reference) is damaged: \(path) is missing; export another version",

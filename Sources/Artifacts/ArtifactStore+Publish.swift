@@ -52,7 +52,7 @@ extension ArtifactStore {
         var files: [String: FileRecord] = [:]
         for path in paths {
             files[path] = try addBlob(scratch: scratch.url) { copy in
-                try Digest.copy(folder.appending(path: path), to: copy, mode: 0o444)
+                try Digest.copy(folder.appending(path: path), to: copy, mode: FileTree.allowed(0o444))
             }
         }
 
@@ -149,7 +149,7 @@ extension ArtifactStore {
         var contents = record.files
         let data = record.encoded()
         contents[Version.recordFile] = try addBlob(scratch: scratch) { copy in
-            try FileTree.write(data, to: copy, mode: 0o444)
+            try FileTree.write(data, to: copy, mode: FileTree.allowed(0o444))
             return FileRecord(size: Int64(data.count), digest: Digest.sha256(data))
         }
         // One that has been collected since it was added is added again.

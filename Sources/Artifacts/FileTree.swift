@@ -113,6 +113,15 @@ enum FileTree {
         }
     }
 
+    /// `mode` without the rights that the process gives nobody: what `chmod` does not look at by itself.
+    static func allowed(_ mode: mode_t) -> mode_t {
+        // There is no call that only reads the mask, and to set it would be seen by other threads.
+        let status = try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)
+        let line = status?.split(separator: "\n").first { $0.hasPrefix("Umask:") }
+        let mask = line.flatMap { mode_t($0.dropFirst(6).trimmingCharacters(in: .whitespaces), radix: 8) }
+        return mode & ~(mask ?? 0o022)
+    }
+
     static func setMode(_ mode: mode_t, _ url: URL) throws {
         guard chmod(url.path, mode) == 0 else {
             throw ArtifactError.system("change the permissions of", url.path, errno)
@@ -121,7 +130,8 @@ enum FileTree {
 
     /// Takes the right to write from a folder and those in it.
     static func seal(_ root: URL) throws {
-        for folder in try folders(below: root) { try setMode(0o555, folder) }
+        let mode = allowed(0o555)
+        for folder in try folders(below: root) { try setMode(mode, folder) }
     }
 
     /// Flushes a folder and those in it.

@@ -12,6 +12,8 @@ package struct LogEntry: Codable, Sendable, Equatable {
 
         package static let published = Event(rawValue: "published")
         package static let aliasMoved = Event(rawValue: "alias")
+        /// A gate has let the version not pass; `gate` says what came of it.
+        package static let gated = Event(rawValue: "gate")
         /// No gate may promote the version any more; `accepted` takes that back.
         package static let rejected = Event(rawValue: "rejected")
         package static let accepted = Event(rawValue: "accepted")
@@ -38,6 +40,9 @@ package struct LogEntry: Codable, Sendable, Equatable {
     package var alias: String?
     package var previous: Int?
     package var reason: String?
+    /// For what a gate has decided: the decision's id in the queue, and `passed`, `failed` or `held`.
+    package var decision: String?
+    package var gate: String?
 }
 
 /// The history of one artifact, one JSON object a line, only ever appended to.

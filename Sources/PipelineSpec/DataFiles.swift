@@ -1,4 +1,4 @@
-import Foundation
+package import Foundation
 
 /// The data files of a job, patterns expanded: absolute paths with symlinks resolved, sorted, each once.
 package struct DataFiles: Sendable, Equatable {
@@ -6,32 +6,72 @@ package struct DataFiles: Sendable, Equatable {
     /// Empty where the split is a share of the training files.
     package private(set) var validation: [String] = []
     package private(set) var test: [String] = []
+    /// The files of suites by their names, and under ``retention`` those of the general text.
+    package private(set) var evaluation: [String: [String]] = [:]
+
+    /// What no suite is called.
+    package static let retention = ".retention"
 
     /// The files by key of the manifest: `train`, and `validation` and `test` where they have files of their own.
     package var bySplit: [String: [String]] {
         ["train": train, "validation": validation, "test": test].filter { !$0.value.isEmpty }
     }
 
-    /// Expands the patterns of `manifest` as they match now.
+    /// Expands the patterns of `manifest` as they match now, without what `data.exclude` and `data.window` leave out.
     ///
+    /// - Parameter now: Where the window ends.
     /// - Throws: ``InvalidFile`` when a pattern matches nothing, or what it matches lies outside `roots` or is
     ///   no regular file.
-    package init(of manifest: JobManifest, roots: PathRoots) throws {
+    package init(of manifest: JobManifest, roots: PathRoots, now: Date = Date()) throws {
         var findings: [Finding] = []
-        func expand(_ patterns: [String], _ split: String) -> [String] {
+        func expand(_ patterns: [String], _ key: String) -> [String] {
             var files: Set<String> = []
             for pattern in patterns {
                 switch Self.expand(pattern, roots: roots) {
                 case .success(let matches): files.formUnion(matches)
-                case .failure(let problem): findings.append(problem.finding("data.\(split)", at: nil, "/data/\(split)"))
+                case .failure(let problem):
+                    let pointer = "/" + key.replacing(".", with: "/")
+                    findings.append(problem.finding(key, at: nil, pointer))
+
                 }
             }
             return files.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
         }
-        train = expand(manifest.data.train, "train")
-        if case .files(let patterns) = manifest.data.validation { validation = expand(patterns, "validation") }
-        if case .files(let patterns) = manifest.data.test { test = expand(patterns, "test") }
+        train = expand(manifest.data.train, "data.train")
+        let excluded = Self.excluded(manifest.data.exclude, roots: roots)
+        train.removeAll(where: excluded.contains)
+        if let window = manifest.data.windowSeconds {
+            if let undated = train.first(where: { DatedName.day(of: $0) == nil }) {
+                findings.append(
+                    Finding(
+                        .undatedFile, pointer: "/data/window",
+                        "data.window: \(PrintableText.line(undated, limit: 100)) bears no date such as 2026-11-21 in its name",
+                        hint: "put the date into the names of files, or leave data.window out"))
+            }
+            // The day on which the window begins is in it.
+            let first = now.addingTimeInterval(-window - 86_400)
+            train.removeAll { DatedName.day(of: $0).map { $0 <= first } ?? false }
+        }
+        if train.isEmpty, findings.isEmpty, !manifest.data.train.isEmpty {
+            findings.append(
+                Finding(
+                    .pathNotFound, pointer: "/data/train",
+                    "data.train: data.exclude and data.window leave no file to train on"))
+        }
+        if case .files(let patterns) = manifest.data.validation { validation = expand(patterns, "data.validation") }
+        if case .files(let patterns) = manifest.data.test { test = expand(patterns, "data.test") }
+        for (name, suite) in manifest.evaluate.suites {
+            evaluation[name] = expand(suite.data, "evaluate.suites.\(name)")
+        }
+        if !manifest.evaluate.retention.isEmpty {
+            evaluation[Self.retention] = expand(manifest.evaluate.retention, "evaluate.retention")
+        }
         if !findings.isEmpty { throw InvalidFile(findings) }
+    }
+
+    /// The files that patterns exclude; one that matches nothing excludes nothing.
+    static func excluded(_ patterns: [String], roots: PathRoots) -> Set<String> {
+        Set(patterns.flatMap { (try? expand($0, roots: roots).get()) ?? [] })
     }
 
     /// The regular files behind one absolute path or pattern.
@@ -97,5 +137,23 @@ enum PathProblem: Error {
     private func shown(_ path: String) -> String {
         // The end of a path says more than its beginning.
         PrintableText.line(path.count > 100 ? "…" + path.suffix(99) : path, limit: 100)
+    }
+}
+
+/// The date in a file's path: the last one there is, as `2026-11-21`, `2026_11_21`, `2026/11/21` or `20261121`.
+enum DatedName {
+    /// The beginning of that day, in UTC.
+    static func day(of path: String) -> Date? {
+        var calendar = Calendar(identifier: .gregorian)
+        calendar.timeZone = .gmt
+        for match in path.matches(of: #/((?:19|20)[0-9]{2})([-_\/]?)([0-9]{2})\2([0-9]{2})(?![0-9])/#).reversed() {
+            guard let year = Int(match.1), let month = Int(match.3), let day = Int(match.4) else { continue }
+            let components = DateComponents(year: year, month: month, day: day)
+            guard let date = calendar.date(from: components),
+                calendar.dateComponents([.year, .month, .day], from: date) == components
+            else { continue }
+            return date
+        }
+        return nil
     }
 }

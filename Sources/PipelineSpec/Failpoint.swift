@@ -67,6 +67,10 @@ package enum Failpoint: String, CaseIterable, Sendable {
     case entryFlushed = "cache.entry_flushed"
     case entryRenamed = "cache.entry_renamed"
 
+    // A gate has decided: committed with the end of its job, followed by the store, and noted as followed.
+    case decisionCommitted = "decision.committed"
+    case decisionFollowed = "decision.followed"
+
     // A version that nothing needs is removed.
     case collectLogged = "collect.logged"
     case collectMoved = "collect.moved"
@@ -110,6 +114,16 @@ extension Failpoint {
         isAnyoneInterested.add(1, ordering: .relaxed)
         defer { isAnyoneInterested.subtract(1, ordering: .relaxed) }
         return try $handler.withValue(handler, operation: body)
+    }
+
+    /// The same for what waits in between.
+    package static func withHandler<Result>(_ handler: @escaping Handler, _ body: () async throws -> Result)
+        async rethrows
+        -> Result
+    {
+        isAnyoneInterested.add(1, ordering: .relaxed)
+        defer { isAnyoneInterested.subtract(1, ordering: .relaxed) }
+        return try await $handler.withValue(handler, operation: body)
     }
 
     /// Arms the points that `LORAJOBS_FAILPOINTS` names in this process, for as long as it lives.

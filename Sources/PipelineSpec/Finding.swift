@@ -81,7 +81,13 @@ extension Finding.Code {
     /// A base folder without `config.json`.
     package static let baseIncomplete = Self(rawValue: "base_incomplete")
     package static let referenceNotFound = Self(rawValue: "reference_not_found")
+    /// A file without a date in its name, where a window goes by dates.
+    package static let undatedFile = Self(rawValue: "undated_file")
     package static let overlappingSplits = Self(rawValue: "overlapping_splits")
+    /// A gate that can never let a version pass, or looks at what is not measured.
+    package static let badGate = Self(rawValue: "bad_gate")
+    /// A gate, and no general text by which forgetting would be seen.
+    package static let noRetention = Self(rawValue: "no_retention")
     package static let unknownQueue = Self(rawValue: "unknown_queue")
 
     // Pipelines.

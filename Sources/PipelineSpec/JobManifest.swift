@@ -64,6 +64,10 @@ package struct JobManifest: Codable, Sendable, Equatable {
     package struct Data: Codable, Sendable, Equatable {
         /// Absolute paths or glob patterns.
         package var train: [String] = []
+        /// What the patterns of `train` match and is not read, as absolute paths or patterns.
+        package var exclude: [String] = []
+        /// Seconds: files of `train` whose names bear an earlier date are not read. `nil` reads all.
+        package var windowSeconds: Double?
         package var validation: Split = .fraction(0.05)
         package var test: Split = .fraction(0.05)
         package var format: DataFormat = .auto
@@ -127,7 +131,21 @@ package struct JobManifest: Codable, Sendable, Equatable {
         package init() {}
     }
 
+    /// What training starts from.
+    package enum Start: Codable, Sendable, Equatable {
+        /// A new adapter.
+        case base
+        /// What is in production when the job starts; a new adapter as long as nothing is.
+        case production
+        /// A version, as `name:3` or `name@alias`.
+        case version(String)
+    }
+
     package struct Train: Codable, Sendable, Equatable {
+        package var start: Start = .base
+        /// The share of older examples among those that are trained on, where training goes on from a version and the data
+        /// have only grown since. `nil` trains on all.
+        package var replay: Double?
         package var duration: Duration = .epochs(3)
         /// Tokens per optimizer step; packed sequences are added until it is reached.
         package var batchTokens = 4096
@@ -144,11 +162,6 @@ package struct JobManifest: Codable, Sendable, Equatable {
         package var seed: UInt64 = 42
         /// `nil` trains to the end.
         package var earlyStopping: EarlyStopping? = EarlyStopping()
-        package init() {}
-    }
-
-    package struct Evaluate: Codable, Sendable, Equatable {
-        package var metrics = ["loss"]
         package init() {}
     }
 
@@ -193,6 +206,8 @@ package struct JobManifest: Codable, Sendable, Equatable {
     package var train = Train()
     package var evaluate = Evaluate()
     package var merge: Merge?
+    /// `nil` moves no alias.
+    package var gate: Gate?
     package var run = Run()
 
     package init(name: String, base: Base) {

@@ -106,9 +106,13 @@ private struct Resolution {
         checkQueue()
         checkTask()
         checkOverlap()
+        checkWindow()
         checkPrecision()
         let pipeline = findPipeline()
         if let pipeline { checkPreferences(pipeline) }
+        if !findings.hasErrors {
+            findings += GateCheck(manifest: manifest, pipeline: pipeline, node: gateNode, roots: roots).findings
+        }
         guard let pipeline, !findings.hasErrors else { throw InvalidFile(findings) }
         for stage in pipeline.stages {
             origins["stages.\(stage.name).retries"] = origin("run.retries", orPipelines: stage.retries != nil)
@@ -163,8 +167,16 @@ private struct Resolution {
         switch field.constraint {
         case .base: value = base(entry)
         case .paths: value = files(entry, field)
-        case .split:
+        case .split, .orNull(.paths):
             if case .array = entry.value { value = files(entry, field) } else { value = entry.value }
+        case .patterns:
+            guard case .array(let patterns) = entry.value else { return entry.value }
+            value = .array(
+                patterns.map { pattern in
+                    guard case .string(let text) = pattern else { return pattern }
+                    return .string(FilePaths.absolute(text, in: resolver.workspace.root))
+                })
+        case .table: value = suites(entry, field)
         default: return entry.value
         }
         if !isOwn {
@@ -179,7 +191,9 @@ private struct Resolution {
         return value
     }
 
-    private mutating func files(_ entry: ManifestLayer.Entry, _ field: ManifestField) -> JSONValue? {
+    private mutating func files(
+        _ entry: ManifestLayer.Entry, _ field: ManifestField, key: String? = nil
+    ) -> JSONValue? {
         guard case .array(let values) = entry.value else { return nil }
         var paths: [JSONValue] = []
         var isWhole = true
@@ -188,13 +202,35 @@ private struct Resolution {
             let path = FilePaths.absolute(text, in: resolver.workspace.root)
             let node = entry.node.elements?[index] ?? entry.node
             if case .failure(let problem) = DataFiles.expand(path, roots: roots) {
-                findings.append(problem.finding(field.path, at: node.mark, node.pointer))
+                findings.append(problem.finding(key ?? field.path, at: node.mark, node.pointer))
                 isWhole = false
             }
             paths.append(.string(path))
         }
         return isWhole ? .array(paths) : nil
     }
+
+    /// A table whose rows have files under `data`.
+    private mutating func suites(_ entry: ManifestLayer.Entry, _ field: ManifestField) -> JSONValue? {
+        guard case .object(var rows) = entry.value else { return entry.value }
+        var isWhole = true
+        for (name, row) in rows {
+            guard case .object(var members) = row, let data = members["data"], let node = entry.node[name]?["data"],
+                let suite = ManifestSchema.field("evaluate.suites")
+            else { continue }
+            let inner = ManifestLayer.Entry(value: data, node: node)
+            guard let paths = files(inner, suite, key: "\(field.path).\(name).data") else {
+                isWhole = false
+                continue
+            }
+            members["data"] = paths
+            rows[name] = .object(members)
+        }
+        return isWhole ? .object(rows) : nil
+    }
+
+    /// Where the gate is written; `nil` when that is not the manifest.
+    private var gateNode: SourceNode? { layer.entries["gate"]?.node }
 
     private mutating func base(_ entry: ManifestLayer.Entry) -> JSONValue? {
         if case .string(let config)? = entry.value["config"] {
@@ -318,7 +354,11 @@ private struct Resolution {
     private mutating func checkOverlap() {
         guard findings.isEmpty, let files = try? DataFiles(of: manifest, roots: roots) else { return }
         let train = Set(files.train)
-        for (key, own) in [("data.validation", files.validation), ("data.test", files.test)] {
+        let others = files.evaluation.map {
+            $0.key == DataFiles.retention
+                ? ("evaluate.retention", $0.value) : ("evaluate.suites", $0.value)
+        }
+        for (key, own) in [("data.validation", files.validation), ("data.test", files.test)] + others {
             guard let shared = own.first(where: train.contains) else { continue }
             let name = PrintableText.line(resolver.workspace.relativePath(URL(filePath: shared)), limit: 100)
             findings.append(
@@ -328,6 +368,40 @@ private struct Resolution {
                     "\(key): \(name) is trained on too"
                 ))
         }
+    }
+
+    /// A pattern that excludes nothing is a slip; a window needs dates, and something within them.
+    private mutating func checkWindow() {
+        guard !findings.hasErrors else { return }
+        for (index, pattern) in manifest.data.exclude.enumerated()
+        where DataFiles.excluded([pattern], roots: roots).isEmpty {
+            let node = layer.entries["data.exclude"]?.node
+            findings.append(
+                Finding(
+                    .pathNotFound, severity: .warning, at: (node?.elements?[index] ?? node)?.mark,
+                    pointer: "/data/exclude", "data.exclude: no file matches \(PrintableText.line(pattern, limit: 100))"
+                ))
+        }
+        if manifest.train.start != .base, manifest.adapter.method == .full {
+            let node = layer.entries["train.init"]?.node
+            findings.append(
+                Finding(
+                    .conflict, at: node?.mark, pointer: "/train/init",
+                    "train.init: only an adapter goes on from a version; all weights do when it is their base",
+                    hint: "write base: store:NAME"))
+        }
+        guard manifest.data.windowSeconds != nil || !manifest.data.exclude.isEmpty else { return }
+        do {
+            _ = try DataFiles(of: manifest, roots: roots)
+        } catch let error as InvalidFile {
+            let key = manifest.data.windowSeconds == nil ? "data.exclude" : "data.window"
+            findings += error.findings.map { finding in
+                var finding = finding
+                let mark = layer.entries[key]?.node.mark
+                (finding.line, finding.column) = (mark?.line, mark?.column)
+                return finding
+            }
+        } catch {}
     }
 
     /// Steps of full training are smaller than what bf16 can tell apart.

@@ -70,6 +70,14 @@ package enum ManifestSchema {
             required: true,
             get: { .array($0.data.train.map { .string($0) }) }, set: { $0.data.train = try $1.strings() }),
         ManifestField(
+            "data.exclude", .patterns, "Files or patterns that are not trained on, whatever `data.train` matches.",
+            get: { .array($0.data.exclude.map { .string($0) }) }, set: { $0.data.exclude = try $1.strings() }),
+        ManifestField(
+            "data.window", .orNull(.duration(86_400...3_153_600_000)),
+            "How far back training reads, by the dates in the names of its files, such as `90d`.",
+            get: { $0.data.windowSeconds.map { .string(Quantity.duration($0)) } ?? .null },
+            set: { $0.data.windowSeconds = $1 == .null ? nil : try $1.seconds() }),
+        ManifestField(
             "data.validation", .split,
             "Share of the records, or files, that early stopping and the best checkpoint look at.",
             get: { json($0.data.validation) }, set: { $0.data.validation = try split($1) }),
@@ -237,8 +245,28 @@ package enum ManifestSchema {
             planned: "train.gradient_checkpointing", .orWord("auto", .boolean), default: .string("auto"),
             "Whether activations are computed again in the backward pass to save memory."),
         ManifestField(
-            planned: "train.init", .string(maximum: 256), default: .string("base"),
-            "What the adapter starts from: `base`, `production`, or a reference into the store."),
+            "train.init", .string(maximum: 256),
+            "What the adapter starts from: `base`, `production`, or a version such as `notes:3`.",
+            get: { manifest in
+                switch manifest.train.start {
+                case .base: "base"
+                case .production: "production"
+                case .version(let reference): .string(reference)
+                }
+            },
+            set: { manifest, value in
+                switch try value.string() {
+                case "base": manifest.train.start = .base
+                case "production": manifest.train.start = .production
+                case let reference: manifest.train.start = .version(reference)
+                }
+            }),
+        ManifestField(
+            "train.replay", .orNull(.share),
+            "Share of older examples, where training goes on from a version and the data have only grown since; `null` "
+                + "trains on all.",
+            get: { $0.train.replay.map { .string(Quantity.percent($0)) } ?? .null },
+            set: { $0.train.replay = $1 == .null ? nil : try $1.share() }),
         ManifestField(
             "train.seed", .integer(0...Int.max), "Seed of every random choice.",
             get: { .integer(Int(clamping: $0.train.seed)) },
@@ -272,32 +300,6 @@ package enum ManifestSchema {
                 if let patience = members["patience"] { stopping.patience = try patience.int() }
                 manifest.train.earlyStopping = stopping
             }),
-    ]
-
-    private static let resultFields: [ManifestField] = [
-        ManifestField(
-            "evaluate.metrics", .list(of: ["loss"], planned: ["perplexity", "accuracy", "exact_match", "f1", "rouge"]),
-            "What is measured on the test split.",
-            get: { .array($0.evaluate.metrics.map { .string($0) }) }, set: { $0.evaluate.metrics = try $1.strings() }),
-        ManifestField(
-            "merge",
-            .switchable(
-                off: .bool(false),
-                members: [
-                    .init(
-                        "dtype", .choice(JobManifest.MergeDType.allCases.map(\.rawValue)),
-                        .string(JobManifest.Merge().dtype.rawValue), "Number format of the merged weights.")
-                ]),
-            "Whether the checkpoint with the adapter merged in is published too.",
-            get: { $0.merge.map { .object(["dtype": .string($0.dtype.rawValue)]) } ?? .bool(false) },
-            set: { manifest, value in
-                guard case .object(let members) = value else { return manifest.merge = nil }
-                var merge = JobManifest.Merge()
-                if let dtype = members["dtype"] { merge.dtype = try dtype.choice(JobManifest.MergeDType.self) }
-                manifest.merge = merge
-            }),
-        ManifestField(
-            planned: "gate", .anything, default: .null, "Under which conditions the new version becomes production."),
     ]
 
     private static let runFields: [ManifestField] = [

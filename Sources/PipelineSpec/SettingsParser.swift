@@ -5,6 +5,8 @@ struct SettingsParser {
     private(set) var roots: [String] = []
     private(set) var queues: [String: WorkspaceSettings.Queue] = [:]
     private(set) var inbox = WorkspaceSettings.Inbox()
+    private(set) var report = WorkspaceSettings.Report()
+    private(set) var permissions = WorkspaceSettings.Permissions.private
     private(set) var retention = RetentionPolicy()
     private(set) var tenants: [String: WorkspaceSettings.Tenant] = [:]
     private(set) var threads: Int?
@@ -14,7 +16,8 @@ struct SettingsParser {
     private var values = ValueParser()
 
     private static let known = [
-        "version", "roots", "queues", "tenants", "threads", "memory", "inbox", "retention", "defaults",
+        "version", "roots", "queues", "tenants", "threads", "memory", "inbox", "retention", "report", "permissions",
+        "defaults",
     ]
     private static let planned = ["notify"]
     private static let inboxKeys = ["settle", "require_end_marker", "max_bytes"]
@@ -50,6 +53,14 @@ struct SettingsParser {
                             "memory: no job runs without any", hint: "write auto, or more"))
                 }
             case "inbox": parseInbox(entry.value)
+            case "report": parseReport(entry.value)
+            case "permissions":
+                let words = WorkspaceSettings.Permissions.allCases.map(\.rawValue)
+                guard case .string(let word)? = values.parse(entry.value, .choice(words), key: "permissions"),
+                    let chosen = WorkspaceSettings.Permissions(rawValue: word)
+                else { continue }
+                permissions = chosen
+                written.insert("permissions")
             case "retention": parseRetention(entry.value)
             case "defaults": parseDefaults(entry.value)
             case let key where Self.planned.contains(key):
@@ -206,6 +217,18 @@ struct SettingsParser {
                 continue
             }
             written.insert(key)
+        }
+    }
+
+    private mutating func parseReport(_ node: SourceNode) {
+        for entry in mapping(node, "report") {
+            guard entry.key == "examples" else {
+                unknown(entry, "report.", ["examples"])
+                continue
+            }
+            guard case .bool(let value)? = values.parse(entry.value, .boolean, key: "report.examples") else { continue }
+            report.examples = value
+            written.insert("report.examples")
         }
     }
 

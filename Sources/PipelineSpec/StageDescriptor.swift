@@ -10,6 +10,8 @@ package struct StageDescriptor: Sendable, Equatable {
         case base
         /// The tokenizer files of the base.
         case tokenizer
+        /// The data files of suites and of the general text beside them.
+        case suites
     }
 
     /// The word after `uses:` in a pipeline.
@@ -25,10 +27,13 @@ package struct StageDescriptor: Sendable, Equatable {
     /// Whether a cached output may stand in for a run. A stage that publishes is never run for nothing
     /// either: when all it needs was cached, so is it.
     package var isCacheable: Bool
+    /// Whether it looks at published versions of the job's name beside what it was given. They do not change its result,
+    /// only what is said beside it, and are no part of its key.
+    package var comparesVersions: Bool
 
     package init(
         kind: String, version: Int, manifestKeys: [String], inputs: Set<Input>, requires: [String],
-        isCacheable: Bool = true
+        isCacheable: Bool = true, comparesVersions: Bool = false
     ) {
         self.kind = kind
         self.version = version
@@ -36,5 +41,6 @@ package struct StageDescriptor: Sendable, Equatable {
         self.inputs = inputs
         self.requires = requires
         self.isCacheable = isCacheable
+        self.comparesVersions = comparesVersions
     }
 }

@@ -14,6 +14,36 @@ package struct PinnedFile: Codable, Sendable, Equatable {
     }
 }
 
+/// A published version as it was when an attempt began, for a stage that compares with it.
+package struct PinnedVersion: Codable, Sendable, Equatable {
+    package var number: Int
+    /// Of the store.
+    package var digest: String
+    /// The version's folder.
+    package var path: String
+
+    package init(number: Int, digest: String, path: String) {
+        self.number = number
+        self.digest = digest
+        self.path = path
+    }
+}
+
+/// The versions that a new one is measured against.
+package struct PinnedRivals: Codable, Sendable, Equatable {
+    /// The alias that is looked at, and the version it points to; `nil` when it points nowhere.
+    package var alias: String
+    package var champion: PinnedVersion?
+    /// Every version that the alias has ever pointed to, is still there, and was not rejected; the newest first.
+    package var promoted: [PinnedVersion]
+
+    package init(alias: String, champion: PinnedVersion?, promoted: [PinnedVersion]) {
+        self.alias = alias
+        self.champion = champion
+        self.promoted = promoted
+    }
+}
+
 /// What a stage process is asked to do: the content of `request.json`.
 package struct StageRequest: Codable, Sendable, Equatable {
     package var schema = 1
@@ -35,6 +65,12 @@ package struct StageRequest: Codable, Sendable, Equatable {
     package var inputs: [String: String]
     /// The data files pinned for this job, by split key of the manifest (`train`, `validation`, `test`).
     package var data: [String: [PinnedFile]]
+    /// The files of suites by their names, and those of the general text, pinned, for a stage that reads them.
+    package var suites: [String: [PinnedFile]]?
+    /// The version that training goes on from.
+    package var parent: PinnedVersion?
+    /// What a stage that compares versions compares with.
+    package var rivals: PinnedRivals?
     /// The files of the base checkpoint and tokenizer, pinned. Empty when the base is a configuration alone.
     package var base: [PinnedFile]
     /// Digests of the outputs this stage reads, by kind; recorded in the lineage.

@@ -1,6 +1,6 @@
 /// What a key accepts.
 package indirect enum ValueConstraint: Sendable, Equatable {
-    /// One member of a ``switchable(off:members:)`` mapping.
+    /// One member of a mapping, as ``switchable(off:members:)`` and others have them.
     package struct Member: Sendable, Equatable {
         package let key: String
         package let constraint: ValueConstraint
@@ -35,6 +35,8 @@ package indirect enum ValueConstraint: Sendable, Equatable {
     /// `5%`, or paths.
     case split
     case paths
+    /// Like ``paths``, perhaps none, and nothing need be there.
+    case patterns
     /// Texts that differ, perhaps none; a single one needs no brackets.
     case names
     case base
@@ -51,6 +53,18 @@ package indirect enum ValueConstraint: Sendable, Equatable {
     case orNull(ValueConstraint)
     /// `false` or `null` for off, `true` for on with defaults, or a mapping.
     case switchable(off: JSONValue, members: [Member])
+    /// `null`, a text that stands for one member, or a mapping.
+    case record(shorthand: String, members: [Member])
+    /// A mapping from names to mappings, each with some members that must be written.
+    case table(of: [Member], required: [String])
+    /// A name for an alias: letters, digits, `_` and `-`, the first a letter; not `latest`, which nobody moves.
+    case alias
+    /// `95%`: above 0 and below 1.
+    case share
+    /// A number or a share, perhaps negative.
+    case change
+    /// A mapping from `retention`, `suite.NAME` or `suite.*` to shares.
+    case tolerances
     case anything
 
     /// The parts of a record that `data.columns` can place.
@@ -84,7 +98,7 @@ package indirect enum ValueConstraint: Sendable, Equatable {
         case .size: "a size with its unit, such as 512MiB"
         case .shareOrCount: "a share such as 3%, or a number of steps"
         case .split: "a share such as 5%, or files"
-        case .paths: "a file, a pattern, or a list of them"
+        case .paths, .patterns: "a file, a pattern, or a list of them"
         case .names: "a name, or a list of names that differ"
         case .base: "a folder, a model id, store:NAME, or {config: DIR, init: random}"
         case .targets: "all-linear, default, a list of name endings, or a regular expression"
@@ -97,6 +111,14 @@ package indirect enum ValueConstraint: Sendable, Equatable {
         case .orNull(let inner): "null or \(inner.expectation)"
         case .switchable(_, let members):
             "true, false, or {" + members.map { "\($0.key): …" }.joined(separator: ", ") + "}"
+        case .record(let shorthand, let members):
+            "null, a word for \(shorthand), or {" + members.map { "\($0.key): …" }.joined(separator: ", ") + "}"
+        case .table(let members, _):
+            "a mapping from names to {" + members.map { "\($0.key): …" }.joined(separator: ", ") + "}"
+        case .alias: "a name of letters, digits, _ and - (at most 64, the first a letter), not latest"
+        case .share: "a share above 0% and below 100%, such as 95%"
+        case .change: "a number, or a share such as 1%"
+        case .tolerances: "a mapping such as {retention: 1%, suite.*: 2%}"
         case .anything: "a value"
         }
     }
@@ -126,7 +148,7 @@ package indirect enum ValueConstraint: Sendable, Equatable {
         case .size: ["type": "string", "pattern": #"^[0-9]+(\.[0-9]+)? *([KMGT]i?B|kB|B)$"#]
         case .shareOrCount: Self.any([Self.percent, ["type": "integer", "minimum": 0]])
         case .split: Self.any([Self.percent, ["type": "string"], ["type": "array", "items": ["type": "string"]]])
-        case .paths: Self.oneOrMore(["type": "string", "minLength": 1])
+        case .paths, .patterns: Self.oneOrMore(["type": "string", "minLength": 1])
         case .names: Self.oneOrMore(["type": "string", "minLength": 1])
         case .base:
             Self.any([
@@ -147,23 +169,38 @@ package indirect enum ValueConstraint: Sendable, Equatable {
         case .jobReferences: Self.oneOrMore(["type": "string", "pattern": "^[0-9A-Za-z]{26}(:(ok|any|notok))?$"])
         case .orWord(let word, let inner): Self.any([["const": .string(word)], inner.jsonSchema])
         case .orNull(let inner): Self.any([["type": "null"], inner.jsonSchema])
-        case .switchable(_, let members):
-            Self.any([
-                ["type": ["boolean", "null"]],
-                [
-                    "type": "object", "additionalProperties": false,
-                    "properties": .object(
-                        Dictionary(
-                            uniqueKeysWithValues: members.map { member in
-                                var schema = member.constraint.jsonSchema
-                                schema["description"] = .string(member.documentation)
-                                schema["default"] = member.defaultValue
-                                return (member.key, .object(schema))
-                            })),
-                ],
-            ])
+        case .switchable(_, let members): Self.any([["type": ["boolean", "null"]], Self.mapping(members)])
+        case .record(_, let members): Self.any([["type": ["string", "null"]], Self.mapping(members)])
+        case .table(let members, let required):
+            [
+                "type": "object", "propertyNames": ["pattern": .string(Self.namePattern)],
+                "additionalProperties": .object(
+                    Self.mapping(members).merging(["required": .array(required.map { .string($0) })]) { $1 }),
+            ]
+        case .alias: ["type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_-]{0,63}$"]
+        case .share: Self.percent
+        case .change: Self.any([["type": "number"], ["type": "string", "pattern": #"^-?[0-9]+(\.[0-9]+)? *%$"#]])
+        case .tolerances:
+            [
+                "type": "object", "additionalProperties": .object(Self.percent),
+                "propertyNames": ["pattern": #"^(retention|suite\..+)$"#],
+            ]
         case .anything: [:]
         }
+    }
+
+    private static func mapping(_ members: [Member]) -> [String: JSONValue] {
+        [
+            "type": "object", "additionalProperties": false,
+            "properties": .object(
+                Dictionary(
+                    uniqueKeysWithValues: members.map { member in
+                        var schema = member.constraint.jsonSchema
+                        schema["description"] = .string(member.documentation)
+                        schema["default"] = member.defaultValue
+                        return (member.key, .object(schema))
+                    })),
+        ]
     }
 
     private static let percent: [String: JSONValue] = ["type": "string", "pattern": #"^[0-9]+(\.[0-9]+)? *%$"#]

@@ -43,6 +43,7 @@ struct ValueParser {
             guard let paths = strings(node, constraint, key) else { return nil }
             guard !paths.isEmpty else { return refuse(node, .invalidValue, key, constraint) }
             return .array(paths.map { .string($0) })
+        case .patterns: return strings(node, constraint, key).map { .array($0.map { .string($0) }) }
         case .names:
             guard let names = strings(node, constraint, key) else { return nil }
             guard Set(names).count == names.count, !names.contains("") else {
@@ -75,6 +76,24 @@ struct ValueParser {
             return refuse(node, attempt.findings.first?.code ?? .wrongType, key, constraint)
         case .orNull(let inner): return node.isNull ? .null : parse(node, inner, key: key)
         case .switchable(let off, let members): return switchable(node, off, members, constraint, key)
+        case .record(let shorthand, let members): return record(node, shorthand, members, constraint, key)
+        case .table(let members, let required): return table(node, members, required, constraint, key)
+        case .alias:
+            guard let text = text(node, constraint, key) else { return nil }
+            guard text.wholeMatch(of: #/[A-Za-z][A-Za-z0-9_-]{0,63}/#) != nil, text != "latest" else {
+                return refuse(
+                    node, .invalidValue, key, constraint,
+                    hint: text == "latest" ? "latest is always the newest version" : nil)
+            }
+            return .string(text)
+        case .share:
+            guard case .string(let text)? = share(node, constraint, key) else { return nil }
+            guard let share = Quantity.share(text), share > 0, share < 1 else {
+                return refuse(node, .outOfRange, key, constraint)
+            }
+            return .string(text)
+        case .change: return change(node, constraint, key)
+        case .tolerances: return tolerances(node, constraint, key)
         case .anything: return node.json
         }
     }
@@ -342,7 +361,14 @@ struct ValueParser {
             let word = node.scalar.flatMap { ["yes": "true", "on": "true", "no": "false", "off": "false"][$0.text] }
             return refuse(node, .wrongType, key, constraint, hint: word.map { "write \($0)" })
         }
-        var values = defaults
+        return .object(self.members(entries, members, key))
+    }
+
+    /// The values of a mapping, the defaults of what is not written among them.
+    private mutating func members(
+        _ entries: [SourceNode.Entry], _ members: [ValueConstraint.Member], _ key: String
+    ) -> [String: JSONValue] {
+        var values = Dictionary(uniqueKeysWithValues: members.map { ($0.key, $0.defaultValue) })
         for entry in entries {
             guard let member = members.first(where: { $0.key == entry.key }) else {
                 let near = KeySuggestion.nearest(entry.key, among: members.map(\.key))
@@ -356,6 +382,82 @@ struct ValueParser {
                 values[entry.key] = value
             }
         }
-        return .object(values)
+        return values
+    }
+
+    private mutating func record(
+        _ node: SourceNode, _ shorthand: String, _ members: [ValueConstraint.Member], _ constraint: ValueConstraint,
+        _ key: String
+    ) -> JSONValue? {
+        if node.isNull { return .null }
+        if let entries = node.entries { return .object(self.members(entries, members, key)) }
+        guard case .string? = node.scalar?.value, let member = members.first(where: { $0.key == shorthand }) else {
+            return refuse(node, .wrongType, key, constraint)
+        }
+        guard let value = parse(node, member.constraint, key: key) else { return nil }
+        return .object(self.members([], members, key).merging([shorthand: value]) { $1 })
+    }
+
+    private mutating func table(
+        _ node: SourceNode, _ members: [ValueConstraint.Member], _ required: [String], _ constraint: ValueConstraint,
+        _ key: String
+    ) -> JSONValue? {
+        if node.isNull { return .object([:]) }
+        guard let entries = node.entries else { return refuse(node, .wrongType, key, constraint) }
+        var rows: [String: JSONValue] = [:]
+        for entry in entries {
+            guard ValueConstraint.isName(entry.key) else {
+                findings.append(
+                    Finding(
+                        .invalidValue, at: entry.keyMark, pointer: entry.value.pointer,
+                        "\(key): expected \(ValueConstraint.name.expectation), got \(PrintableText.quoted(entry.key))"))
+                continue
+            }
+            guard let inner = entry.value.entries else {
+                _ = refuse(entry.value, .wrongType, "\(key).\(entry.key)", constraint)
+                continue
+            }
+            for needed in required where !inner.contains(where: { $0.key == needed }) {
+                findings.append(
+                    Finding(
+                        .missingKey, at: entry.keyMark, pointer: entry.value.pointer,
+                        "\(key).\(entry.key).\(needed) is missing"))
+            }
+            rows[entry.key] = .object(self.members(inner, members, "\(key).\(entry.key)"))
+        }
+        return .object(rows)
+    }
+
+    private mutating func change(_ node: SourceNode, _ constraint: ValueConstraint, _ key: String) -> JSONValue? {
+        switch node.scalar?.value {
+        case .integer(let number): return .number(Double(number))
+        case .number(let number) where number.isFinite: return .number(number)
+        case .string(let text):
+            let isNegative = text.hasPrefix("-")
+            guard let share = Quantity.share(isNegative ? String(text.dropFirst()) : text) else {
+                return refuse(node, .wrongType, key, constraint, hint: numberHint(node))
+            }
+            return .string((isNegative && share != 0 ? "-" : "") + Quantity.percent(share))
+        default: return refuse(node, .wrongType, key, constraint)
+        }
+    }
+
+    private mutating func tolerances(_ node: SourceNode, _ constraint: ValueConstraint, _ key: String) -> JSONValue? {
+        if node.isNull { return .object([:]) }
+        guard let entries = node.entries else { return refuse(node, .wrongType, key, constraint) }
+        var rules: [String: JSONValue] = [:]
+        for entry in entries {
+            guard entry.key == "retention" || entry.key.hasPrefix("suite.") && entry.key.count > 6 else {
+                let near = KeySuggestion.nearest(entry.key, among: ["retention", "suite.*"])
+                findings.append(
+                    Finding(
+                        .unknownKey, at: entry.keyMark, pointer: entry.value.pointer,
+                        "\(key).\(PrintableText.line(entry.key, limit: 60)): expected retention, suite.NAME or suite.*",
+                        hint: near.map { "did you mean \($0)?" }))
+                continue
+            }
+            if let value = share(entry.value, .share, "\(key).\(entry.key)") { rules[entry.key] = value }
+        }
+        return .object(rules)
     }
 }

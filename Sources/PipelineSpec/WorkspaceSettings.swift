@@ -51,6 +51,32 @@ package struct WorkspaceSettings: Sendable {
         package init() {}
     }
 
+    /// What the report of a job may hold.
+    package struct Report: Sendable, Equatable {
+        /// Whether some of the training examples are in it.
+        package var examples = false
+        package init() {}
+    }
+
+    /// Who may read what the program writes.
+    package enum Permissions: String, Sendable, CaseIterable {
+        /// The owner alone: files 0600, folders 0700.
+        case `private`
+        /// Its group too: 0640 and 0750.
+        case group
+        /// Everybody: 0644 and 0755.
+        case shared
+
+        /// The rights that new files and folders do not get.
+        package var mask: UInt32 {
+            switch self {
+            case .private: 0o077
+            case .group: 0o027
+            case .shared: 0o022
+            }
+        }
+    }
+
     /// One value as `lorajobs config` prints it.
     package struct Setting: Sendable, Equatable {
         /// The dotted key.
@@ -64,6 +90,8 @@ package struct WorkspaceSettings: Sendable {
     /// By name; `default` always exists.
     package private(set) var queues: [String: Queue] = ["default": Queue()]
     package private(set) var inbox = Inbox()
+    package private(set) var report = Report()
+    package private(set) var permissions = Permissions.private
     package private(set) var retention = RetentionPolicy()
     /// By name; others have the weight 1.
     package private(set) var tenants: [String: Tenant] = [:]
@@ -107,6 +135,8 @@ package struct WorkspaceSettings: Sendable {
         roots = parser.roots
         queues.merge(parser.queues) { $1 }
         inbox = parser.inbox
+        report = parser.report
+        permissions = parser.permissions
         retention = parser.retention
         tenants = parser.tenants
         threads = parser.threads
@@ -126,10 +156,12 @@ package struct WorkspaceSettings: Sendable {
             setting("inbox.settle", .string(Quantity.duration(inbox.settleSeconds))),
             setting("memory", .string(memoryBytes.map(Quantity.size) ?? "auto")),
         ]
+        settings.append(setting("permissions", .string(permissions.rawValue)))
         for (name, queue) in queues.sorted(by: { $0.key < $1.key }) {
             settings.append(setting("queues.\(name).max_jobs", .integer(queue.maxJobs)))
             settings.append(setting("queues.\(name).priority", .integer(queue.priority)))
         }
+        settings.append(setting("report.examples", .bool(report.examples)))
         settings += [
             setting("retention.alias_history", .integer(retention.aliasHistory)),
             setting("retention.cache", .string(retention.cacheBytes.map(Quantity.size) ?? "unlimited")),

@@ -2,6 +2,8 @@ import Adapters
 import Foundation
 import PipelineSpec
 import TensorCore
+import Tokenizers
+import Training
 
 /// Makes of the trained product what the store keeps: a folder other tools open, with a card and its lineage.
 ///
@@ -9,7 +11,7 @@ import TensorCore
 /// finalises the attempt publishes them as new versions.
 enum PackageStage: Stage {
     static let descriptor = StageDescriptor(
-        kind: "package", version: 2, manifestKeys: ["name", "merge"], inputs: [],
+        kind: "package", version: 3, manifestKeys: ["name", "merge", "gate"], inputs: [],
         requires: ["tokenize", "train", "evaluate"])
 
     static func run(_ run: StageRun) throws {
@@ -27,6 +29,7 @@ enum PackageStage: Stage {
             try package(folder, as: TrainedProduct.checkpointFolder, collection: "models", record, run)
         }
         run.metrics = record.metrics
+        if let gate = record.gate { run.log("gate: \(gate.outcome.rawValue): \(gate.reason)") }
         run.report(1, "packaged \(run.publications.map { "\($0.collection)/\($0.name)" }.joined(separator: " and "))")
     }
 
@@ -54,7 +57,9 @@ struct VersionRecord: Codable {
     var job: String
     /// The numbers that lists show: loss and perplexity on the test split, and the base's.
     var metrics: [String: Double]
-    var evaluation: EvaluateStage.Report
+    var evaluation: EvaluationReport
+    /// What the job's gate said; `nil` for a job without.
+    var gate: GateVerdict?
     var training: TrainStage.Report
     var data: [String: TokenizeStage.Report.Split]
     /// What was learned.
@@ -71,6 +76,10 @@ struct VersionRecord: Codable {
         var base: [PinnedFile]
         var tokenizer: [PinnedFile]
         var data: [String: [PinnedFile]]
+        /// The files of suites and of the general text.
+        var suites: [String: [PinnedFile]]?
+        /// The version that training went on from.
+        var parent: PinnedVersion?
         /// Digests of the outputs this version was packaged from, by kind of stage.
         var stages: [String: String]
         var numerics_version: Int
@@ -85,22 +94,43 @@ struct VersionRecord: Codable {
         let tokenize = try run.input("tokenize"), train = try run.input("train"), evaluate = try run.input("evaluate")
         let tokenizeInputs = try run.read(InputRecord.self, from: tokenize.appending(path: InputRecord.fileName))
         let trainInputs = try run.read(InputRecord.self, from: train.appending(path: InputRecord.fileName))
+        let evaluateInputs = try run.read(
+            InputRecord.self, from: evaluate.appending(path: InputRecord.fileName))
         job = run.request.job
-        evaluation = try run.read(EvaluateStage.Report.self, from: evaluate.appending(path: "evaluation.json"))
-        metrics = ["loss": evaluation.trained.loss, "perplexity": evaluation.trained.perplexity]
-        metrics["base_loss"] = evaluation.base?.loss
-        metrics["base_perplexity"] = evaluation.base?.perplexity
-        metrics["accuracy"] = evaluation.trained.accuracy
-        metrics["base_accuracy"] = evaluation.base?.accuracy
+        let evaluation = try run.read(
+            EvaluationReport.self, from: evaluate.appending(path: EvaluationReport.fileName))
+        self.evaluation = evaluation
+        metrics = evaluation.test.values[.trained] ?? [:]
+        for (name, value) in evaluation.test.values[.base] ?? [:] { metrics["base_\(name)"] = value }
+        gate = try run.manifest.gate.map { try Self.verdict($0, evaluation, in: evaluate, run) }
         training = try run.read(TrainStage.Report.self, from: train.appending(path: "training.json"))
         let report = try run.read(TokenizeStage.Report.self, from: tokenize.appending(path: "report.json"))
         data = report.splits
         (task, classes) = (report.task, report.classes)
         lineage = Lineage(
             manifest: run.manifest, manifest_digest: run.request.manifestDigest, base: trainInputs.base,
-            tokenizer: tokenizeInputs.base, data: tokenizeInputs.data, stages: run.request.inputDigests,
+            tokenizer: tokenizeInputs.base, data: tokenizeInputs.data, suites: evaluateInputs.suites,
+            parent: training.parent, stages: run.request.inputDigests,
             numerics_version: trainInputs.numericsVersion, seed: run.manifest.train.seed, threads: trainInputs.threads,
             precision: training.precision, engine: trainInputs.engine)
+    }
+
+    private static func verdict(
+        _ gate: JobManifest.Gate, _ report: EvaluationReport, in output: URL, _ run: StageRun
+    ) throws -> GateVerdict {
+        var references: [String: [String?]] = [:]
+        for set in report.sets {
+            let metrics = try set.metrics.map { try MetricRegistry.metric(named: $0) }
+            guard metrics.contains(where: { $0.evidence == .text }) else { continue }
+            let tokenizer = try Tokenizer.load(folder: run.base)
+            let file =
+                set.name == EvaluationSet.test
+                ? try run.input("tokenize").appending(path: SplitName.test.tokensFile)
+                : output.appending(path: "sets/\(set.name).tokens")
+            let examples = try TokenDataset(file)
+            references[set.name] = (0..<examples.count).map { ScoredText(examples[$0], tokenizer).reference }
+        }
+        return try GateJudgement(gate, report, in: output, references: references).verdict()
     }
 
     /// The model card: the numbers of this record, in words.
@@ -108,15 +138,16 @@ struct VersionRecord: Codable {
     /// - Parameter base: how readers know the base.
     func card(base: String, isAdapter: Bool) -> ModelCard {
         let manifest = lineage.manifest, words = TaskCard(task)
-        let hasAccuracy = evaluation.trained.accuracy != nil
-        func cells(_ name: String, _ score: EvaluateStage.Score) -> [String] {
-            [
-                name, String(format: "%.4f", score.loss),
-                score.accuracy.map { String(format: "%.2f%%", 100 * $0) } ?? String(format: "%.3f", score.perplexity),
-            ]
+        let hasAccuracy = evaluation.test.values[.trained]?["accuracy"] != nil
+        func cells(_ name: String, _ values: [String: Double]) -> [String] {
+            let second =
+                hasAccuracy
+                ? values["accuracy"].map { String(format: "%.2f%%", 100 * $0) }
+                : values["perplexity"].map { String(format: "%.3f", $0) }
+            return [name, values["loss"].map { String(format: "%.4f", $0) } ?? "", second ?? ""]
         }
-        var rows = [cells(isAdapter ? "with this adapter" : "this model", evaluation.trained)]
-        if let before = evaluation.base { rows.insert(cells("base", before), at: 0) }
+        var rows = [cells(isAdapter ? "with this adapter" : "this model", evaluation.test.values[.trained] ?? [:])]
+        if let before = evaluation.test.values[.base] { rows.insert(cells("base", before), at: 0) }
         var training: [(name: String, value: String)] = [
             ("Steps", "\(self.training.steps)"),
             ("Trained tokens", "\(self.training.trainedTokens)"),
@@ -144,8 +175,8 @@ struct VersionRecord: Codable {
             ModelCard.Section(
                 "How it was measured",
                 .text(
-                    "Loss and \(hasAccuracy ? "accuracy" : "perplexity") on \(evaluation.tokens) \(words.unit)s of the test "
-                        + "split (\(evaluation.sequences) sequences), which training did not see.")),
+                    "Loss and \(hasAccuracy ? "accuracy" : "perplexity") on \(evaluation.test.tokens) \(words.unit)s of the test "
+                        + "split (\(evaluation.test.examples) sequences), which training did not see.")),
             ModelCard.Section("Training", .list(training)),
             ModelCard.Section("Data", .list(sources)),
         ]
@@ -179,6 +210,7 @@ struct InputRecord: Codable {
     static let fileName = "inputs.json"
 
     var data: [String: [PinnedFile]]
+    var suites: [String: [PinnedFile]]?
     var base: [PinnedFile]
     var inputDigests: [String: String]
     var numericsVersion: Int
@@ -187,6 +219,7 @@ struct InputRecord: Codable {
 
     init(_ request: StageRequest) {
         data = request.data
+        suites = request.suites
         base = request.base
         inputDigests = request.inputDigests
         numericsVersion = Numerics.version

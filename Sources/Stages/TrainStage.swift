@@ -36,22 +36,29 @@ enum TrainStage: Stage {
         var validations: [Point]
         /// The step whose weights are the result, when validation chose one.
         var bestStep: Int?
+        /// The version that training went on from.
+        var parent: PinnedVersion?
+        /// How many sequences were trained on that are older than the parent, and how many newer, where not all were.
+        var older: Int?
+        var newer: Int?
     }
 
     static func run(_ run: StageRun) throws {
         let tokens = try run.input("tokenize")
-        let training = try TokenDataset(tokens.appending(path: SplitName.train.tokensFile))
+        let warmStart = try WarmStart(run)
+        let selection = try warmStart?.select(from: tokens)
+        let training = try selection?.dataset ?? TokenDataset(tokens.appending(path: SplitName.train.tokensFile))
         let validation = try TokenDataset(tokens.appending(path: SplitName.validation.tokensFile))
         run.report(0, "loading \(run.base.lastPathComponent)")
         let task = try run.task()
         let model = try loadBase(run, for: task)
-        let product = try Product(model, run, task)
+        let product = try Product(model, run, task, from: warmStart)
         let sizes = TrainingSizes(run.manifest, task, longest: training.longest)
         let trainer = try Trainer(
             model: model, parameters: product.parameters,
             options: sizes.options(halvings: run.request.memoryHalvings ?? 0), training: training,
             validation: validation.targetCount > 0 ? validation : nil, hiding: task.hiding(model),
-            identity: identity(run))
+            identity: identity(run, warmStart))
         var monitor = Monitor(run, sizes)
         let outcome = try run.keepingCheckpoints {
             try trainer.run(
@@ -69,12 +76,13 @@ enum TrainStage: Stage {
             precision: run.manifest.trainingPrecision.rawValue,
             microBatchTokens: run.halved(sizes.microBatchTokens), curve: monitor.curve(),
             validations: outcome.validations.map { Report.Point(step: $0.step, loss: $0.loss) },
-            bestStep: outcome.best?.step)
+            bestStep: outcome.best?.step, parent: warmStart?.parent, older: selection?.older, newer: selection?.newer)
         try run.write(report, to: "training.json")
         run.metrics["steps"] = Double(outcome.step)
         run.metrics["training_loss"] = outcome.lastLoss
         run.metrics["validation_loss"] = outcome.best?.loss
         run.metrics["tokens_per_second"] = monitor.tokensPerSecond
+        run.noteCost()
         run.report(1, "trained \(outcome.step) steps")
     }
 
@@ -90,13 +98,14 @@ enum TrainStage: Stage {
     }
 
     /// What a checkpoint must agree with, besides options and data.
-    private static func identity(_ run: StageRun) -> [String: String] {
+    private static func identity(_ run: StageRun, _ warmStart: WarmStart?) -> [String: String] {
         var identity = [
             "numerics": "\(Numerics.version)", "adapter": "\(run.manifest.adapter)", "engine": EngineDescription.text,
             "precision": run.manifest.trainingPrecision.rawValue,
         ]
         for file in run.request.base { identity["base \(URL(filePath: file.path).lastPathComponent)"] = file.digest }
         identity["threads"] = "\(run.request.threads)"
+        identity["parent"] = warmStart?.parent.digest
         return identity
     }
 
@@ -113,7 +122,7 @@ private enum Product {
     case adapter(AttachedAdapter)
     case checkpoint(FullTraining)
 
-    init(_ model: any SequenceModel, _ run: StageRun, _ task: JobTask) throws {
+    init(_ model: any SequenceModel, _ run: StageRun, _ task: JobTask, from warmStart: WarmStart?) throws {
         let adapter = run.manifest.adapter
         guard adapter.method != .full else {
             self = .checkpoint(try FullTraining(model))
@@ -126,7 +135,11 @@ private enum Product {
             try AttachedAdapter(
                 method.init(options), targets: TargetModules(manifest: adapter.targets), to: model,
                 modulesToSave: task.model.modulesToSave, seed: run.manifest.train.seed,
-                dialect: NameDialect(adapter.names)))
+                dialect: NameDialect(adapter.names)
+            ) { stored, optional in
+                guard let warmStart else { return }
+                try PEFTFolder.fill(stored, optional: optional, from: warmStart.folder)
+            })
     }
 
     var parameters: [Parameter] {

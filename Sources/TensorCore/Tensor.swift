@@ -1,4 +1,5 @@
 import CKernels
+import Synchronization
 
 /// A dense, row-major array of 32-bit floats, with the node that made it when a gradient is wanted.
 ///
@@ -151,7 +152,16 @@ package struct Tensor {
 
 extension Tensor {
     /// Whether no element is infinite or not a number.
-    package var isFinite: Bool { ck_kernels().pointee.all_finite(count, pointer) != 0 }
+    package var isFinite: Bool {
+        let x = pointer
+        let isBroken = Atomic(false)
+        Parallel.forEachRange(count, grain: 1 << 16) { range in
+            if ck_kernels().pointee.all_finite(range.count, x + range.lowerBound) == 0 {
+                isBroken.store(true, ordering: .relaxed)
+            }
+        }
+        return withExtendedLifetime(self) { !isBroken.load(ordering: .relaxed) }
+    }
 
     /// The largest absolute value; 0 for no elements.
     package var largestMagnitude: Float {

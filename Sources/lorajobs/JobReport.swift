@@ -94,6 +94,7 @@ struct JobReport {
         }
         add("reason", job.reason)
         add("adapter", job.adapter)
+        add("gate", job.gate)
         add("stage", job.stage)
         if job.state == .running { add("progress", Amounts.percent(job.progress)) }
         add("tenant", job.tenant == "default" ? nil : job.tenant)

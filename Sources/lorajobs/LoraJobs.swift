@@ -32,7 +32,9 @@ struct LoraJobs: AsyncParsableCommand {
                     Cancel.self, Pause.self, Resume.self, Retry.self, Hold.self, Release.self, Prioritize.self,
                     QueueCommand.self, ScheduleCommand.self,
                 ]),
-            CommandGroup(name: "The store", subcommands: [Adapters.self, GarbageCommand.self]),
+            CommandGroup(
+                name: "The store",
+                subcommands: [Adapters.self, Adapters.Export.self, Reproduce.self, GarbageCommand.self]),
             CommandGroup(name: "The engine by hand", subcommands: engineVerbs),
         ])
 
@@ -42,6 +44,10 @@ struct LoraJobs: AsyncParsableCommand {
     static func main() async {
         // Writing to a pipe that nobody reads is an error to handle, not a death.
         signal(SIGPIPE, SIG_IGN)
+        // What is written is its owner's alone, until a workspace says otherwise; a stage has its starter's rights.
+        if CommandLine.arguments.dropFirst().first != StageCommand.configuration.commandName {
+            umask(WorkspaceSettings.Permissions.private.mask)
+        }
         do {
             do { try Failpoint.arm(ProcessInfo.processInfo.environment) } catch let error as SpecError {
                 throw CommandFailure(.badConfiguration, error.description)

@@ -83,7 +83,7 @@ struct NightDigest: Sendable {
                         "name": .string($0.name), "event": .string($0.entry.event.rawValue),
                         "time": .string($0.entry.time), "alias": .optional($0.entry.alias),
                         "version": .optional($0.entry.version), "previous": .optional($0.entry.previous),
-                        "reason": .optional($0.entry.reason),
+                        "reason": .optional($0.entry.reason), "gate": .optional($0.entry.gate),
                     ])
                 }),
             "rejected": .array(
@@ -106,7 +106,7 @@ struct NightDigest: Sendable {
         let made = rest.filter { $0.job.state == .succeeded }
         let lost = rest.filter { $0.job.state != .succeeded }
         if !made.isEmpty {
-            var table = Table("NAME MADE >LOSS >BEFORE TOOK")
+            var table = Table("NAME MADE >LOSS >BEFORE TOOK GATE")
             for one in made {
                 table.add([
                     Table.Cell(one.job.name), Table.Cell(one.job.adapter ?? ""),
@@ -114,6 +114,7 @@ struct NightDigest: Sendable {
                         one.loss.map(Amounts.number) ?? "", one.isWorse ? .yellow : one.isBetter ? .green : nil),
                     Table.Cell(one.lossBefore.map(Amounts.number) ?? ""),
                     Table.Cell(one.job.elapsed.map(Durations.text) ?? ""),
+                    Table.Cell(one.job.gate ?? "", one.job.gate == "passed" ? .green : .yellow),
                 ])
             }
             parts.append(section("\(count(made, "job")) succeeded", table, terminal))
@@ -148,7 +149,7 @@ struct NightDigest: Sendable {
             for move in moves {
                 let previous = move.entry.previous.map { " from \($0)" } ?? ""
                 table.add([
-                    Table.Cell(move.name), Table.Cell((move.entry.alias ?? move.entry.event.rawValue) + previous),
+                    Table.Cell(move.name), Table.Cell(NightDigest.event(move.entry) + previous),
                     Table.Cell(move.entry.version.map(String.init) ?? ""), Table.Cell(move.entry.reason ?? ""),
                 ])
             }
@@ -175,6 +176,14 @@ struct NightDigest: Sendable {
 
     private func count(_ things: [some Any], _ noun: String) -> String {
         "\(things.count) \(noun)\(things.count == 1 ? "" : "s")"
+    }
+}
+
+extension NightDigest {
+    /// What a line of a log is about, in a word or two.
+    fileprivate static func event(_ entry: LogEntry) -> String {
+        if entry.event == .gated { return "gate \(entry.gate ?? "")" }
+        return entry.alias ?? entry.event.rawValue
     }
 }
 

@@ -95,6 +95,7 @@ struct StatusReport: Sendable {
             "progress": .number(job.progress), "step": .optional(job.event?.step), "loss": .optional(job.event?.loss),
             "tokens_per_second": .optional(job.event?.tokensPerSecond), "elapsed_seconds": .optional(job.elapsed),
             "eta_seconds": .optional(job.eta), "reason": .optional(job.reason), "adapter": .optional(job.adapter),
+            "gate": .optional(job.gate),
             "created": .optional(job.createdAt), "started": .optional(job.startedAt),
             "finished": .optional(job.finishedAt), "retry_of": .optional(job.retryOf),
             "owner": .string(JobQueue.name(of: job.ownerID)),

@@ -15,7 +15,13 @@ struct WorkspaceOptions: ParsableArguments {
     )
     var root: String?
 
-    func locate() throws -> Workspace { try Workspace.locate(explicit: root) }
+    /// Finds the workspace; from then on, what is written has the rights that its settings say.
+    func locate() throws -> Workspace {
+        let workspace = try Workspace.locate(explicit: root)
+        // Settings that are wrong are told by those verbs that need them.
+        if let settings = try? WorkspaceSettings(of: workspace) { umask(settings.permissions.mask) }
+        return workspace
+    }
 }
 
 /// A workspace with its settings: what judging and running manifests takes.

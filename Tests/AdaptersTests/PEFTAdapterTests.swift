@@ -12,7 +12,7 @@ import Testing
     static let cases = [
         "bert_seqcls", "distilbert_seqcls", "gpt2_all_linear", "gpt2_default", "gpt2_modules_to_save",
         "gpt2_no_task_type",
-        "gpt2_rslora", "llama_default", "llama_embed_lm_head", "llama_regex", "roberta_seqcls",
+        "gpt2_rslora", "llama_default", "llama_embed_lm_head", "llama_patterns", "llama_regex", "roberta_seqcls",
     ]
 
     /// What is not read yet, and the word by which it is refused.

@@ -47,7 +47,12 @@ import Testing
                 text: shop.manifest("bad", data: "/etc/passwd")),
             Refused("outside-base", "path_outside_roots", line: 2, "/etc", text: shop.manifest("bad", base: "/etc")),
             Refused("unknown", "unknown_key", line: 11, "lora_r", "adapter.rank", text: good + "lora_r: 8\n"),
-            Refused("planned", "unsupported", line: 11, "gate", text: good + "gate: production\n"),
+            Refused(
+                "planned", "unsupported", line: 3, "images",
+                text: good.replacing("max_length", with: "format: images, max_length")),
+            Refused(
+                "gate", "bad_gate", line: 11, "no such suite",
+                text: good + "gate: {max_regression: {suite.faq: 1%}}\n"),
             Refused(
                 "no-config", "base_incomplete", line: 2, "models/empty", "config.json",
                 text: shop.manifest("bad", base: "models/empty")),
@@ -189,7 +194,7 @@ import Testing
             let log = try await shop.program.run("logs", id)
             for word in one.words { #expect(log.output.contains(word), "\(log)") }
             // Not tried again: it would be as wrong.
-            #expect(try shop.names(in: "Jobs/runs/\(id)").last == "\(one.stage).1")
+            #expect(try shop.attempts(id).last == "\(one.stage).1")
         }
         #expect(try await shop.ended()["adapter"] == "tone:1")
         #expect(try shop.names(in: "Artifacts/adapters") == ["tone"])

@@ -10,8 +10,6 @@ import Testing
 @Suite(.serialized, .timeLimit(.minutes(15))) struct FailpointSuite {
     /// Points that no job gets to: tried elsewhere.
     static let elsewhere: Set<Failpoint> = [
-        // `CrashTests` of the store: nothing a daemon does moves an alias.
-        .aliasMade, .aliasRenamed, .aliasLogged,
         // `CollectTests`: no daemon collects.
         .collectLogged, .collectMoved,
         // `firing`: it needs a schedule whose time has passed.
@@ -67,6 +65,7 @@ import Testing
         "store": points.filter {
             ["finalise.", "store.", "cache."].contains(where: $0.rawValue.hasPrefix)
         },
+        "gate": points.filter { $0.rawValue.hasPrefix("decision.") || $0.rawValue.hasPrefix("alias.") },
     ]
 
     @Test func everyPointIsInAGroup() {

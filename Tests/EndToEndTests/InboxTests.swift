@@ -26,8 +26,8 @@ import Testing
         let latest = try await shop.program.run("adapters", "show", "tone@latest", "--json").json()
         #expect(latest["version"] == 1 && latest["path"] == "Artifacts/adapters/tone/1")
         let record = try shop.json("Artifacts/adapters/tone/1/lorajobs.json")
-        let before = try #require(record["evaluation"]?["base"]?["perplexity"]?.double)
-        let after = try #require(record["evaluation"]?["trained"]?["perplexity"]?.double)
+        let before = try #require(record["evaluation"]?["sets"]?.elements[0]["values"]?["base"]?["perplexity"]?.double)
+        let after = try #require(record["evaluation"]?["sets"]?.elements[0]["values"]?["trained"]?["perplexity"]?.double)
         #expect(after < before)
 
         let listed = try await shop.program.run("adapters", "list", "--json").json()["adapters"]?.elements ?? []

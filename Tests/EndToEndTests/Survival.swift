@@ -43,6 +43,7 @@ final class Survival: @unchecked Sendable {
         data: {train: data/small.txt, max_length: 32}
         adapter: {rank: 2}
         train: {steps: \(steps), batch_size: 1, seed: \(seed)}
+        gate: {min_examples: 1, min_improvement: -1000%, max_regression: {}}
         run: {threads: 1, retries: 50\(more)}
 
         """
@@ -127,14 +128,15 @@ final class Survival: @unchecked Sendable {
         return try queue.read { db in
             let taken = try Int.fetchOne(db, sql: "SELECT count(*) FROM intake WHERE filed_ms IS NOT NULL")
             let open = try Int.fetchOne(db, sql: "SELECT count(*) FROM job WHERE finished_ms IS NULL")
-            return taken == drops && open == 0
+            let undone = try Int.fetchOne(db, sql: "SELECT count(*) FROM gate_decision WHERE settled_ms IS NULL")
+            return taken == drops && open == 0 && undone == 0
         }
     }
 
     /// Whether the queue has its tables.
     var hasDatabase: Bool {
         guard FileManager.default.fileExists(atPath: shop.url("Jobs/lorajobs.sqlite").path) else { return false }
-        return (try? query { try $0.tableExists("schedule") }) ?? false
+        return (try? query { try $0.tableExists("gate_decision") }) ?? false
     }
 
     /// Changes rows while no daemon runs.
@@ -174,7 +176,7 @@ final class Survival: @unchecked Sendable {
 
         let rows = try query { db in
             (
-                jobs: try Row.fetchAll(db, sql: "SELECT id, name, state, reason, adapter FROM job"),
+                jobs: try Row.fetchAll(db, sql: "SELECT id, name, state, reason, adapter, gate FROM job"),
                 owners: try Row.fetchAll(
                     db, sql: "SELECT a.id, s.job_id FROM attempt AS a JOIN stage_run AS s ON s.id = a.stage_id")
             )
@@ -190,6 +192,10 @@ final class Survival: @unchecked Sendable {
             let made = effects.removeValue(forKey: id) ?? []
             let reason: String? = job["reason"]
             let words = "\(label): \(job["name"] as String) \(id) \(state) \(reason ?? "") made \(made)"
+            if state == "succeeded", reason != "unchanged" {
+                let gate: String? = job["gate"]
+                #expect(gate == "passed" && reason?.hasPrefix("promoted") == true, "\(words)", sourceLocation: location)
+            }
             if state == "succeeded" {
                 #expect(made.count == (reason == "unchanged" ? 0 : 1), "\(words)", sourceLocation: location)
             } else {
@@ -198,6 +204,17 @@ final class Survival: @unchecked Sendable {
             }
         }
         #expect(failures == failed, "\(label)", sourceLocation: location)
+        // Every gate let pass, so production is what was made last, and each move is in the log once.
+        let store = ArtifactStore(workspace.artifacts)
+        for name in try store.names(in: .adapters) {
+            let log = try store.log(of: name)
+            let moves = log.filter { $0.event == .aliasMoved }
+            let published = log.filter { $0.event == .published }.compactMap(\.version)
+            #expect(moves.compactMap(\.version) == published, "\(label): \(name) \(moves)", sourceLocation: location)
+            #expect(Set(moves.compactMap(\.decision)).count == moves.count, "\(label)", sourceLocation: location)
+            let production = try store.aliases(of: name)["production"]
+            #expect(production == published.last, "\(label): \(name)", sourceLocation: location)
+        }
         #expect(effects.isEmpty, "\(label): versions of no job: \(effects)", sourceLocation: location)
         #expect(Processes.working(in: shop.url("Jobs/runs")).isEmpty, "\(label)", sourceLocation: location)
     }

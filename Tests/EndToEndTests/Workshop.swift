@@ -71,6 +71,11 @@ final class Workshop {
         try FileManager.default.contentsOfDirectory(atPath: url(path).path).sorted()
     }
 
+    /// The folders of a job's attempts.
+    func attempts(_ job: String) throws -> [String] {
+        try names(in: "Jobs/runs/\(job)").filter { !$0.hasPrefix("report.") }
+    }
+
     func json(_ path: String) throws -> JSONValue {
         try JSONDecoder().decode(JSONValue.self, from: Data(contentsOf: url(path)))
     }

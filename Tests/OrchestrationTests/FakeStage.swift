@@ -74,6 +74,7 @@ final class TestWorkspace: Sendable {
         [ "$number" = 11 ] || exit 70
         echo "$kind $id" >> "$root/started.txt"
         publications='[]'
+        plain='{"schema":1}'
         metrics='{}'
         code=0
         finish() {
@@ -88,9 +89,9 @@ final class TestWorkspace: Sendable {
         if [ -f "$root/$kind.behaviour" ]; then . "$root/$kind.behaviour"; fi
         if [ "$kind" = package ]; then
           mkdir -p out/adapter
-          echo "weights of $id" > out/adapter/adapter_model.safetensors
+          echo "weights of ${weights:-$id}" > out/adapter/adapter_model.safetensors
           echo '{}' > out/adapter/adapter_config.json
-          echo '{"schema":1}' > out/adapter/lorajobs.json
+          echo "${record:-$plain}" > out/adapter/lorajobs.json
           publications='[{"collection":"adapters","name":"'"$(field name)"'","folder":"adapter"}]'
         fi
         finish
@@ -146,6 +147,10 @@ final class TestWorkspace: Sendable {
             case "key": manifest.run.concurrencyKey = value
             case "conflict": manifest.run.onConflict = JobManifest.OnConflict(rawValue: value) ?? .coalesce
             case "once": manifest.run.idempotencyKey = value
+            case "gate":
+                var gate = JobManifest.Gate()
+                gate.alias = value
+                manifest.gate = gate
             case "merge": manifest.merge = JobManifest.Merge()
             default: return .failure(InvalidFile([Finding(.unknownKey, "unknown key \(parts[0])")]))
             }

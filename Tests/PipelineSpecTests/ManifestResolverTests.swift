@@ -15,7 +15,8 @@ import Testing
             "version": 1, "name": "support-tone", "pipeline": "finetune", "base": .string(root + "models/tiny"),
             "task": "auto",
             "data": [
-                "train": [.string(root + "data/*.jsonl")], "validation": "5%", "test": "5%", "format": "auto",
+                "train": [.string(root + "data/*.jsonl")], "exclude": [], "window": .null, "validation": "5%",
+                "test": "5%", "format": "auto",
                 "columns": [:], "train_on": ["assistant"], "chat_template": "model", "labels": [], "max_length": 1024,
                 "overlength": "drop", "packing": true, "max_bad_records": 0,
             ],
@@ -26,9 +27,9 @@ import Testing
             "train": [
                 "epochs": 3, "batch_tokens": 4096, "micro_batch": "auto", "learning_rate": .number(2e-4),
                 "lr_schedule": "cosine", "warmup": "3%", "weight_decay": 0, "clip_norm": 1, "precision": "auto",
-                "seed": 42, "early_stopping": ["metric": "loss", "patience": 3],
+                "init": "base", "replay": .null, "seed": 42, "early_stopping": ["metric": "loss", "patience": 3],
             ],
-            "evaluate": ["metrics": ["loss"]], "merge": false,
+            "evaluate": ["metrics": ["loss"], "suites": [:], "retention": .null], "merge": false, "gate": .null,
             "run": [
                 "queue": "default", "priority": 0, "retries": 2, "timeout": "8h", "threads": 2,
                 "memory": "auto",
@@ -55,7 +56,8 @@ import Testing
 
     /// A vocabulary without a `tokenizer.json` is enough; half of one is not.
     @Test(arguments: [
-        (["tokenizer.model"], true), (["vocab.json", "merges.txt"], true), (["vocab.txt"], true), (["x.tiktoken"], true),
+        (["tokenizer.model"], true), (["vocab.json", "merges.txt"], true), (["vocab.txt"], true),
+        (["x.tiktoken"], true),
         (["vocab.json"], false), (["tokenizer_config.json"], false),
     ])
     func anyWholeVocabularyIsATokenizer(names: [String], isEnough: Bool) throws {
@@ -76,6 +78,8 @@ import Testing
             task: causal-lm
             data:
               train: [data/a.jsonl, data/deep/**/*.jsonl]
+              exclude: data/b.jsonl
+              window: null
               validation: data/b.jsonl
               test: 12.5%
               format: completion
@@ -101,9 +105,10 @@ import Testing
               precision: fp32
               gradient_checkpointing: auto
               init: base
+              replay: null
               seed: 7
               early_stopping: null
-            evaluate: {metrics: loss}
+            evaluate: {metrics: loss, suites: {faq: {data: data/b.jsonl, metrics: [rougeL, loss]}}, retention: data/b.jsonl}
             merge: {dtype: bf16}
             gate: null
             run:
@@ -216,8 +221,8 @@ import Testing
         Case("train: {early_stopping: {metric: accuracy}}", "unsupported", 4, 34),
         Case("train: {early_stopping: off}", "wrong_type", 4, 25, hint: "write false"),
         Case("train: {gradient_checkpointing: true}", "unsupported", 4, 33),
-        Case("train: {init: production}", "unsupported", 4, 15),
-        Case("gate: production", "unsupported", 4, 7),
+        Case("train: {replay: 100%}", "out_of_range", 4, 17),
+        Case("train: {init: production}\nadapter: {method: full}", "conflict", 4, 15),
         Case("run: {memory: 8}", "wrong_type", 4, 15), Case("run: {memory: 0B}", "invalid_value", 4, 15),
         Case("run: {timeout: 8}", "wrong_type", 4, 16, hint: "write the unit: 8s for seconds"),
         Case("run: {timeout: 8 hours}", "wrong_type", 4, 16),
@@ -235,7 +240,22 @@ import Testing
         Case("run: {concurrency: {on_conflict: wait}}", "invalid_value", 4, 34),
         Case("merge: yes", "wrong_type", 4, 8, hint: "write true"),
         Case("merge: {dtype: int8}", "invalid_value", 4, 16),
-        Case("evaluate: {metrics: [loss, rouge]}", "unsupported", 4, 28),
+        Case("evaluate: {metrics: [loss, rouge]}", "invalid_value", 4, 28, hint: "did you mean rouge1?"),
+        Case("evaluate: {suites: [faq]}", "wrong_type", 4, 20),
+        Case("evaluate: {suites: {faq: {metrics: loss}}}", "missing_key", 4, 21),
+        Case("evaluate: {suites: {faq: {data: data/none.jsonl}}}", "path_not_found", 4, 33),
+        Case(
+            "evaluate: {suites: {faq: {data: data/a.jsonl, metric: loss}}}", "unknown_key", 4, 47,
+            hint: "did you mean metrics?"),
+        Case("evaluate: {retention: /etc/passwd}", "path_outside_roots", 4, 23),
+        Case("gate: true", "wrong_type", 4, 7),
+        Case("gate: latest", "invalid_value", 4, 7, hint: "latest is always the newest version"),
+        Case("gate: {metric: los}", "invalid_value", 4, 16, hint: "did you mean loss?"),
+        Case("gate: {confidence: 100%}", "out_of_range", 4, 20),
+        Case("gate: {min_improvement: much}", "wrong_type", 4, 25),
+        Case("gate: {max_regression: {retension: 1%}}", "unknown_key", 4, 25, hint: "did you mean retention?"),
+        Case("gate: {max_regression: {suite.faq: 1}}", "wrong_type", 4, 36),
+        Case("gate: {on_fail: drop}", "invalid_value", 4, 17),
         Case("evaluate: {metrics: []}", "invalid_value", 4, 21),
         Case("version: 2", "out_of_range", 4, 10),
         Case("pipeline: finetun", "pipeline_not_found", 4, 11, hint: "did you mean finetune?"),

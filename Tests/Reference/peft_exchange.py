@@ -238,8 +238,9 @@ class Exchange:
         folder = self.program.root / version["path"]
         model, trouble = reference.load_adapter(family.model, folder)
         self.table.quiet("bard: PEFT loads the adapter", trouble)
-        record = json.loads((folder / "lorajobs.json").read_text())["evaluation"]
-        before, after = record["base"]["perplexity"], record["trained"]["perplexity"]
+        record = json.loads((folder / "lorajobs.json").read_text())["evaluation"]["sets"][0]
+        values = record["values"]
+        before, after = values["base"]["perplexity"], values["trained"]["perplexity"]
         self.table.row("bard: test perplexity", f"{before:.2f} -> {after:.2f}", "falls", after < 0.8 * before)
         test = reference.read_dataset(self.program.root / f"Jobs/runs/{job['id']}/tokenize.1/out/test.tokens")
         self.table.equal("bard: scored test tokens", record["tokens"], sum(sum(scored) for _, scored in test))
@@ -248,10 +249,10 @@ class Exchange:
                 nll for ids, scored in test
                 for nll, counts in zip(reference.negative_log_likelihoods(theirs, ids), scored[1:]) if counts)
             loss = total / record["tokens"]
-            self.table.at_most(f"bard: {name} loss of the record", abs(record[name]["loss"] - loss), EXACT)
+            self.table.at_most(f"bard: {name} loss of the record", abs(values[name]["loss"] - loss), EXACT)
             self.table.at_most(
                 f"bard: {name} perplexity of the record, relative",
-                abs(record[name]["perplexity"] / math.exp(loss) - 1), EXACT)
+                abs(values[name]["perplexity"] / math.exp(loss) - 1), EXACT)
         self.compare("bard", family, family.base, model, folder)
         self.compare("bard by its reference", family, family.base, model, "bard@latest")
         self.compare_greedy("bard", family, family.base, model, folder)

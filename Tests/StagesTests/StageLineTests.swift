@@ -13,6 +13,8 @@ final class StageLine {
     var manifest: JobManifest
     private var outputs: [String: String] = [:]
     private var attempts: [String: Int] = [:]
+    /// Versions that an evaluation compares with.
+    var rivals: PinnedRivals?
 
     init(_ manifest: JobManifest) throws {
         folder = try TemporaryFolder()
@@ -34,11 +36,16 @@ final class StageLine {
         if case .files(let files) = manifest.data.test { data["test"] = try Digest.pin(paths: files) }
         if case .files(let files) = manifest.data.validation { data["validation"] = try Digest.pin(paths: files) }
         var request = StageRequest(
-                job: "01TEST", name: manifest.name, stage: kind, uses: kind, attempt: attempt,
-                attemptID: "01TEST-\(kind)-\(attempt)", workspace: folder.url.path, manifest: manifest, inputs: outputs,
-                data: data, base: try Digest.pin(paths: base), inputDigests: [:], cacheKey: "sha256:0",
-                manifestDigest: "sha256:0", resumeFrom: resumeFrom?.path, threads: threads)
+            job: "01TEST", name: manifest.name, stage: kind, uses: kind, attempt: attempt,
+            attemptID: "01TEST-\(kind)-\(attempt)", workspace: folder.url.path, manifest: manifest, inputs: outputs,
+            data: data, base: try Digest.pin(paths: base), inputDigests: [:], cacheKey: "sha256:0",
+            manifestDigest: "sha256:0", resumeFrom: resumeFrom?.path, threads: threads)
         request.previous = previous?.path
+        let evaluate = manifest.evaluate
+        var suites = try evaluate.suites.mapValues { try Digest.pin(paths: $0.data) }
+        if !evaluate.retention.isEmpty { suites[DataFiles.retention] = try Digest.pin(paths: evaluate.retention) }
+        request.suites = suites
+        request.rivals = rivals
         try directory.write(request)
         let code = StageProcess.run(directory)
         let result = try #require(try directory.readResult())

@@ -40,8 +40,8 @@ import Testing
         var products: [(String, Product)] = KernelVariant.all.map { ($0.name, $0.table.bf16_product) }
         products.append(
             ("chosen", { ck_bf16_product($0, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) }))
-        let scratch = BufferPool.take(Int(CK_BF16_SCRATCH))
-        defer { BufferPool.give(scratch, Int(CK_BF16_SCRATCH)) }
+        let (scratch, scratchSize) = BufferPool.take(Int(CK_BF16_SCRATCH))
+        defer { BufferPool.give(scratch, scratchSize) }
         let x = matrix(m, k, "x"), flipped = Tensor(uninitialized: [k, m])
         for row in 0..<m { for column in 0..<k { flipped.pointer[column * m + row] = x.pointer[row * k + column] } }
         for transposed in [false, true] {

@@ -46,6 +46,8 @@ package struct OrchestrationConfiguration: Sendable {
     package var setback = 2.0
     /// After so many seconds a file that is not taken is spoken of in the log.
     package var warnAfter = 3600.0
+    /// Whether reports of jobs may hold some of their data, from the workspace's settings.
+    package var reportsExamples = false
     /// Between two looks at the whole inbox while events arrive, in seconds.
     package var scanInterval = 30.0
     /// Between two looks while none can, in seconds; also how soon a change of the database is noticed at the latest.
@@ -127,6 +129,7 @@ extension OrchestrationConfiguration {
         settle = resolver.settings.inbox.settleSeconds
         requiresEndMarker = resolver.settings.inbox.requireEndMarker
         maximumManifestBytes = resolver.settings.inbox.maxBytes
+        reportsExamples = resolver.settings.report.examples
         queues = resolver.settings.queues
         tenants = resolver.settings.tenants
         cores = capacity.threads

@@ -85,6 +85,7 @@ package actor Daemon {
             configuration.logger.info("removed what interrupted writers left", metadata: ["count": "\(swept.count)"])
         }
         try queue.configure(queues: configuration.queues, tenants: configuration.tenants)
+        try GateDecisions.follow(queue, ArtifactStore(workspace.artifacts))
         for job in try queue.runningJobs() { drive(job, queue) }
         var endings = try EndingLog(queue, configuration.logger)
 
@@ -131,6 +132,8 @@ package actor Daemon {
                 {
                     drive(job, queue, isNew: true)
                 }
+                // A driver does so itself, unless an error came between.
+                if isScan { try GateDecisions.follow(queue, ArtifactStore(workspace.artifacts)) }
             } catch  where OrchestrationError.endsDaemon(error) {
                 throw error
             } catch {

@@ -1,3 +1,4 @@
+import Artifacts
 package import Foundation
 import Glibc
 import PipelineSpec
@@ -41,6 +42,7 @@ package struct ForegroundRun: Sendable {
         defer { withExtendedLifetime(lock) {} }
         let queue = try JobQueue.open(workspace.database).taken(
             by: getpid(), cores: configuration.cores, memoryBytes: configuration.memoryBytes)
+        try GateDecisions.follow(queue, ArtifactStore(workspace.artifacts))
         let verdict = try Inbox.record(manifest, name: name, tenant: tenant, submission, configuration, queue)
         guard let job = verdict.job else {
             throw OrchestrationError(.invalidInput, "the manifest was not accepted")

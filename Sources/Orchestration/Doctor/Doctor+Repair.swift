@@ -47,6 +47,13 @@ extension Doctor {
                     try inbox.refile(record)
                 }
             }
+            let open = try queue.openDecisions()
+            if !open.isEmpty {
+                let words = open.map { "\($0.alias) of \($0.name)" }.joined(separator: ", ")
+                try make("let the store follow what gates have decided: \(words)") {
+                    try GateDecisions.follow(queue, ArtifactStore(workspace.artifacts))
+                }
+            }
             try queue.close()
         }
         let store = ArtifactStore(workspace.artifacts)

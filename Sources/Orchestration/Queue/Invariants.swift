@@ -38,6 +38,7 @@ package struct Invariants: Sendable {
             let versions = try publishedVersions()
             let rows = try queue.read { db in
                 try queue.violations(db) + outputs(db) + producers(db, versions) + files(db)
+                    + decisions(queue, db)
             }
             try queue.close()
             found += rows
@@ -84,6 +85,39 @@ package struct Invariants: Sendable {
                 invariant: .versions, subject: version.reference,
                 message: "its attempt \(version.attemptID) is \(state)", isRepairable: false)
         }
+    }
+
+    /// What gates have decided and the store does not say.
+    private func decisions(_ queue: JobQueue, _ db: Database) throws -> [Violation] {
+        var found: [Violation] = []
+        // A daemon is about to; without one, nobody is.
+        if try DaemonLock.holder(of: workspace) == nil {
+            found += try queue.openDecisions(db).map {
+                Violation(
+                    invariant: .aliases, subject: "\($0.name)@\($0.alias)",
+                    message: "a gate has decided about version \($0.version), and the store has not followed",
+                    isRepairable: true)
+            }
+        }
+        let store = ArtifactStore(workspace.artifacts)
+        for (name, decisions) in Dictionary(grouping: try queue.appliedDecisions(db), by: \.name) {
+            for (collection, decisions) in Dictionary(grouping: decisions, by: \.collection) {
+                let entries: [LogEntry]
+                do {
+                    entries = try store.log(of: name, in: collection)
+                } catch let error as ArtifactError where error.code == .noSuchArtifact {
+                    continue
+                }
+                let logged = Set(entries.compactMap(\.decision))
+                found += decisions.filter { !logged.contains($0.id) }.map {
+                    Violation(
+                        invariant: .aliases, subject: "\(name)@\($0.alias)",
+                        message: "what a gate has decided about version \($0.version) is not in the log any more",
+                        isRepairable: false)
+                }
+            }
+        }
+        return found
     }
 
     private func outputs(_ db: Database) throws -> [Violation] {

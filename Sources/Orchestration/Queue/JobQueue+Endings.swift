@@ -1,3 +1,4 @@
+import Artifacts
 import Foundation
 import GRDB
 import PipelineSpec
@@ -22,11 +23,15 @@ extension JobQueue {
     }
 
     /// Ends a running job of which nothing is left to run, or nothing may.
-    func finishJob(_ job: String, _ end: JobState, reason: String?) throws {
+    ///
+    /// - Parameter decision: What its gate has decided about its version; job and decision end up in the database
+    ///   together or not at all.
+    func finishJob(_ job: String, _ end: JobState, reason: String?, decision: GateDecision? = nil) throws {
         try write { db in
             if end == .cancelled { return try endCancelled(db, job) }
             try setState(db, job, end, reason: reason)
             try note(db, end.rawValue, job: job, reason.map { ["reason": $0] } ?? [:])
+            if let decision { try record(db, decision, of: job) }
             try settleWaiting(db)
         }
     }

@@ -150,7 +150,7 @@ extension JobQueue {
                 event.etaSeconds.map { max(0, $0 - (Double(now()) / 1000 - event.time)) }
             },
             reason: reasons[id]?.description ?? (row["reason"] as String?), adapter: row["adapter"],
-            createdAt: Self.date(row["created_ms"]), startedAt: started.map(Self.date),
+            gate: row["gate"], createdAt: Self.date(row["created_ms"]), startedAt: started.map(Self.date),
             finishedAt: finished.map(Self.date), retryOf: row["retry_of"], ownerID: row["owner_uid"],
             memoryBytes: row["memory_bytes"], progressFile: directory?.progress)
     }
@@ -231,7 +231,7 @@ enum StatusSQL {
 
     static func list(_ conditions: [String], limit: Int?) -> String {
         """
-        SELECT j.id, j.name, j.tenant, j.queue, j.priority, j.state, j.reason, j.adapter, j.created_ms, j.started_ms,
+        SELECT j.id, j.name, j.tenant, j.queue, j.priority, j.state, j.reason, j.adapter, j.gate, j.created_ms, j.started_ms,
           j.finished_ms, j.retry_of, j.owner_uid, j.unique_key, j.memory_bytes, j.not_before_ms, j.leads, j.open_needs,
           j.pause_requested_ms, s.name AS stage_name, a.workdir AS workdir
         FROM job AS j

@@ -28,6 +28,8 @@ package struct JobStatus: Sendable, Equatable {
     package var reason: String?
     /// What it published, as `name:3`.
     package var adapter: String?
+    /// What its gate decided about that: `passed`, `failed` or `held`; `nil` for a job without a gate or a new version.
+    package var gate: String?
     package var createdAt: Date
     package var startedAt: Date?
     package var finishedAt: Date?

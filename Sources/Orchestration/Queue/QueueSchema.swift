@@ -10,12 +10,13 @@ enum QueueSchema {
     /// `PRAGMA user_version`.
     ///
     /// A database with a higher one is refused.
-    static let version: Int32 = 2
+    static let version: Int32 = 3
 
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("1") { try $0.execute(sql: first) }
         migrator.registerMigration("2") { try $0.execute(sql: second + scheduling) }
+        migrator.registerMigration("3") { try $0.execute(sql: gates) }
         return migrator
     }
 
@@ -215,6 +216,40 @@ enum QueueSchema {
         BEGIN SELECT RAISE(ABORT, 'intake is append-only'); END;
         CREATE TRIGGER event_append_only BEFORE UPDATE ON event
         BEGIN SELECT RAISE(ABORT, 'event is append-only'); END;
+
+        """
+
+    /// What gates have decided. A row is made in the transaction that ends its job; aliases and logs of the store follow
+    /// it, which `settled_ms` says.
+    private static let gates = """
+        ALTER TABLE job ADD COLUMN gate TEXT CHECK (gate IN ('passed','failed','held'));
+
+        CREATE TABLE gate_decision (
+          id           TEXT PRIMARY KEY,
+          job_id       TEXT NOT NULL UNIQUE REFERENCES job(id),
+          collection   TEXT NOT NULL,
+          name         TEXT NOT NULL,
+          alias        TEXT NOT NULL,
+          version      INTEGER NOT NULL,
+          digest       TEXT NOT NULL,
+          moves        INTEGER NOT NULL CHECK (moves IN (0,1)),
+          from_version INTEGER,
+          outcome      TEXT NOT NULL CHECK (outcome IN ('passed','failed','held')),
+          reason       TEXT NOT NULL,
+          at_ms        INTEGER NOT NULL,
+          settled_ms   INTEGER,
+          settlement   TEXT CHECK (settlement IN ('applied','superseded')),
+          CHECK (moves <= (outcome = 'passed')),
+          CHECK ((settled_ms IS NULL) = (settlement IS NULL))
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX gate_decision_open ON gate_decision (at_ms) WHERE settled_ms IS NULL;
+
+        CREATE TRIGGER gate_decision_once BEFORE UPDATE OF id, job_id, collection, name, alias, version, digest, moves,
+          from_version, outcome, reason, at_ms ON gate_decision
+        BEGIN SELECT RAISE(ABORT, 'a decision stays what it is'); END;
+        CREATE TRIGGER gate_decision_settled_once BEFORE UPDATE OF settled_ms, settlement ON gate_decision
+        WHEN OLD.settled_ms IS NOT NULL
+        BEGIN SELECT RAISE(ABORT, 'a decision is followed once'); END;
 
         """
 

@@ -20,6 +20,11 @@ enum CacheKey {
         var numericsVersion: Int
         var manifest: PipelineSpec.JSONValue
         var data: [String: [Content]]
+        /// Absent where there is none, so that keys of stages without are what they were.
+        var suites: [String: [Content]]?
+        /// The digest of the version that training goes on from, where the manifest names that version. Production moves
+        /// by itself, and what was trained from it on these data need not be trained again for that.
+        var parent: String?
         var base: [Content]
         var tokenizer: [Content]
         /// Output digests of the needed stages, by kind.
@@ -44,9 +49,17 @@ enum CacheKey {
             manifest: ManifestSchema.canonical(withoutPaths(manifest, inputs), keys: descriptor.manifestKeys),
             data: inputs.contains(.data)
                 ? pins.data.mapValues { $0.map { Content(length: $0.length, digest: $0.digest) } } : [:],
+            suites: inputs.contains(.suites)
+                ? pins.suites?.mapValues { $0.map { Content(length: $0.length, digest: $0.digest) } } : nil,
+            parent: descriptor.manifestKeys.contains("train") && isVersion(manifest.train.start)
+                ? pins.parent?.digest : nil,
             base: inputs.contains(.base) ? named(pins.base) : [],
             tokenizer: inputs.contains(.tokenizer) ? named(pins.tokenizer) : [], outputs: outputs)
         return Digest.sha256(try ProtocolJSON.encode(ingredients))
+    }
+
+    private static func isVersion(_ start: JobManifest.Start) -> Bool {
+        if case .version = start { true } else { false }
     }
 
     /// The key of a stage that a job runs again whatever was made before.
@@ -65,8 +78,17 @@ enum CacheKey {
         var manifest = manifest
         if inputs.contains(.data) {
             manifest.data.train = []
+            manifest.data.exclude = []
             if case .files = manifest.data.validation { manifest.data.validation = .files([]) }
             if case .files = manifest.data.test { manifest.data.test = .files([]) }
+        }
+        if inputs.contains(.suites) {
+            manifest.evaluate.suites = manifest.evaluate.suites.mapValues { suite in
+                var suite = suite
+                suite.data = []
+                return suite
+            }
+            manifest.evaluate.retention = []
         }
         if inputs.contains(.base) || inputs.contains(.tokenizer) {
             switch manifest.base {

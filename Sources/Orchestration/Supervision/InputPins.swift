@@ -7,23 +7,53 @@ import PipelineSpec
 struct InputPins: Codable, Sendable, Equatable {
     /// By split key of the manifest: `train`, `validation`, `test`.
     var data: [String: [PinnedFile]] = [:]
+    /// By name of the suite; ``DataFiles/retention`` is the general text.
+    var suites: [String: [PinnedFile]]?
     /// Weights and configuration of the base.
     var base: [PinnedFile] = []
     /// Its tokenizer files and configuration.
     var tokenizer: [PinnedFile] = []
+
+    /// The version that training goes on from; `nil` for a new adapter.
+    var parent: PinnedVersion?
+
+    /// The version that a job's training goes on from.
+    ///
+    /// - Throws: `invalidInput` for a reference that leads nowhere.
+    static func parent(of manifest: JobManifest, in store: ArtifactStore) throws -> PinnedVersion? {
+        switch manifest.train.start {
+        case .base: return nil
+        case .production:
+            return try store.rivals(of: manifest.name, alias: manifest.gate?.alias ?? ArtifactReference.production)
+                .champion
+        case .version(let reference):
+            do {
+                let version = try store.resolve(ArtifactReference(reference))
+                return PinnedVersion(
+                    number: version.number, digest: version.digest, path: version.url.path(percentEncoded: false))
+            } catch let error as ArtifactError {
+                throw OrchestrationError(.invalidInput, "train.init: \(error.description)")
+            }
+        }
+    }
 
     /// Reads and hashes what stages of these kinds of input will read.
     ///
     /// Takes as long as reading all of it; call it off any actor.
     ///
     /// - Throws: `invalidInput` when a file is missing, lies outside the roots, or is no regular file.
-    static func take(_ manifest: JobManifest, inputs: Set<StageDescriptor.Input>, roots: PathRoots) throws -> InputPins
-    {
+    static func take(
+        _ manifest: JobManifest, inputs: Set<StageDescriptor.Input>, roots: PathRoots, now: Date = Date()
+    ) throws -> InputPins {
         var pins = InputPins()
-        if inputs.contains(.data) {
+        if inputs.contains(.data) || inputs.contains(.suites) {
             do {
-                pins.data = try DataFiles(of: manifest, roots: roots).bySplit.mapValues { files in
-                    try files.map { try pin($0, roots, key: "data") }
+                let files = try DataFiles(of: manifest, roots: roots, now: now)
+                if inputs.contains(.data) {
+                    pins.data = try files.bySplit.mapValues { try $0.map { try pin($0, roots, key: "data") } }
+                }
+                if inputs.contains(.suites), !files.evaluation.isEmpty {
+                    pins.suites = try files.evaluation.mapValues { try $0.map { try pin($0, roots, key: "evaluate") } }
                 }
             } catch let error as InvalidFile {
                 throw OrchestrationError(.invalidInput, error.description)

@@ -16,18 +16,20 @@ extension JobDriver {
         }
         let store = self.store
         let cache = self.cache
+        let now = Date(timeIntervalSince1970: Double(queue.now()) / 1000)
         do {
             return try await offActor {
                 var published: [StageCache.PublishedVersion] = []
                 for publication in result.publications {
-                    let version = try store.publish(publication, from: attempt.directory.out, attemptID: attempt.id)
+                    let version = try store.publish(
+                        publication, from: attempt.directory.out, attemptID: attempt.id, now: now)
                     published.append(StageCache.PublishedVersion(version))
                 }
                 try Failpoint.finalisePublished.hit()
                 let output = try cache.store(
                     key: key, folder: attempt.directory.out,
                     metadata: StageCache.Metadata(
-                        kind: stage.plan.kind, created: Date(), attemptID: attempt.id, metrics: result.metrics,
+                        kind: stage.plan.kind, created: now, attemptID: attempt.id, metrics: result.metrics,
                         published: published))
                 let json = try ProtocolJSON.encode(published)
                 try Failpoint.finaliseCached.hit()

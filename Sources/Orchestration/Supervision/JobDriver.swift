@@ -31,7 +31,10 @@ struct JobDriver: Sendable {
             let job = try queue.drivenJob(self.job)
             if !isAnnounced { log.started(job.name, isNew: isNew) }
             isAnnounced = true
-            guard job.state == .running else { return log.left(job) }
+            guard job.state == .running else {
+                if job.state.isFinal { writeReport(of: job) }
+                return log.left(job)
+            }
             if shutdown.isSet && !shutdown.isDraining { return }
             if isNew && job.live == nil { try Failpoint.jobStarted.hit() }
             if let live = job.live {
@@ -40,8 +43,7 @@ struct JobDriver: Sendable {
                 continue
             }
             guard let stage = job.stages.first(where: { !$0.state.isFinal }) else {
-                let ran = job.stages.contains { $0.state == .succeeded }
-                try queue.finishJob(job.id, .succeeded, reason: ran ? nil : "unchanged")
+                try conclude(job)
                 continue
             }
             if let cause = job.requests.cause ?? (shutdown.isSet ? .drain : nil) {
@@ -164,8 +166,11 @@ struct JobDriver: Sendable {
             inputs: folders, data: descriptor.inputs.contains(.data) ? pins.data : [:],
             base: pins.base(for: descriptor.inputs), inputDigests: digests, cacheKey: key,
             manifestDigest: job.manifestDigest, resumeFrom: attempt.resumeFrom, threads: job.threads)
+        if descriptor.inputs.contains(.suites) { request.suites = pins.suites }
+        request.parent = pins.parent
+        if descriptor.comparesVersions { request.rivals = try rivals(of: job) }
         // Data grow from run to run; the stage sees for itself what it can take over.
-        if descriptor.inputs.contains(.data) {
+        if descriptor.inputs.contains(.data) || descriptor.comparesVersions {
             request.previous = try queue.previousOutput(of: stage.plan.kind, job: job)
         }
         if stage.memoryHalvings > 0 { request.memoryHalvings = stage.memoryHalvings }
@@ -220,7 +225,8 @@ struct JobDriver: Sendable {
         }
         let wanted = inputs
         let roots = configuration.roots
-        let pins = try await offActor { try InputPins.take(job.manifest, inputs: wanted, roots: roots) }
+        let manifest = job.manifest
+        var pins = try await offActor { try InputPins.take(job.manifest, inputs: wanted, roots: roots) }
         try queue.setPins(job.id, try ProtocolJSON.encode(pins))
         return pins
     }

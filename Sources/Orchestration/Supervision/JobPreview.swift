@@ -43,7 +43,8 @@ package struct JobPreview: Sendable {
         }
         var inputs: Set<StageDescriptor.Input> = []
         for plan in submission.stages where !isSkipped(plan) { inputs.formUnion(try descriptor(plan).inputs) }
-        let pins = try InputPins.take(manifest, inputs: inputs, roots: configuration.roots)
+        var pins = try InputPins.take(manifest, inputs: inputs, roots: configuration.roots)
+        pins.parent = try InputPins.parent(of: manifest, in: ArtifactStore(configuration.workspace.artifacts))
         (data, tokenizer) = (pins.data, pins.tokenizer)
 
         let cache = StageCache(configuration.workspace.artifacts)

@@ -36,7 +36,8 @@ package final class LoadedModel {
     func requireTokenizer() throws -> Tokenizer {
         guard let tokenizer else {
             throw StageError(
-                "base_incomplete", "\(folder.path) has no tokenizer.json, nor another vocabulary; text cannot be turned into tokens")
+                "base_incomplete",
+                "\(folder.path) has no tokenizer.json, nor another vocabulary; text cannot be turned into tokens")
         }
         return tokenizer
     }
@@ -59,7 +60,7 @@ package final class LoadedModel {
     /// `eos_token_id`, a number or a list of them.
     ///
     /// - Throws: ``StageError`` for a file that is there and is not a JSON object: a model that lost its end token never stops.
-    private static func stopIDs(in folder: URL) throws -> Set<Int32> {
+    static func stopIDs(in folder: URL) throws -> Set<Int32> {
         for name in ["generation_config.json", "config.json"] {
             let file = folder.appending(path: name)
             guard let data = FileManager.default.contents(atPath: file.path) else { continue }

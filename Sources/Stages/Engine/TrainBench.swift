@@ -1,5 +1,5 @@
 import Adapters
-import Foundation
+package import Foundation
 import Layers
 import Models
 package import PipelineSpec
@@ -46,6 +46,11 @@ package struct TrainBench: Sendable {
     package var precision = JobManifest.Precision.fp32
     /// Timed steps, after two that warm up.
     package var steps = 5
+    /// Whether sequences are instructions of mixed lengths, of which the last 30% is learned, instead of equal ones that
+    /// are learned whole; `batch` is then how many examples a step has, laid together without padding.
+    package var instructions = false
+    /// A checkpoint folder of the shape, to load instead of making random weights.
+    package var base: URL?
 
     package init(shape: Shape) { self.shape = shape }
 
@@ -67,9 +72,16 @@ package struct TrainBench: Sendable {
         /// Processor seconds over wall seconds in the timed steps.
         package var cpu_over_wall: Double
         package var peak_rss_bytes: Int64
-        /// Share of the speed that the model's own large products reach alone, in this process.
+        package var examples_per_second: Double
+        /// When the first step had ended, in seconds since 1970: for whoever started the process.
+        package var first_step_ended: Double
+        /// The time that the model's own large products take alone in this process, as a share of a step's.
         package var gemm_ceiling_fraction: Double
+        /// The speed of those.
         package var gemm_gflops: Double
+        /// Operations of all products of a step, also of attention and of the adapter, as a share of what could be made in
+        /// its time at that speed.
+        package var product_ceiling_fraction: Double
         package var losses: [Float]
         package var engine: String
     }
@@ -78,54 +90,88 @@ package struct TrainBench: Sendable {
     package func run(onStep: (_ step: Int, _ seconds: Double) -> Void = { _, _ in }) throws -> Result {
         Parallel.threadCount = threads
         let file = URL(filePath: "\(shape.name).json")
-        let model = try ModelRegistry.random(
-            ModelConfiguration(Data(shape.configuration.utf8), file: file), seed: 0, matrixType: precision.matrixType)
+        let model =
+            try base.map { try ModelRegistry.load(folder: $0, matrixType: precision.matrixType) }
+            ?? ModelRegistry.random(
+                ModelConfiguration(Data(shape.configuration.utf8), file: file), seed: 0,
+                matrixType: precision.matrixType)
         let adapter = try AttachedAdapter(
             LoRA(rank: rank, alpha: Double(2 * rank)), targets: TargetModules(.names(.list(targets ?? shape.targets))),
             to: model, seed: 0)
         let optimizer = AdamW(AdamW.Options())
         var seconds: [Double] = [], losses: [Float] = []
-        var processor = 0.0
+        var processor = 0.0, firstStepEnded = 0.0, tokens = 0, products = 0.0
         for step in -2..<steps {
-            let batch = tokens(step, vocabulary: model.vocabularySize)
+            let parts = makeBatches(step, vocabulary: model.vocabularySize)
+            let targets = parts.reduce(0) { $0 + $1.targetCount }
             let (start, used) = (Trainer.monotonicSeconds(), ProcessUsage.cpuSeconds)
-            let scored = model.score(batch, scale: 1 / Float(batch.targetCount), context: ForwardContext())
-            scored.loss.backward()
+            var loss: Float = 0
+            for part in parts {
+                let scored = model.score(part, scale: 1 / Float(targets), context: ForwardContext())
+                scored.loss.backward()
+                loss += scored.loss.scalar
+            }
             optimizer.step(adapter.parameters, learningRate: 1e-4, gradientScale: 1)
             for parameter in adapter.parameters { parameter.zeroGradient() }
             seconds.append(Trainer.monotonicSeconds() - start)
-            losses.append(scored.loss.scalar)
+            losses.append(loss)
+            if step == -2 { firstStepEnded = Date().timeIntervalSince1970 }
+            tokens = parts.reduce(0) { $0 + $1.ids.count }
+            products = parts.reduce(0) { $0 + productOperations(model, adapter, $1) }
             if step >= 0 { processor += ProcessUsage.cpuSeconds - used }
             onStep(step, seconds[seconds.count - 1])
         }
         let peak = ProcessUsage.peakRSSBytes
         let timed = Array(seconds.dropFirst(2))
         let median = timed.sorted()[timed.count / 2]
-        let ceiling = gemmCeiling(model)
+        let ceiling = gemmCeiling(model, rows: tokens)
         return Result(
             config: shape.name, batch: batch, length: length, rank: rank, precision: precision.resolved.rawValue,
             threads: threads,
             parameters: model.parameters.reduce(0) { $0 + $1.tensor.count },
             trained_parameters: adapter.parameters.reduce(0) { $0 + $1.tensor.count },
-            tokens_per_second: Double(batch * length) / median, step_seconds: timed, first_step_seconds: seconds[0],
+            tokens_per_second: Double(tokens) / median, step_seconds: timed, first_step_seconds: seconds[0],
             cpu_over_wall: processor / timed.reduce(0, +), peak_rss_bytes: peak,
+            examples_per_second: Double(batch) / median, first_step_ended: firstStepEnded,
             gemm_ceiling_fraction: ceiling.seconds / median, gemm_gflops: ceiling.flops / ceiling.seconds / 1e9,
+            product_ceiling_fraction: products / median / (ceiling.flops / ceiling.seconds),
             losses: losses, engine: EngineDescription.text)
     }
 
-    private func tokens(_ step: Int, vocabulary: Int) -> TokenBatch {
+    /// The length of an instruction: 32 to 512 tokens, most of them short. `Benchmarks/torch_steps.py` has the same.
+    private static func instructionLength(_ index: Int) -> Int {
+        let share = Double((index * 7919 + 13) % 1000) / 1000
+        return 32 + Int(480 * share * share)
+    }
+
+    /// The micro-batches of a step: one, or instructions laid together up to some 1024 tokens.
+    private func makeBatches(_ step: Int, vocabulary: Int) -> [TokenBatch] {
         let random = RandomStream(seed: 1).substream(step)
-        return TokenBatch(
-            (0..<batch).map { sequence in
-                (0..<length).map { Int32(random.substream(sequence).bits(at: $0) % UInt64(vocabulary)) }
-            })
+        func ids(_ example: Int, _ length: Int) -> [Int32] {
+            (0..<length).map { Int32(random.substream(example).bits(at: $0) % UInt64(vocabulary)) }
+        }
+        guard !instructions else {
+            let lengths = (0..<batch).map { Self.instructionLength((step + 2) * batch + $0) }
+            var packs: [[Int]] = [[]], room = 1024
+            for (example, length) in lengths.enumerated() {
+                if length > room { packs.append([]) }
+                room = (length > room ? 1024 : room) - length
+                packs[packs.count - 1].append(example)
+            }
+            return packs.map { pack in
+                TokenBatch(
+                    pack.map { ids($0, lengths[$0]) },
+                    scored: pack.map { example in (0..<lengths[example]).map { 10 * $0 >= 7 * lengths[example] } })
+            }
+        }
+        return [TokenBatch((0..<batch).map { ids($0, length) })]
     }
 
     /// The time a step's large products take alone: forward and input gradient of every projection and of the head, each
     /// shape timed by itself in this process (best of three).
     ///
     /// Attention and the adapter's own products are not counted, so a fraction near 1 is out of reach.
-    private func gemmCeiling(_ model: any LanguageModel) -> (seconds: Double, flops: Double) {
+    private func gemmCeiling(_ model: any LanguageModel, rows: Int) -> (seconds: Double, flops: Double) {
         var shapes: [GemmShape: Int] = [:]
         for projection in model.projections {
             shapes[
@@ -134,7 +180,6 @@ package struct TrainBench: Sendable {
         }
         let head = model.outputHead.tensor
         shapes[GemmShape(inputs: head.shape[1], outputs: head.shape[0], layout: .outputByInput), default: 0] += 1
-        let rows = batch * length
         var seconds = 0.0, flops = 0.0
         for (shape, count) in shapes {
             let x = RandomStream(seed: 2).uniform([rows, shape.inputs], low: -1, high: 1)
@@ -158,6 +203,23 @@ package struct TrainBench: Sendable {
             flops += Double(count) * 4 * Double(rows) * Double(shape.inputs) * Double(shape.outputs)
         }
         return (seconds, flops)
+    }
+
+    /// Multiplications and additions of the products of a step: forwards and the input's gradient of every projection and, for
+    /// tokens with a target, of the head; those of the adapter, and its gradients; and seven of attention (two forwards,
+    /// the scores again and four backwards) over the pairs of tokens that see each other.
+    private func productOperations(
+        _ model: any LanguageModel, _ adapter: AttachedAdapter, _ batch: TokenBatch
+    ) -> Double {
+        let rows = Double(batch.ids.count)
+        let large = model.projections.reduce(0.0) { $0 + Double($1.inputSize) * Double($1.outputSize) }
+        let head = Double(model.outputHead.tensor.count) * Double(batch.targetCount)
+        let adapted = Double(adapter.parameters.reduce(0) { $0 + $1.tensor.count })
+        let pairs = batch.sequences.reduce(0.0) { $0 + Double($1.count) * Double($1.count + 1) / 2 }
+        // What leaves attention is as wide as all of its heads.
+        let heads = model.projections.filter { $0.path.hasSuffix("attn.c_proj") || $0.path.hasSuffix("o_proj") }
+        let columns = heads.reduce(0.0) { $0 + Double($1.inputSize) }
+        return 4 * rows * large + 4 * head + 6 * rows * adapted + 14 * pairs * columns
     }
 
     private struct GemmShape: Hashable {

@@ -96,7 +96,7 @@ enum Gemm {
         guard n > 0 else { return }
         let w = weight.halves
         func part(_ rows: Range<Int>, _ columns: Range<Int>) {
-            let scratch = BufferPool.take(Int(CK_BF16_SCRATCH))
+            let (scratch, size) = BufferPool.take(Int(CK_BF16_SCRATCH))
             let summand = addend?.part(rows, columns)
             withUnsafePointer(to: summand ?? ck_low_rank()) { pointer in
                 ck_bf16_product(
@@ -104,7 +104,7 @@ enum Gemm {
                     w + columns.lowerBound * (transposed ? ldw : 1), ldw, transposed ? 1 : 0, beta == 0 ? 0 : 1,
                     c + rows.lowerBound * ldc + columns.lowerBound, ldc, summand == nil ? nil : pointer, scratch)
             }
-            BufferPool.give(scratch, Int(CK_BF16_SCRATCH))
+            BufferPool.give(scratch, size)
         }
         guard m * n * k >= parallelThreshold, Parallel.threadCount > 1 else { return part(0..<m, 0..<n) }
         // Cut by columns, each thread rearranges its own part of the weight only; narrow ones are not worth it.

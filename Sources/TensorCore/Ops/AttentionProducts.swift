@@ -23,8 +23,11 @@ struct AttentionProducts {
     private let scratch: Scratch?
 
     private final class Scratch {
-        let memory = BufferPool.take(Int(CK_BF16_SCRATCH))
-        deinit { BufferPool.give(memory, Int(CK_BF16_SCRATCH)) }
+        let memory: UnsafeMutableRawPointer
+        private let size: Int
+
+        init() { (memory, size) = BufferPool.take(Int(CK_BF16_SCRATCH)) }
+        deinit { BufferPool.give(memory, size) }
     }
 
     init(_ type: DType, size: Int) {

@@ -6,7 +6,8 @@ package struct ScoredTokens {
     package let loss: Tensor
     /// Negative log-likelihood of each row's target in nats; 0 where there is none.
     package let negativeLogLikelihoods: [Float]
-    /// The largest logit of each row with a target, or a negative number; empty where nobody asks.
+    /// The largest logit of each row with a target, or a negative number; empty where a gradient of a vocabulary's head is
+    /// formed, since training does not ask.
     package let predictions: [Int32]
 
     package init(loss: Tensor, negativeLogLikelihoods: [Float], predictions: [Int32] = []) {
@@ -38,6 +39,7 @@ extension Tensor {
             scored.allSatisfy { Int(targets[$0]) < vocabulary }, "crossEntropy: a target is beyond the vocabulary")
         var likelihoods = [Float](repeating: 0, count: targets.count)
         let records = Tensor.records([self, head])
+        var predictions = [Int32](repeating: -1, count: records ? 0 : targets.count)
         let gradient = records && requiresGradient ? Tensor(zeros: shape) : nil
         let headGradient = records && head.requiresGradient ? Tensor(zeros: head.shape) : nil
 
@@ -55,22 +57,30 @@ extension Tensor {
                 ldc: vocabulary)
             let rowsOfPart = Array(part)
             likelihoods.withUnsafeMutableBufferPointer { likelihoods in
-                let likelihoods = likelihoods.baseAddress!
-                let logits = logits.pointer
-                Parallel.forEachRange(n) { range in
-                    let capped = records && cap != nil ? Storage(count: vocabulary) : nil
-                    for i in range {
-                        let row = logits + i * vocabulary
-                        let target = Int(targets[rowsOfPart[i]])
-                        if let cap { ck_kernels().pointee.soft_cap(vocabulary, 1, cap, row) }
-                        let lse = ck_kernels().pointee.log_sum_exp(vocabulary, row)
-                        likelihoods[rowsOfPart[i]] = lse - row[target]
-                        guard records else { continue }
-                        capped?.pointer.update(from: row, count: vocabulary)
-                        ck_kernels().pointee.softmax_scaled(vocabulary, lse, scale, row)
-                        row[target] -= scale
-                        if let cap, let capped {
-                            ck_kernels().pointee.soft_cap_backward(vocabulary, cap, capped.pointer, row)
+                predictions.withUnsafeMutableBufferPointer { predictions in
+                    let likelihoods = likelihoods.baseAddress!
+                    let predictions = predictions.baseAddress
+                    let logits = logits.pointer
+                    Parallel.forEachRange(n) { range in
+                        let capped = records && cap != nil ? Storage(count: vocabulary) : nil
+                        for i in range {
+                            let row = logits + i * vocabulary
+                            let target = Int(targets[rowsOfPart[i]])
+                            if let cap { ck_kernels().pointee.soft_cap(vocabulary, 1, cap, row) }
+                            let lse = ck_kernels().pointee.log_sum_exp(vocabulary, row)
+                            likelihoods[rowsOfPart[i]] = lse - row[target]
+                            guard records else {
+                                var best = 0
+                                for index in 1..<max(vocabulary, 1) where row[index] > row[best] { best = index }
+                                predictions?[rowsOfPart[i]] = Int32(best)
+                                continue
+                            }
+                            capped?.pointer.update(from: row, count: vocabulary)
+                            ck_kernels().pointee.softmax_scaled(vocabulary, lse, scale, row)
+                            row[target] -= scale
+                            if let cap, let capped {
+                                ck_kernels().pointee.soft_cap_backward(vocabulary, cap, capped.pointer, row)
+                            }
                         }
                     }
                 }
@@ -93,7 +103,7 @@ extension Tensor {
         let total = scored.reduce(0.0) { $0 + Double(likelihoods[$1]) }
         let loss = Tensor([Float(total) * scale], shape: []).recorded(
             [self, head], CrossEntropyOp(gradient: gradient, headGradient: headGradient))
-        return ScoredTokens(loss: loss, negativeLogLikelihoods: likelihoods)
+        return ScoredTokens(loss: loss, negativeLogLikelihoods: likelihoods, predictions: predictions)
     }
 }
 

@@ -3,6 +3,8 @@
 /// Not `Sendable`: tensors live on one thread, and ops hand raw pointers to the thread team for the length of a call.
 package final class Storage {
     private let start: UnsafeMutableRawPointer
+    /// Bytes of the pool's buffer.
+    private let size: Int
     /// How many elements the buffer holds.
     let count: Int
     /// What they are: F32 or BF16.
@@ -18,7 +20,7 @@ package final class Storage {
         self.count = count
         self.dtype = dtype
         owner = nil
-        start = BufferPool.take(count * dtype.byteCount)
+        (start, size) = BufferPool.take(count * dtype.byteCount)
     }
 
     /// Elements inside memory of `owner`, never written to.
@@ -27,6 +29,7 @@ package final class Storage {
         self.dtype = dtype
         self.owner = owner
         self.start = UnsafeMutableRawPointer(mutating: start)
+        size = 0
     }
 
     /// The first element.
@@ -49,6 +52,6 @@ package final class Storage {
     var isWritable: Bool { owner == nil }
 
     deinit {
-        if owner == nil { BufferPool.give(start, count * dtype.byteCount) }
+        if owner == nil { BufferPool.give(start, size) }
     }
 }

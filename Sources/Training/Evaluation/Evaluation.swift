@@ -16,8 +16,10 @@ package struct Evaluation: Sendable, Equatable {
         package var negativeLogLikelihood = 0.0
         /// How many tokens were scored, or 1 for the class of the whole.
         package var tokens = 0
-        /// For how many of them the model's likeliest class was the right one; only where classes are predicted.
+        /// For how many of them the model's likeliest token, or class, was the right one.
         package var correct: Int?
+        /// What was predicted of the last one.
+        package var prediction: Int?
     }
 
     /// One entry a sequence, in order.
@@ -32,7 +34,7 @@ package struct Evaluation: Sendable, Equatable {
         return examples.reduce(0) { $0 + $1.negativeLogLikelihood } / Double(tokens)
     }
 
-    /// The share of classes that were predicted rightly; `nil` where none are predicted.
+    /// The share of tokens or classes that were predicted rightly.
     package var accuracy: Double? {
         guard tokens > 0, examples.contains(where: { $0.correct != nil }) else { return nil }
         return Double(examples.reduce(0) { $0 + ($1.correct ?? 0) }) / Double(tokens)
@@ -159,8 +161,9 @@ private struct WindowCollector {
                 examples[owner].negativeLogLikelihood += Double(scored.negativeLogLikelihoods[row])
                 examples[owner].tokens += 1
                 scoredTokens += 1
-                guard model.task != .causalLM, scored.predictions.count == targets.count else { continue }
+                guard scored.predictions.count == targets.count else { continue }
                 let isCorrect = scored.predictions[row] == targets[row]
+                examples[owner].prediction = Int(scored.predictions[row])
                 examples[owner].correct = (examples[owner].correct ?? 0) + (isCorrect ? 1 : 0)
             }
         }

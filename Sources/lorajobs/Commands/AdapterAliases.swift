@@ -1,6 +1,7 @@
 import ArgumentParser
 import Artifacts
 import Foundation
+import Orchestration
 import PipelineSpec
 
 /// Moving aliases, and what people say of versions.
@@ -18,7 +19,7 @@ extension Adapters {
         @Flag(name: .long, help: "Print one JSON object.") var json = false
 
         mutating func run() throws {
-            let store = try ArtifactStore(options.locate().artifacts)
+            let store = try Adapters.settledStore(options)
             let moved = try store.promote(ArtifactReference(reference), alias: to, reason: reason)
             try Adapters.tell(moved.version, to, before: moved.before, json)
         }
@@ -37,7 +38,7 @@ extension Adapters {
         @Flag(name: .long, help: "Print one JSON object.") var json = false
 
         mutating func run() throws {
-            let store = try ArtifactStore(options.locate().artifacts)
+            let store = try Adapters.settledStore(options)
             let moved = try store.rollBack(name, alias: alias, to: to, reason: "rollback: \(reason)")
             try Adapters.tell(moved.now, alias, before: moved.before, json)
         }
@@ -54,7 +55,7 @@ extension Adapters {
         @Flag(name: .long, help: "Take a rejection back.") var undo = false
 
         mutating func run() throws {
-            let store = try ArtifactStore(options.locate().artifacts)
+            let store = try Adapters.settledStore(options)
             let version = try store.resolve(ArtifactReference(reference))
             let isNew = try store.setRejected(!undo, Adapters.exact(version), reason: reason)
             let state = undo ? "may be promoted" : "is rejected"
@@ -78,6 +79,13 @@ extension Adapters {
             let state = undo ? "is not pinned" : "is pinned"
             Talk.say(isNew ? "\(version.reference) \(state)" : "\(version.reference) \(state) already")
         }
+    }
+
+    /// The store, once it has followed what gates have decided: a person's word comes after it.
+    fileprivate static func settledStore(_ options: WorkspaceOptions) throws -> ArtifactStore {
+        let workspace = try options.locate()
+        try GateDecisions.follow(in: workspace)
+        return ArtifactStore(workspace.artifacts)
     }
 
     /// Says what an alias points at now.

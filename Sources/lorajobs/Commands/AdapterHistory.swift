@@ -39,6 +39,7 @@ extension Adapters {
         }
 
         private static func event(_ entry: LogEntry) -> String {
+            if entry.event == .gated { return "gate \(PrintableText.line(entry.gate ?? "", limit: 20))" }
             guard let alias = entry.alias else { return PrintableText.line(entry.event.rawValue, limit: 30) }
             guard entry.version != nil else { return "\(alias) removed" }
             return entry.previous.map { "\(alias) from \($0)" } ?? "\(alias) set"
@@ -50,6 +51,7 @@ extension Adapters {
                 "version": .optional(entry.version), "alias": .optional(entry.alias),
                 "previous": .optional(entry.previous), "digest": .optional(entry.digest),
                 "attempt": .optional(entry.attempt), "reason": .optional(entry.reason),
+                "gate": .optional(entry.gate),
             ]
         }
     }

@@ -9,7 +9,7 @@ struct Adapters: ParsableCommand {
         discussion: "A version is named NAME, NAME:3, NAME@production, NAME@production~1 or NAME@sha256:DIGEST.",
         subcommands: [
             List.self, ShowVersion.self, Log.self, Diff.self, Promote.self, RollBack.self, Reject.self, Pin.self,
-            Export.self, Verify.self,
+            Compare.self, Lint.self, Import.self, Export.self, Verify.self,
         ])
 
     struct List: ParsableCommand {
@@ -61,35 +61,6 @@ struct Adapters: ParsableCommand {
             let report = VersionReport(version: version, workspace: workspace)
             if json { return try StandardOutput.json(report.json.merging(["record": version.record]) { $1 }) }
             try StandardOutput.write(report.text)
-        }
-    }
-
-    /// Who an export is for.
-    enum Tool: String, CaseIterable, ExpressibleByArgument { case peft }
-
-    struct Export: ParsableCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Copy a version to a folder of its own, comparing digests on the way.")
-
-        @OptionGroup var options: WorkspaceOptions
-        @Argument(help: "The version.") var reference: String
-        @Option(name: .customLong("for"), help: "The tool that is to read it.") var tool = Tool.peft
-        @Option(
-            name: .shortAndLong,
-            help: ArgumentHelp(
-                "A folder that does not exist, or is empty; else NAME-VERSION here.", valueName: "dir"))
-        var output: String?
-
-        mutating func run() throws {
-            let workspace = try options.locate()
-            let store = ArtifactStore(workspace.artifacts)
-            // Resolved once: what an alias means may change meanwhile.
-            let version = try store.resolve(ArtifactReference(reference))
-            let pinned = ArtifactReference(name: version.name, selector: .version(version.number))
-            let folder = output ?? "\(version.name)-\(version.number)"
-            try store.export(pinned, to: URL(filePath: folder, directoryHint: .isDirectory))
-            try StandardOutput.line(folder)
-            Talk.say("\(version.reference) for PEFT: PeftModel.from_pretrained(base, \"\(folder)\")")
         }
     }
 

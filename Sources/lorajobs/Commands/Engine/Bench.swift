@@ -5,7 +5,8 @@ import Stages
 
 struct Bench: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Measure the engine on this machine.", subcommands: [BenchTrain.self, BenchTokenize.self])
+        abstract: "Measure the engine on this machine.",
+        subcommands: [BenchTrain.self, BenchGenerate.self, BenchTokenize.self])
 }
 
 struct BenchTrain: ParsableCommand {
@@ -14,7 +15,7 @@ struct BenchTrain: ParsableCommand {
         abstract: "Time LoRA training steps on random weights of a known shape.",
         discussion: """
             gemm_ceiling_fraction compares a step with the model's own large products timed alone in the same process; \
-            attention and the adapter's own products are not in them.
+            product_ceiling_fraction counts the operations of attention and of the adapter as well.
             """)
 
     @Option(name: .long, help: "\(TrainBench.shapes.map(\.name).joined(separator: ", ")).")
@@ -27,6 +28,9 @@ struct BenchTrain: ParsableCommand {
     var targets: String?
     @OptionGroup var threads: ThreadOptions
     @Option(name: .long, help: "Timed steps, after two that warm up.") var steps = 5
+    @Flag(name: .long, help: "Instructions of mixed lengths whose last 30% is learned, instead of equal sequences.")
+    var instructions = false
+    @Option(name: .long, help: ArgumentHelp("A checkpoint of the shape to load.", valueName: "dir")) var base: String?
     @Flag(name: .long, help: "Print one JSON object.") var json = false
 
     func validate() throws {
@@ -48,6 +52,8 @@ struct BenchTrain: ParsableCommand {
         threads.apply()
         bench.threads = threads.count
         bench.steps = steps
+        bench.instructions = instructions
+        bench.base = base.map(CommandLineFile.url)
         bench.precision = precision.precision
         var progress = EngineProgress(config)
         let count = steps + 2
@@ -61,9 +67,9 @@ struct BenchTrain: ParsableCommand {
         try StandardOutput.line(
             String(
                 format:
-                    "%@ %dx%d rank %d %@, %d threads: %.1f tokens/s, %.0f MB peak, %.0f%% of the large products alone (%.0f GFLOP/s)",
+                    "%@ %dx%d rank %d %@, %d threads: %.1f tokens/s, %.0f MB peak, products at %.0f%% of the speed of large ones alone (%.0f GFLOP/s)",
                 config, batch, length, rank, result.precision, result.threads, result.tokens_per_second,
                 Double(result.peak_rss_bytes) / 1e6,
-                100 * result.gemm_ceiling_fraction, result.gemm_gflops))
+                100 * result.product_ceiling_fraction, result.gemm_gflops))
     }
 }

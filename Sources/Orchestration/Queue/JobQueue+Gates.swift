@@ -1,0 +1,75 @@
+import Artifacts
+import Foundation
+import GRDB
+import PipelineSpec
+
+/// What gates have decided, as the database has it.
+extension JobQueue {
+    /// Writes a decision down, in the transaction that ends its job.
+    func record(_ db: Database, _ decision: GateDecision, of job: String) throws {
+        try db.execute(sql: "UPDATE job SET gate = ? WHERE id = ?", arguments: [decision.outcome, job])
+        try db.execute(
+            sql: """
+                INSERT INTO gate_decision (id, job_id, collection, name, alias, version, digest, moves, from_version,
+                  outcome, reason, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                decision.id, job, decision.collection.rawValue, decision.name, decision.alias, decision.version,
+                decision.digest, decision.moves, decision.from, decision.outcome, decision.reason,
+                Int64((decision.time.timeIntervalSince1970 * 1000).rounded()),
+            ])
+        try note(
+            db, "gate", job: job,
+            [
+                "outcome": decision.outcome, "alias": decision.alias, "version": "\(decision.version)",
+                "reason": decision.reason,
+            ])
+    }
+
+    /// Decisions that the store has not followed yet, in their order.
+    func openDecisions() throws -> [GateDecision] { try read { try openDecisions($0) } }
+
+    func openDecisions(_ db: Database) throws -> [GateDecision] {
+        try decisions(db, "SELECT * FROM gate_decision WHERE settled_ms IS NULL ORDER BY at_ms, id")
+    }
+
+    /// Decisions that the store has followed, in their order.
+    func appliedDecisions(_ db: Database) throws -> [GateDecision] {
+        try decisions(db, "SELECT * FROM gate_decision WHERE settlement = 'applied' ORDER BY at_ms, id")
+    }
+
+    func noteFollowed(_ decision: GateDecision, _ settlement: GateDecision.Settlement) throws {
+        try write { db in
+            try db.execute(
+                sql: "UPDATE gate_decision SET settled_ms = ?, settlement = ? WHERE id = ? AND settled_ms IS NULL",
+                arguments: [now(), settlement.rawValue, decision.id])
+            if settlement == .superseded, db.changesCount == 1 {
+                let job = try String.fetchOne(
+                    db, sql: "SELECT job_id FROM gate_decision WHERE id = ?", arguments: [decision.id])
+                try note(db, "gate_superseded", job: job, ["alias": decision.alias, "version": "\(decision.version)"])
+            }
+        }
+    }
+
+    /// What a job has published itself, as its finished stages say.
+    func published(by job: String) throws -> [StageCache.PublishedVersion] {
+        try read { db in
+            try String.fetchAll(
+                db,
+                sql: """
+                    SELECT published FROM stage_run WHERE job_id = ? AND state = 'succeeded' AND published IS NOT NULL
+                    ORDER BY ord
+                    """, arguments: [job])
+        }.flatMap { try ProtocolJSON.decode([StageCache.PublishedVersion].self, from: Data($0.utf8)) }
+    }
+
+    private func decisions(_ db: Database, _ sql: String) throws -> [GateDecision] {
+        try Row.fetchAll(db, sql: sql).compactMap { row in
+            guard let collection = ArtifactCollection(rawValue: row["collection"]) else { return nil }
+            return GateDecision(
+                id: row["id"], collection: collection, name: row["name"], alias: row["alias"], version: row["version"],
+                digest: row["digest"], moves: row["moves"], from: row["from_version"], outcome: row["outcome"],
+                reason: row["reason"], time: Self.date(row["at_ms"]))
+        }
+    }
+}

@@ -1,0 +1,309 @@
+import Adapters
+import Artifacts
+import Foundation
+import Layers
+import Models
+import PipelineSpec
+import TensorCore
+import Tokenizers
+import Training
+
+/// Lets every model that matters answer every set, one model in memory at a time.
+struct Contest {
+    private let run: StageRun
+    private let task: JobTask
+    private let product: TrainedProduct
+    /// `nil` where no text is read.
+    let tokenizer: Tokenizer?
+    private let scorer: SetScorer
+    private let earlier: EarlierScores
+    /// What besides models and sets decides about scores.
+    private let conditions: String
+
+    init(_ run: StageRun, _ task: JobTask) throws {
+        self.run = run
+        self.task = task
+        product = try TrainedProduct(run.input("train"))
+        tokenizer = task.kind != .imageClassification ? try Tokenizer.load(folder: run.base) : nil
+        scorer = SetScorer(
+            tokenizer: tokenizer, hiding: { task.hiding($0) },
+            stopIDs: try LoadedModel.stopIDs(in: run.base).union(tokenizer?.eosTokenID.map { [$0] } ?? []),
+            batchTokens: { TrainingSizes(run.manifest, task, longest: $0).datasetTokens(run.halved(2048)) }
+        ) { _ in if run.isStopRequested { throw StageError.stopped } }
+        conditions =
+            "evaluate \(EvaluateStage.descriptor.version), numerics \(Numerics.version), threads \(run.request.threads), "
+            + EngineDescription.text
+        earlier = EarlierScores(
+            run.request.previous.map { URL(filePath: $0, directoryHint: .isDirectory) }, conditions: conditions)
+    }
+
+    /// A published version, and what its record says of it.
+    private struct Rival {
+        let version: PinnedVersion
+        let record: RivalRecord
+        /// Of its weights and their configuration.
+        let digest: String
+    }
+
+    /// Scores everything, and writes `examples.jsonl` of each set.
+    func hold(_ sets: [EvaluationSet]) throws -> EvaluationReport {
+        var scores = [ExampleScores](repeating: ExampleScores(), count: sets.count)
+        var digests: [EvaluationRole: String] = [:]
+        digests[.trained] = try product.digest(on: run.request.base)
+        let cost = try scoreOwn(sets, &scores, &digests)
+
+        var (champion, others, incomparable) = try rivals()
+        var best: [Int: Rival] = [:]
+        do {
+            if let champion { try score(champion, as: .champion, on: Array(sets.indices), sets, &scores) }
+        } catch let error where Self.isVersionsFault(error) {
+            incomparable = "version \(champion?.version.number ?? 0) cannot be loaded (\(error))"
+            champion = nil
+            for index in scores.indices { scores[index].columns[.champion] = nil }
+        }
+        if let champion {
+            digests[.champion] = champion.digest
+            for (index, set) in sets.enumerated() {
+                let rival = try Self.best(on: set, among: [champion] + others)
+                if let rival, rival.version.number != champion.version.number { best[index] = rival }
+            }
+            for (number, indices) in Dictionary(grouping: best.keys, by: { best[$0]?.version.number })
+            where number != nil {
+                guard let rival = best[indices[0]] else { continue }
+                try score(rival, as: .best, on: indices.sorted(), sets, &scores)
+            }
+        }
+        var reports: [EvaluationReport.SetReport] = []
+        for (index, set) in sets.enumerated() {
+            var models = digests
+            models[.best] = best[index]?.digest
+            reports.append(try report(set, scores[index], models, best[index]?.version.number))
+            try scores[index].write(of: set.name, in: run.output)
+        }
+        return EvaluationReport(
+            conditions: conditions, sets: reports, alias: run.request.rivals?.alias,
+            champion: run.request.rivals?.champion?.number, incomparable: incomparable, cost: cost)
+    }
+
+    // MARK: The models of the job
+
+    private func scoreOwn(
+        _ sets: [EvaluationSet], _ scores: inout [ExampleScores], _ digests: inout [EvaluationRole: String]
+    ) throws -> EvaluationReport.Cost {
+        let all = Array(sets.indices)
+        let hasBase = try { if case .folder = run.manifest.base { try task.isTask(ofBase: run.base) } else { false } }()
+        if hasBase { digests[.base] = Digest.listing(run.request.base.map { ($0.path.lastPathComponent, $0.digest) }) }
+        let parameters: Int
+        switch product {
+        case .adapter(let folder):
+            let loaded = try AdaptedModel(base: run.base, adapter: folder, for: task.model)
+            parameters = loaded.model.parameters.reduce(0) { $0 + $1.tensor.count }
+            if let digest = digests[.base] {
+                try loaded.withoutAdapter { try ask(loaded.model, .base, digest, on: all, sets, &scores) }
+            }
+            try ask(loaded.model, .trained, digests[.trained] ?? "", on: all, sets, &scores)
+        case .checkpoint(let folder):
+            if let digest = digests[.base] {
+                let base = try AdaptedModel(base: run.base, for: task.model)
+                try ask(base.model, .base, digest, on: all, sets, &scores)
+            }
+            let loaded = try AdaptedModel(base: folder, for: task.model)
+            parameters = loaded.model.parameters.reduce(0) { $0 + $1.tensor.count }
+            try ask(loaded.model, .trained, digests[.trained] ?? "", on: all, sets, &scores)
+        }
+        let training = try run.read(
+            TrainStage.Report.self, from: try run.input("train").appending(path: "training.json"))
+        return EvaluationReport.Cost(
+            trainedParameters: training.trainedParameters, parameters: parameters,
+            trainedShare: Double(training.trainedParameters) / Double(max(parameters, 1)),
+            productBytes: try product.weightBytes)
+    }
+
+    /// Scores a model on sets, or takes what is known of it.
+    private func ask(
+        _ model: any SequenceModel, _ role: EvaluationRole, _ digest: String, on indices: [Int],
+        _ sets: [EvaluationSet],
+        _ scores: inout [ExampleScores]
+    ) throws {
+        for index in indices {
+            run.report(0.05, "\(role.rawValue) on \(sets[index].name)")
+            scores[index].columns[role] =
+                try earlier.scores(of: digest, on: sets[index]) ?? scorer.score(model, on: sets[index])
+        }
+    }
+
+    // MARK: Published versions
+
+    private func score(
+        _ rival: Rival, as role: EvaluationRole, on indices: [Int], _ sets: [EvaluationSet],
+        _ scores: inout [ExampleScores]
+    ) throws {
+        var open: [Int] = []
+        for index in indices {
+            if let known = earlier.scores(of: rival.digest, on: sets[index]) {
+                scores[index].columns[role] = known
+            } else {
+                open.append(index)
+            }
+        }
+        guard !open.isEmpty else { return }
+        let folder = URL(filePath: rival.version.path, directoryHint: .isDirectory)
+        let loaded =
+            switch product {
+            case .adapter: try AdaptedModel(base: run.base, adapter: folder, for: task.model)
+            case .checkpoint: try AdaptedModel(base: folder, for: task.model)
+            }
+        try ask(loaded.model, role, rival.digest, on: open, sets, &scores)
+    }
+
+    /// The champion, and every version that may be the best on some set.
+    private func rivals() throws -> (champion: Rival?, others: [Rival], incomparable: String?) {
+        guard let pinned = run.request.rivals, let version = pinned.champion else { return (nil, [], nil) }
+        guard let champion = try rival(version) else {
+            return (
+                nil, [],
+                "version \(version.number), which \(pinned.alias) points at, was made from another base or for another task"
+            )
+        }
+        let others = try pinned.promoted.filter { $0.number != version.number }.compactMap { try rival($0) }
+        return (champion, others, nil)
+    }
+
+    /// A version that can be compared; `nil` for one that was made from another base.
+    private func rival(_ version: PinnedVersion) throws -> Rival? {
+        let folder = URL(filePath: version.path, directoryHint: .isDirectory)
+        // A record that cannot be read vouches for nothing.
+        guard let data = try? Data(contentsOf: folder.appending(path: Version.recordFile)),
+            let record = try? JSONDecoder().decode(RivalRecord.self, from: data)
+        else { return nil }
+        let product: TrainedProduct =
+            switch self.product {
+            case .adapter: .adapter(folder)
+            case .checkpoint: .checkpoint(folder)
+            }
+        let isOfBase = Set((record.lineage?.base ?? []).map(\.digest)) == Set(run.request.base.map(\.digest))
+        if case .adapter = product, !isOfBase || record.classes != task.classes { return nil }
+        return Rival(version: version, record: record, digest: try product.digest(on: run.request.base))
+    }
+
+    /// The best on a set, as their records say; where no record is of this very set, the one that the newest record
+    /// named as the best then.
+    private static func best(on set: EvaluationSet, among rivals: [Rival]) throws -> Rival? {
+        let metric = set.metrics[0]
+        let measured = rivals.compactMap { rival -> (Rival, Double)? in
+            guard let own = rival.record.evaluation?.sets?.first(where: { $0.digest == set.digest }),
+                let value = own.values[.trained]?[metric.name]
+            else { return nil }
+            return (rival, value)
+        }
+        if measured.count > 1 || measured.first.map({ $0.0.version.number != rivals[0].version.number }) ?? false {
+            return measured.max { metric.gain(from: $0.1, to: $1.1) > 0 }?.0
+        }
+        let named = rivals[0].record.evaluation?.sets?.first { $0.name == set.name }?.strongest
+        return rivals.first { $0.version.number == named }
+    }
+
+    /// Whether an error says that a version is not what it should be, and not that this stage cannot go on.
+    private static func isVersionsFault(_ error: any Error) -> Bool {
+        error is AdapterError || error is WeightFileError || error is ModelError || error is CocoaError
+    }
+
+    // MARK: The report
+
+    private func report(
+        _ set: EvaluationSet, _ scores: ExampleScores, _ models: [EvaluationRole: String], _ best: Int?
+    ) throws -> EvaluationReport.SetReport {
+        var values: [EvaluationRole: [String: Double]] = [:]
+        var confusion: [[Int]]?
+        let references = set.references(tokenizer)
+        for (role, column) in scores.columns {
+            let examples = zip(column, references).map { ScoredExample($0, reference: $1) }
+            for metric in set.metrics {
+                guard let value = metric.value(of: examples, classes: set.classes) else { continue }
+                guard value.isFinite || role != .trained else {
+                    throw StageError(
+                        "non_finite_loss",
+                        "the model's \(metric.name) on \(set.name) is \(value); lower the learning rate, or look for a broken "
+                            + "weight in the base")
+                }
+                if value.isFinite { values[role, default: [:]][metric.name] = value }
+            }
+            if role == .trained, set.classes > 0, set.metrics.contains(where: { $0.evidence == .classes }) {
+                confusion = ConfusionTable(examples, classes: set.classes).counts
+            }
+        }
+        var strongest = values[.champion] == nil ? nil : run.request.rivals?.champion?.number
+        let main = set.metrics[0]
+        if let best, let old = values[.champion]?[main.name], let new = values[.best]?[main.name],
+            main.gain(from: old, to: new) > 0
+        {
+            strongest = best
+        }
+        return EvaluationReport.SetReport(
+            name: set.name, digest: set.digest, examples: set.examples.count,
+            tokens: scores.columns[.trained]?.reduce(0) { $0 + $1.tokens } ?? 0, metrics: set.metrics.map { $0.name },
+            classes: set.classes, values: values, models: models.filter { scores.columns[$0.key] != nil },
+            best: best, strongest: strongest, confusion: confusion)
+    }
+}
+
+/// What is read of a version's record; of one that an older program wrote, some is missing.
+private struct RivalRecord: Decodable {
+    struct Evaluation: Decodable {
+        var sets: [EvaluationReport.SetReport]?
+    }
+    struct Lineage: Decodable {
+        var base: [PinnedFile]?
+    }
+
+    var evaluation: Evaluation?
+    var lineage: Lineage?
+    var classes: [String]?
+}
+
+extension EvaluationSet {
+    /// The text that was to be written, an entry an example; nothing where no metric asks.
+    func references(_ tokenizer: Tokenizer?) -> [String?] {
+        guard maxNewTokens != nil, let tokenizer else { return [String?](repeating: nil, count: examples.count) }
+        return (0..<examples.count).map { ScoredText(examples[$0], tokenizer).reference }
+    }
+}
+
+extension TrainedProduct {
+    /// The files that decide what the model says, beside the base of an adapter.
+    private var files: [URL] {
+        get throws {
+            let (folder, names): (URL, (String) -> Bool) =
+                switch self {
+                case .adapter(let folder):
+                    (folder, { $0 == "adapter_model.safetensors" || $0 == "adapter_config.json" })
+                case .checkpoint(let folder): (folder, { $0.hasSuffix(".safetensors") || $0 == "config.json" })
+                }
+            return try FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)
+                .filter { names($0.lastPathComponent) }.sorted { $0.lastPathComponent < $1.lastPathComponent }
+        }
+    }
+
+    /// Tells the model from any other.
+    func digest(on base: [PinnedFile]) throws -> String {
+        var listing = try files.map { (path: $0.lastPathComponent, digest: try Digest.sha256(of: $0)) }
+        if case .adapter = self {
+            listing += base.map { (path: "base/" + $0.path.lastPathComponent, digest: $0.digest) }
+        }
+        return Digest.listing(listing)
+    }
+
+    /// Bytes of the weights.
+    var weightBytes: Int64 {
+        get throws {
+            try files.filter { $0.pathExtension == "safetensors" }.reduce(0) { sum, file in
+                sum + Int64(try file.resourceValues(forKeys: [.fileSizeKey]).fileSize ?? 0)
+            }
+        }
+    }
+}
+
+extension String {
+    /// The name of the file that a path leads to.
+    fileprivate var lastPathComponent: String { String(split(separator: "/").last ?? "") }
+}

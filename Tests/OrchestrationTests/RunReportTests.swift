@@ -1,0 +1,152 @@
+import Foundation
+import PipelineSpec
+import TestSupport
+import Testing
+
+@testable import Orchestration
+
+/// The report of a job, from files that a stage would have left.
+@Suite struct RunReportTests {
+    private let folder: TemporaryFolder
+
+    init() throws { folder = try TemporaryFolder() }
+
+    private func url(_ path: String) -> URL { folder.url.appending(path: path) }
+
+    private func write(_ text: String, to path: String) throws {
+        try FileManager.default.createDirectory(
+            at: url(path).deletingLastPathComponent(), withIntermediateDirectories: true)
+        try Data(text.utf8).write(to: url(path))
+    }
+
+    private func stage(_ name: String, attempts: [JobDetail.Attempt] = []) -> JobDetail.Stage {
+        JobDetail.Stage(
+            name: name, kind: name, needs: [], state: .succeeded, cacheKey: nil, outputDigest: "sha256:\(name)",
+            outputPath: url("\(name)/out").path, why: nil, attempts: attempts)
+    }
+
+    private func attempt(_ stage: String, _ number: Int, failure: StageFailure? = nil) -> JobDetail.Attempt {
+        JobDetail.Attempt(
+            id: "A\(number)", number: number, state: failure == nil ? .succeeded : .failed,
+            directory: RunDirectory(url("\(stage).\(number)")), pid: nil, exitCode: nil, signal: nil, failure: failure,
+            failureClass: nil, metrics: [:], resumedFrom: nil, peakRSSBytes: 64 << 20, cpuSeconds: 2,
+            startedAt: Date(timeIntervalSince1970: 0), endedAt: Date(timeIntervalSince1970: 3))
+    }
+
+    private func detail(_ stages: [JobDetail.Stage], name: String = "tone", state: JobState = .succeeded) throws
+        -> JobDetail
+    {
+        let status = JobStatus(
+            id: "01JOB", name: name, tenant: "default", queue: "default", priority: 0, state: state, stage: nil,
+            isStageLive: false, progress: 1, event: nil, elapsed: 12, eta: nil, reason: nil, adapter: "tone:1",
+            createdAt: Date(timeIntervalSince1970: 0), startedAt: Date(timeIntervalSince1970: 1),
+            finishedAt: Date(timeIntervalSince1970: 13), retryOf: nil)
+        return JobDetail(
+            status: status, manifest: JobManifest(name: name, base: .folder("/models/<tiny>")),
+            manifestDigest: "sha256:m",
+            origins: try ProtocolJSON.encode(["name": "manifest", "base": "manifest", "train.seed": "default"]),
+            after: [:],
+            stages: stages, events: [])
+    }
+
+    /// What the stages of a whole job leave.
+    private func makeStages() throws -> [JobDetail.Stage] {
+        try write(
+            #"{"lengths":{"bars":[{"upTo":32,"count":3},{"upTo":48,"count":9}]},"examples":[{"tokens":3,"pieces":[{"text":"secret <b>","trained":false},{"text":" words","trained":true}]}]}"#,
+            to: "tokenize/out/report.json")
+        for (number, steps) in [(1, 1...4), (2, 3...6)] {
+            let directory = RunDirectory(url("train.\(number)"))
+            try directory.make()
+            for step in steps {
+                try directory.append(
+                    ProgressEvent(
+                        time: 0, fraction: 0, step: step, loss: Double(10 - step) + Double(number) / 10,
+                        learningRate: Double(step) / 1000))
+            }
+        }
+        try write(
+            #"{"curve":[{"step":3,"loss":1}],"validations":[{"step":3,"loss":8.25}]}"#, to: "train/out/training.json")
+        try write(
+            #"{"tokens":100,"sequences":5,"base":{"loss":3.5,"perplexity":33.1},"trained":{"loss":2.25,"perplexity":9.49}}"#,
+            to: "evaluate/out/evaluation.json")
+        try write(
+            #"{"lineage":{"seed":42,"engine":"plain","manifest":{"name":"x"},"data":{"train":[{"path":"/d/a","length":7,"digest":"sha256:d"}]}}}"#,
+            to: "package/out/adapter/lorajobs.json")
+        return [
+            stage("tokenize"), stage("train", attempts: [attempt("train", 1), attempt("train", 2)]), stage("evaluate"),
+            stage("package"),
+        ]
+    }
+
+    @Test func theNumbersAreThoseOfTheStages() throws {
+        let report = RunReport(try detail(makeStages()))
+        let json = report.json
+        #expect(json["job"]?["adapter"] == "tone:1" && json["job"]?["seconds"] == 12)
+        guard case .array(let loss)? = json["loss"] else {
+            Issue.record("\(json.text())")
+            return
+        }
+        // The second attempt went on from step 2: what the first did after it counts no more.
+        #expect(loss.map { $0["step"] } == [1, 2, 3, 4, 5, 6])
+        #expect(loss[1]["value"] == .number(8.1) && loss[2]["value"] == .number(7.2))
+        #expect(json["validation_loss"] == .array([.object(["step": 3, "value": .number(8.25)])]))
+        #expect(json["metrics"]?["loss"] == .object(["base": .number(3.5), "trained": .number(2.25)]))
+        #expect(
+            json["lengths"]
+                == .array([
+                    .object(["up_to": 32, "count": 3]), .object(["up_to": 48, "count": 9]),
+                ]))
+        #expect(json["lineage"]?["seed"] == 42)
+        #expect(json["values"]?["name"] == "tone" && json["values"]?["train.seed"] == nil)
+    }
+
+    @Test func thePageHoldsTheSameAndNothingFromElsewhere() throws {
+        let page = RunReport(try detail(makeStages())).html
+        for text in ["33.1", "9.49", "8.25", "tone:1", "sha256:d", "64", "polyline", "learning rate", "≤ 48"] {
+            #expect(page.contains(text), "\(text)")
+        }
+        for text in ["http://", "https://", "<script", "src=", "href=", "@import", "url("] {
+            #expect(!page.contains(text), "\(text)")
+        }
+        #expect(page.contains("default-src 'none'") && page.contains("/models/&lt;tiny&gt;"))
+        // Every element that is opened is closed.
+        for tag in ["section", "table", "tbody", "tr", "td", "svg", "dl", "body", "html", "text"] {
+            let opened = page.matches(of: try Regex("<\(tag)[ >]")).count
+            #expect(opened == page.matches(of: try Regex("</\(tag)>")).count, "\(tag)")
+        }
+    }
+
+    @Test func dataIsThereOnlyWhenAsked() throws {
+        let stages = try makeStages()
+        let without = RunReport(try detail(stages))
+        #expect(!without.html.contains("secret") && !without.json.text().contains("secret"))
+        let with = RunReport(try detail(stages), includesExamples: true)
+        #expect(with.html.contains("secret &lt;b&gt;<mark> words</mark>"))
+        #expect(with.json.text().contains("secret"))
+    }
+
+    @Test func aJobThatFailedHasAReportOfWhatThereIs() throws {
+        let failure = StageFailure(code: "bad_record", message: "a.jsonl:2: <oops>")
+        try write("not JSON", to: "tokenize/out/report.json")
+        let report = RunReport(
+            try detail([stage("tokenize", attempts: [attempt("tokenize", 1, failure: failure)])], state: .failed))
+        #expect(report.html.contains("a.jsonl:2: &lt;oops&gt;") && report.html.contains("state failed"))
+        #expect(report.json["attempts"].map { $0.text().contains("bad_record") } == true)
+        #expect(!report.html.contains("polyline"))
+        try report.write(to: folder.url)
+        let read = try JSONDecoder().decode(JSONValue.self, from: Data(contentsOf: url("report.json")))
+        #expect(read == report.json)
+        #expect(try String(contentsOf: url("report.html"), encoding: .utf8) == report.html)
+    }
+
+    @Test func chartsOfLittleAreWhole() {
+        func chart(_ points: [RunReport.Point]) -> String {
+            LineChart(title: "t", xLabel: "step", curves: [.init(name: "c", points: points, style: "first")]).svg
+        }
+        #expect(chart([]).contains("nothing was recorded"))
+        let one = chart([RunReport.Point(x: 1, y: 0)])
+        #expect(one.contains("<circle") && !one.contains("nan"))
+        let many = chart((0..<50_000).map { RunReport.Point(x: Double($0), y: 1 / Double($0 + 1)) })
+        #expect(many.utf8.count < 60_000 && many.contains("49999") == false || many.utf8.count < 60_000)
+    }
+}

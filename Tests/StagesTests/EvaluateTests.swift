@@ -1,0 +1,187 @@
+import Artifacts
+import Foundation
+import PipelineSpec
+import TestSupport
+import Testing
+import Tokenizers
+
+@testable import Stages
+@testable import Training
+
+/// Suites, what is kept of an evaluation, and what the next one takes over.
+@Suite(.serialized) struct EvaluateTests {
+    @Test func manifestAndRegistryKnowTheSameMetrics() {
+        #expect(Set(JobManifest.Metric.allCases.map(\.rawValue)) == Set(MetricRegistry.metrics.map { $0.name }))
+        #expect(
+            Set(JobManifest.SuiteFormat.allCases.map(\.rawValue)).subtracting(["choices"]).allSatisfy {
+                JobManifest.DataFormat(rawValue: $0) != nil
+            })
+    }
+
+    private static let questions = (0..<24).map { index in
+        let answer = index % 3
+        let colours = ["red", "blue", "green"]
+        let thing = ["fire", "sky", "grass"][answer]
+        return (
+            plain: #"{"prompt": "Day \#(index): the \#(thing) is", "completion": " \#(colours[answer])."}"#,
+            choice:
+                #"{"question": "Day \#(index): the \#(thing) is", "choices": ["red.", "blue.", "green."], "answer": \#(answer)}"#
+        )
+    }
+
+    /// A line whose model has learned what colour things have.
+    private func line(_ folder: URL) throws -> StageLine? {
+        guard let base = try TestData.folder("models/stories260K") else { return nil }
+        func write(_ lines: [String], _ name: String) throws -> String {
+            let file = folder.appending(path: name)
+            try Data((lines.joined(separator: "\n") + "\n").utf8).write(to: file)
+            return file.path
+        }
+        var manifest = JobManifest(name: "balls", base: .folder(base.path))
+        manifest.data.train = [try write(Self.questions.map(\.plain), "train.jsonl")]
+        manifest.data.test = .files([try write(Self.questions.prefix(9).map(\.plain), "test.jsonl")])
+        manifest.data.validation = .fraction(0)
+        manifest.data.maxLength = 64
+        manifest.train.duration = .steps(60)
+        manifest.train.batchSize = 8
+        manifest.train.learningRate = 2e-2
+        manifest.evaluate.metrics = [.exactMatch, .tokenAccuracy, .bytePerplexity, .rougeL, .bleu]
+        manifest.evaluate.retention = [
+            try write(
+                ["Once upon a time there was a girl. She had a ball.", "", "The cat sat on the mat all day."],
+                "general.txt")
+        ]
+        var choices = JobManifest.Suite()
+        (choices.data, choices.metrics) = (
+            [try write(Self.questions.map(\.choice), "choices.jsonl")], [.acc, .accNorm]
+        )
+        var some = JobManifest.Suite()
+        (some.data, some.limit) = (manifest.data.train, 5)
+        manifest.evaluate.suites = ["balls": choices, "some": some]
+        return try StageLine(manifest)
+    }
+
+    private func report(_ run: (result: StageResult, directory: RunDirectory)) throws -> EvaluationReport {
+        #expect(run.result.failure == nil)
+        let file = run.directory.out.appending(path: EvaluationReport.fileName)
+        return try JSONDecoder().decode(EvaluationReport.self, from: Data(contentsOf: file))
+    }
+
+    @Test func everySetIsJudgedByItsOwnMetrics() throws {
+        let folder = try TemporaryFolder()
+        guard let line = try line(folder.url) else { return }
+        for kind in ["tokenize", "train"] { #expect(try line.run(kind).result.failure == nil) }
+        let run = try line.run("evaluate")
+        let report = try report(run)
+        #expect(report.sets.map(\.name) == ["test", "retention", "balls", "some"])
+
+        let test = try #require(report["test"])
+        let (before, after) = (try #require(test.values[.base]), try #require(test.values[.trained]))
+        #expect(test.examples == 9 && (after["loss"] ?? 9) < (before["loss"] ?? 0))
+        #expect(before["exact_match"] == 0 && (after["exact_match"] ?? 0) > 0.5, "\(after)")
+        // What greedy decoding writes is what exact match foretells, so texts that match exactly are those.
+        let scores = try ExampleScores(of: "test", in: run.directory.out)
+        let trained = try #require(scores.columns[.trained])
+        for (index, score) in trained.enumerated() {
+            let isExact = score.correct == score.tokens
+            let wanted = ["red.", "blue.", "green."][index % 3]
+            let text = score.text?.trimmingCharacters(in: .whitespaces)
+            #expect(isExact == (text == wanted), "\(index): \(score)")
+        }
+        #expect((after["rougeL"] ?? 0) >= (after["exact_match"] ?? 1))
+        // The likelihoods of examples add up to the loss.
+        let tokens = trained.reduce(0) { $0 + $1.tokens }
+        #expect(abs(trained.reduce(0) { $0 + $1.nll } / Double(tokens) - (after["loss"] ?? 0)) < 1e-9)
+        // A space, a word and a point.
+        #expect(trained[0].bytes == 5 && trained[1].bytes == 6, "\(trained[0]) \(trained[1])")
+
+        let balls = try #require(report["balls"])
+        #expect((balls.values[.trained]?["acc"] ?? 0) > 0.8, "\(balls.values)")
+        #expect((balls.values[.base]?["acc"] ?? 1) < 0.7)
+        let first = try #require(try ExampleScores(of: "balls", in: run.directory.out).columns[.trained]?.first)
+        #expect(first.choices?.count == 3 && first.choiceBytes == [4, 5, 6] && first.label == 0)
+        #expect(report["some"]?.examples == 5)
+        #expect((report["retention"]?.values[.base]?["loss"] ?? 0) > 0)
+        #expect(report.cost.trainedParameters > 0 && report.cost.trainedShare < 0.5 && report.cost.productBytes > 1000)
+        #expect((run.result.metrics["cpu_seconds"] ?? 0) > 0 && (run.result.metrics["energy_wh_estimated"] ?? 0) > 0)
+        #expect(run.result.metrics["balls.acc"] == balls.values[.trained]?["acc"])
+
+        // No text of the data is in what is written of examples.
+        for set in report.sets {
+            let lines = try String(contentsOf: ExampleScores.file(of: set.name, in: run.directory.out), encoding: .utf8)
+            #expect(!lines.contains(": the "))
+        }
+    }
+
+    @Test func theSameModelOnTheSameSetIsAskedOnce() throws {
+        let folder = try TemporaryFolder()
+        guard let line = try line(folder.url) else { return }
+        line.manifest.evaluate.metrics = [.loss]
+        for kind in ["tokenize", "train"] { try line.run(kind) }
+        let first = try line.run("evaluate")
+        let again = try line.run("evaluate", previous: first.directory.out)
+        #expect(try report(first) == report(again))
+        for set in ["test", "retention", "balls"] {
+            let files = [first, again].map { ExampleScores.file(of: set, in: $0.directory.out) }
+            #expect(try Data(contentsOf: files[0]) == Data(contentsOf: files[1]), "\(set)")
+        }
+        // Scores that were taken over show it: with others in the earlier evaluation, these are others.
+        let file = ExampleScores.file(of: "test", in: first.directory.out)
+        var scores = try ExampleScores(of: "test", in: first.directory.out)
+        scores.columns[.base]?[0].nll += 1
+        try scores.write(of: "test", in: first.directory.out)
+        let taken = try report(line.run("evaluate", previous: first.directory.out))
+        #expect(taken.test.values[.base]?["loss"] != (try report(first)).test.values[.base]?["loss"])
+        // Another suite is asked about; the rest stays.
+        let suite = URL(filePath: line.manifest.evaluate.suites["balls"]?.data[0] ?? "")
+        try Data((Self.questions.prefix(5).map(\.choice).joined(separator: "\n") + "\n").utf8).write(to: suite)
+        let changed = try report(line.run("evaluate", previous: first.directory.out))
+        #expect(changed["balls"]?.examples == 5 && changed["balls"]?.digest != taken["balls"]?.digest)
+        #expect(changed.test == taken.test)
+        withExtendedLifetime(file) {}
+    }
+
+    @Test func aMetricThatExamplesCannotHaveIsRefused() throws {
+        let folder = try TemporaryFolder()
+        guard let line = try line(folder.url) else { return }
+        line.manifest.evaluate.metrics = [.accuracy]
+        for kind in ["tokenize", "train"] { try line.run(kind) }
+        let failure = try #require(try line.run("evaluate").result.failure)
+        #expect(failure.code == "unsuited_metric" && failure.message.contains("accuracy"), "\(failure)")
+        line.manifest.evaluate.metrics = [.loss]
+        line.manifest.evaluate.suites["some"]?.metrics = [.acc]
+        #expect(try line.run("evaluate").result.failure?.message.contains("choices") == true)
+    }
+
+    @Test func questionsAreReadInTheirUsualForms() throws {
+        func read(_ json: String) throws -> ChoiceQuestion {
+            let value = try JSONDecoder().decode(JSONValue.self, from: Data(json.utf8))
+            guard case .object(let members) = value else { throw UnusableRecord(reason: "no object") }
+            func ordered(_ value: JSONValue) -> OrderedJSON {
+                switch value {
+                case .null: .null
+                case .bool(let value): .bool(value)
+                case .integer(let value): .integer(value)
+                case .number(let value): .number(value)
+                case .string(let text): .string(text)
+                case .array(let values): .array(values.map(ordered))
+                case .object(let members):
+                    .object(members.sorted { $0.key < $1.key }.map { ($0.key, ordered($0.value)) })
+                }
+            }
+            return try ChoiceFormat.read(
+                RecordFields(values: members.map { ($0.key, ordered($0.value)) }, columns: [:]))
+        }
+        #expect(try read(#"{"question": "q", "choices": ["a", "b"], "answer": 1}"#).answer == 1)
+        #expect(try read(#"{"prompt": "q", "choices": ["a", "b"], "answer": "B"}"#).answer == 1)
+        #expect(
+            try read(#"{"question": "q", "choices": {"text": ["a", "b"], "label": ["1", "2"]}, "answerKey": "2"}"#)
+                .answer == 1)
+        #expect(try read(#"{"context": "q", "endings": ["a", "b"], "label": "0"}"#).answer == 0)
+        for broken in [
+            #"{"question": "q", "choices": ["a"], "answer": 0}"#,
+            #"{"question": "q", "choices": ["a", "b"], "answer": 2}"#,
+            #"{"question": "q", "choices": ["a", "b"]}"#, #"{"choices": ["a", "b"], "answer": 0}"#,
+        ] { #expect(throws: UnusableRecord.self) { try read(broken) } }
+    }
+}
