@@ -147,6 +147,11 @@ class Decoders(Exchange):
         if family.name not in MIXTURES:
             super().check_modules(name, family, model)
 
+    @staticmethod
+    def surprising(trouble):
+        # Of all linear maps of a mixture PEFT writes patterns for experts, and does not find them again.
+        return [line for line in trouble if "_pattern keys did not match any targeted module" not in line]
+
     def compare_greedy(self, *arguments):
         """Random models say nothing, and two tokens may be as likely."""
 
@@ -416,7 +421,9 @@ class Heads:
         yield f"{prefix}-patterns-rs", dict(
             **basic, target_modules=family.targets, rank_pattern={first: 2}, alpha_pattern={second: 11}, use_rslora=True)
         yield f"{prefix}-regex", dict(**basic, target_modules=family.pattern)
-        yield f"{prefix}-all", dict(**basic, target_modules="all-linear")
+        # PEFT takes the head for one of all linear maps where its task has no word for it, and then cannot save it.
+        if family.task not in ("token-classification", "image-classification"):
+            yield f"{prefix}-all", dict(**basic, target_modules="all-linear")
 
     def train(self, family, base, tokenizer, asked, settings, folder):
         """A few steps of PEFT on what is asked, so that every part of the adapter has moved."""
