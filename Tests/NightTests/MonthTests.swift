@@ -57,7 +57,8 @@ import Testing
         let first = try await nights.pass(nightly)
         #expect(first.gate == "passed" && first.reason?.hasPrefix("promoted to production: loss") == true, "\(first)")
         #expect(try nights.production == 1)
-        #expect(try nights.value(1, "test", "base") ?? 0 > nights.value(1) ?? .infinity)
+        let (base, own) = (try nights.value(1, "test", "base") ?? 0, try nights.value(1) ?? .infinity)
+        #expect(base > own)
 
         // 2, 3: nothing has changed.
         for _ in 0..<2 {
@@ -79,7 +80,8 @@ import Testing
         #expect(better.gate == "passed", "\(better)")
         let best = try #require(try nights.production)
         let bestLoss = try #require(try nights.value(best))
-        #expect(best == 2 && bestLoss < (try nights.value(1) ?? 0))
+        let firstLoss = try nights.value(1) ?? 0
+        #expect(best == 2 && bestLoss < firstLoss)
         // 5: the line that came is another night's data, and they are no better for it.
         let next = try await nights.pass(grown)
         #expect(next.reason != "unchanged" && next.gate != nil, "\(next)")
@@ -155,7 +157,8 @@ import Testing
                 stopped += 1
             }
             let mark = try nights.value(best) ?? 0
-            #expect((try nights.value(champion) ?? 0) <= 1.3 * mark, "production is 30 % worse than the best there was")
+            let current = try nights.value(champion) ?? 0
+            #expect(current <= 1.3 * mark, "production is 30 % worse than the best there was")
         }
         #expect(
             decayed > 0 && stopped > 0,
@@ -176,7 +179,8 @@ import Testing
         #expect(try digest(number, "digest") != digest(champion, "digest"))
         #expect(try digest(number, "examples") == 80)
         let again = try #require(try nights.value(number, "test", "champion"))
-        #expect(again != (try nights.value(champion)), "on other examples the same version has other numbers")
+        let before = try nights.value(champion)
+        #expect(again != before, "on other examples the same version has other numbers")
         #expect(try nights.production == champion)
     }
 
@@ -242,7 +246,8 @@ import Testing
         isOver.withLock { $0 = true }
         #expect(try await collector.value > 1)
         let left = try nights.versions
-        #expect(left.count < count && left.contains(try #require(nights.production)), "\(left)")
+        let production = try #require(try nights.production)
+        #expect(left.count < count && left.contains(production), "\(left)")
         #expect(try nights.store.verify().isEmpty)
     }
 
@@ -260,7 +265,8 @@ import Testing
         #expect(record["lineage"]?["parent"]?["number"] == .integer(parent))
         #expect(record["training"]?["newer"] == 30 && record["training"]?["older"] == 10, "of \(old) older ones")
         // It began where the parent was: four steps alone would be far behind.
-        #expect((try nights.value(number) ?? 9) < 1.5 * (try nights.value(number, "test", "champion") ?? 0))
+        let (after, start) = (try nights.value(number) ?? 9, try nights.value(number, "test", "champion") ?? 0)
+        #expect(after < 1.5 * start, "\(after) from \(start)")
         let unchanged = try await nights.pass(manifest)
         #expect(unchanged.reason == "unchanged", "\(unchanged)")
         #expect(try nights.production == number)

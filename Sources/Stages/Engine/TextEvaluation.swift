@@ -76,13 +76,3 @@ package struct TextEvaluation {
         self.perplexity = perplexity
     }
 }
-
-extension PinnedFile {
-    /// The file as it is now.
-    static func reading(_ file: URL) throws -> PinnedFile {
-        guard let pinned = try Digest.pin(paths: [file.path]).first else {
-            throw StageError("not_found", "\(file.path) is not a file that can be read")
-        }
-        return pinned
-    }
-}

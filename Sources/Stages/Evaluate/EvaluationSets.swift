@@ -40,6 +40,9 @@ struct EvaluationSets {
             guard let files = run.request.suites?[name] else {
                 throw StageError("missing_input", "the files of evaluate.suites.\(name) were not pinned")
             }
+            guard name != EvaluationSet.test, name != EvaluationSet.retention else {
+                throw StageError("invalid_name", "evaluate.suites.\(name): this is the name of a set that is always there")
+            }
             sets.append(try suiteSet(name, suite, files))
         }
         return sets

@@ -1,3 +1,4 @@
+import Artifacts
 import Crypto
 import Foundation
 import PipelineSpec
@@ -68,4 +69,14 @@ struct PinnedText {
 
     /// The ending of ``name``.
     var fileExtension: String { URL(filePath: name).pathExtension }
+}
+
+extension PinnedFile {
+    /// The file as it is now.
+    static func reading(_ file: URL) throws -> PinnedFile {
+        guard let pinned = try Digest.pin(paths: [file.path]).first else {
+            throw StageError("not_found", "\(file.path) is not a file that can be read")
+        }
+        return pinned
+    }
 }

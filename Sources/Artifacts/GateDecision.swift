@@ -1,0 +1,46 @@
+package import Foundation
+
+/// What a gate has decided about a version, as the queue has committed it: the store follows.
+package struct GateDecision: Sendable, Equatable {
+    /// Told apart by this in the log, so that it is followed once.
+    package var id: String
+    package var collection: ArtifactCollection
+    package var name: String
+    package var alias: String
+    package var version: Int
+    /// Of that version.
+    package var digest: String
+    /// Whether the alias moves to the version.
+    package var moves: Bool
+    /// What the alias pointed at when that was decided; `nil` when it pointed nowhere.
+    package var from: Int?
+    /// `passed`, `failed` or `held`.
+    package var outcome: String
+    package var reason: String
+    package var time: Date
+
+    package init(
+        id: String, collection: ArtifactCollection, name: String, alias: String, version: Int, digest: String,
+        moves: Bool, from: Int?, outcome: String, reason: String, time: Date
+    ) {
+        self.id = id
+        self.collection = collection
+        self.name = name
+        self.alias = alias
+        self.version = version
+        self.digest = digest
+        self.moves = moves
+        self.from = from
+        self.outcome = outcome
+        self.reason = reason
+        self.time = time
+    }
+
+    /// How the store has followed.
+    package enum Settlement: String, Sendable {
+        /// The log says what was decided, and the alias has moved if it was to.
+        case applied
+        /// Somebody has moved the alias in between; it stays where it was put.
+        case superseded
+    }
+}
