@@ -59,8 +59,10 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
             ModelRegistry.outline(configuration, for: task.model), manifest,
             microBatches: microBatches ?? [sizes.largestMicroBatch], longest: longest)
         if case .folder = manifest.base {
-            conversion = Self.mappedBytes(
-                in: folder, parameters: parameters, isHalf: manifest.trainingPrecision.matrixType == .bfloat16)
+            let isHalf = manifest.trainingPrecision.matrixType == .bfloat16
+            let mapped = Self.mappedBytes(in: folder, parameters: parameters, isHalf: isHalf)
+            // Norms and biases go on lying in a file of F32, which then stays mapped.
+            if isHalf { weights += mapped } else { conversion = mapped }
         }
     }
 
