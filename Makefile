@@ -14,7 +14,7 @@ CHECK  := --explicit-target-dependency-import-check error
 PACKAGES := libopenblas-dev libinotifytools0-dev libsqlite3-dev libpcre2-dev zlib1g-dev libpng-dev \
   libjpeg62-turbo-dev pkg-config dict-jargon
 
-.PHONY: help deps build demo demo-base test soak peft-environment test-peft test-exports bench bench-tokenizers fuzz clean
+.PHONY: help deps build demo demo-base test soak peft-environment test-peft test-exports bench bench-table bench-tokenizers fuzz clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -24,6 +24,7 @@ help:
 	@echo "make fuzz       libFuzzer on the parsers, FUZZ_SECONDS (60) each"
 	@echo "make bench-tokenizers  encoding speed beside the tokenizers package, in the same environment"
 	@echo "make bench      training speed beside torch and PEFT, in the same environment"
+	@echo "make bench-table  the same on several shapes, in fp32 and bf16, with generation and starting"
 
 # Installs missing packages as root or with passwordless sudo; otherwise prints the line to type.
 deps:
@@ -96,6 +97,9 @@ test-exports: build $(if $(LORAJOBS_EXPORTS_PYTHON),,$(EXPORTS_ENV)/complete)
 
 bench: build peft-environment
 	$(PYTHON) Benchmarks/compare_torch.py --program $(BUILD)/release/lorajobs $(BENCH_FLAGS)
+
+bench-table: build peft-environment
+	$(PYTHON) Benchmarks/table.py --program $(BUILD)/release/lorajobs $(BENCH_FLAGS)
 
 # Texts to encode: TOKENIZER_DATA is a folder of tokenizer folders, TOKENIZER_TEXT one of text files of any kind.
 TOKENIZER_DATA ?= ../shared/data/tokenizers

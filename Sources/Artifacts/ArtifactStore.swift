@@ -194,9 +194,14 @@ package struct ArtifactStore: Sendable {
         _ wanted: [Int], of name: String, in collection: ArtifactCollection
     ) throws -> [Version] {
         try wanted.compactMap { number in
-            if try readableRecord(number, of: name, in: collection) != nil {
-                return try version(number, of: name, in: collection)
+            if let record = try readableRecord(number, of: name, in: collection) {
+                return try version(
+                    number, of: name, in: collection, digest: record.digest, created: record.created,
+                    attempt: record.attempt, record: record.all)
             }
+            // Collected since it was seen.
+            let folder = versionFolder(number, of: name, in: collection)
+            guard access(folder.path(percentEncoded: false), F_OK) == 0 else { return nil }
             let entries = try versionLog(of: name, in: collection).entries()
             guard let entry = entries.publication(of: number), let digest = entry.digest, let attempt = entry.attempt,
                 let created = Timestamp.date(entry.time)

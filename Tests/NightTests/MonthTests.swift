@@ -51,7 +51,7 @@ import Testing
         try nights.write(Self.general, to: "data/general.txt")
         try nights.write(Self.good(0..<40), to: "data/train.jsonl")
         try nights.write(Self.good(400..<460), to: "data/test.jsonl")
-        let nightly = nights.manifest(gate: Self.gate)
+        let nightly = nights.manifest(steps: 6, gate: Self.gate)
 
         // 1: the base is to be beaten.
         let first = try await nights.pass(nightly)
@@ -254,7 +254,8 @@ import Testing
     /// Training goes on from production, on what is new and a share of what is old; the night after has nothing to do,
     /// although production has moved.
     private func warmStart(_ nights: Nights) async throws {
-        let manifest = nights.manifest(steps: 4, train: ", init: production, replay: 25%", gate: Self.open)
+        let manifest = nights.manifest(
+            steps: 4, rate: "1e-3", train: ", init: production, replay: 25%", gate: Self.open)
         let parent = try #require(try nights.production)
         let old = try nights.text("data/train.jsonl").split(separator: "\n").count
         try nights.write(try nights.text("data/train.jsonl") + Self.good(200..<230), to: "data/train.jsonl")

@@ -90,13 +90,13 @@ final class Nights {
     // MARK: A night
 
     /// A job over `data/train.jsonl`, judged by `data/test.jsonl`.
-    func manifest(steps: Int = 12, train: String = "", gate: String) -> String {
+    func manifest(steps: Int = 12, rate: String = "1e-2", train: String = "", gate: String) -> String {
         """
         name: \(name)
         base: \(base.path)
         data: {train: data/train.jsonl, validation: 0%, test: data/test.jsonl, max_length: 128}
         adapter: {rank: 4}
-        train: {steps: \(steps), batch_size: 8, learning_rate: 1e-2, lr_schedule: constant\(train)}
+        train: {steps: \(steps), batch_size: 8, learning_rate: \(rate), lr_schedule: constant\(train)}
         evaluate: {retention: data/general.txt}
         gate: \(gate)
         run: {threads: 2}

@@ -132,7 +132,7 @@ import Testing
             try detail([stage("tokenize", attempts: [attempt("tokenize", 1, failure: failure)])], state: .failed))
         #expect(report.html.contains("a.jsonl:2: &lt;oops&gt;") && report.html.contains("state failed"))
         #expect(report.json["attempts"].map { $0.text().contains("bad_record") } == true)
-        #expect(!report.html.contains("polyline"))
+        #expect(!report.html.contains("<polyline"))
         try report.write(to: folder.url)
         let read = try JSONDecoder().decode(JSONValue.self, from: Data(contentsOf: url("report.json")))
         #expect(read == report.json)

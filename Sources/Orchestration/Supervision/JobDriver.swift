@@ -226,7 +226,8 @@ struct JobDriver: Sendable {
         let wanted = inputs
         let roots = configuration.roots
         let manifest = job.manifest
-        var pins = try await offActor { try InputPins.take(job.manifest, inputs: wanted, roots: roots) }
+        var pins = try await offActor { try InputPins.take(manifest, inputs: wanted, roots: roots) }
+        pins.parent = try InputPins.parent(of: manifest, in: store)
         try queue.setPins(job.id, try ProtocolJSON.encode(pins))
         return pins
     }

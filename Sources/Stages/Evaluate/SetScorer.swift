@@ -23,9 +23,12 @@ struct SetScorer {
         var scores = try likelihoods(model, set.examples) { try progress(weight * $0) }
         for index in scores.indices {
             let sequence = set.examples[index]
-            scores[index].label = sequence.classIndex
-            // Where the whole is judged, what was predicted is the class.
-            if model.task.labelCount == nil { scores[index].prediction = nil }
+            // Only where the whole is judged is a label its class, and what was predicted one.
+            if model.task.labelCount == nil {
+                scores[index].prediction = nil
+            } else {
+                scores[index].label = sequence.classIndex
+            }
             if model.task == .causalLM, let tokenizer {
                 scores[index].bytes = ScoredText(sequence, tokenizer).byteCount
             }
