@@ -28,6 +28,8 @@ package struct Reproduction {
     /// The kinds of stage that will run, in order.
     package let kinds: [String]
     private let lineage: VersionRecord.Lineage
+    /// What the version was to be compared with, where nothing was there yet.
+    private let alias: String?
     private let reference: String
     private let workspace: URL
 
@@ -41,7 +43,12 @@ package struct Reproduction {
         }
         /// What of a record is needed here, whatever else it says.
         struct Record: Decodable {
+            struct Evaluation: Decodable {
+                var alias: String?
+                var champion: Int?
+            }
             var lineage: VersionRecord.Lineage
+            var evaluation: Evaluation?
         }
         let decoded: Record
         do {
@@ -51,11 +58,19 @@ package struct Reproduction {
                 "no_lineage", "the record of \(reference) does not say all that it was made from (\(error))")
         }
         lineage = decoded.lineage
+        alias = decoded.evaluation?.alias
+        // Who was in production then is no part of what the version is made from, and may be gone.
+        let champion = decoded.evaluation?.champion
         self.reference = reference
         self.workspace = workspace
         let recorded = lineage.stages
-        kinds = StageRegistry.stages.map { $0.descriptor.kind }.filter { recorded[$0] != nil }
+        kinds = StageRegistry.stages.map(\.descriptor).filter {
+            recorded[$0.kind] != nil && (champion == nil || !$0.comparesVersions)
+        }.map(\.kind)
         var circumstances: [String] = []
+        if let champion, kinds.count < recorded.count {
+            circumstances.append("it was judged beside version \(champion), which is not done again")
+        }
         if lineage.numerics_version != Numerics.version {
             circumstances.append(
                 "it was made with numerics version \(lineage.numerics_version), and this program has \(Numerics.version)"
@@ -70,7 +85,10 @@ package struct Reproduction {
     /// What of the inputs is not there any more, or not as it was; reads all of them.
     package func losses() throws -> [Loss] {
         var seen: Set<String> = []
-        let all = lineage.base + lineage.tokenizer + lineage.data.sorted { $0.key < $1.key }.flatMap(\.value)
+        let suites = kinds.contains("evaluate") ? lineage.suites ?? [:] : [:]
+        let all =
+            lineage.base + lineage.tokenizer + lineage.data.sorted { $0.key < $1.key }.flatMap(\.value)
+            + suites.sorted { $0.key < $1.key }.flatMap(\.value)
         return try all.filter { seen.insert($0.path).inserted }.compactMap { file in
             guard FileManager.default.isReadableFile(atPath: file.path) else {
                 return Loss(path: file.path, what: "is gone, or not readable")
@@ -99,19 +117,24 @@ package struct Reproduction {
         let job = ULID().description
         for stage in StageRegistry.stages {
             let descriptor = stage.descriptor
-            guard let recorded = lineage.stages[descriptor.kind] else { continue }
+            guard kinds.contains(descriptor.kind), let recorded = lineage.stages[descriptor.kind] else { continue }
             let directory = RunDirectory(
                 folder.appending(path: "\(descriptor.kind).1", directoryHint: .isDirectory).absoluteURL)
             try directory.make()
             let needed = lineage.stages.filter { outputs[$0.key] != nil && isNeeded($0.key, by: descriptor) }
-            try directory.write(
-                StageRequest(
-                    job: job, name: lineage.manifest.name, stage: descriptor.kind, uses: descriptor.kind, attempt: 1,
-                    attemptID: "\(job)-\(descriptor.kind)", workspace: workspace.path, manifest: lineage.manifest,
-                    inputs: outputs.filter { needed[$0.key] != nil },
-                    data: descriptor.inputs.contains(.data) ? lineage.data : [:], base: files(for: descriptor.inputs),
-                    inputDigests: needed, cacheKey: "", manifestDigest: lineage.manifest_digest, resumeFrom: nil,
-                    threads: lineage.threads))
+            var request = StageRequest(
+                job: job, name: lineage.manifest.name, stage: descriptor.kind, uses: descriptor.kind, attempt: 1,
+                attemptID: "\(job)-\(descriptor.kind)", workspace: workspace.path, manifest: lineage.manifest,
+                inputs: outputs.filter { needed[$0.key] != nil },
+                data: descriptor.inputs.contains(.data) ? lineage.data : [:], base: files(for: descriptor.inputs),
+                inputDigests: needed, cacheKey: "", manifestDigest: lineage.manifest_digest, resumeFrom: nil,
+                threads: lineage.threads)
+            request.parent = lineage.parent
+            if descriptor.inputs.contains(.suites) { request.suites = lineage.suites }
+            if descriptor.comparesVersions {
+                request.rivals = alias.map { PinnedRivals(alias: $0, champion: nil, promoted: []) }
+            }
+            try directory.write(request)
             let code = try start(directory)
             guard code == WorkerExit.done.rawValue else {
                 let failure = try directory.readResult()?.failure

@@ -48,11 +48,11 @@ import Testing
             Refused("outside-base", "path_outside_roots", line: 2, "/etc", text: shop.manifest("bad", base: "/etc")),
             Refused("unknown", "unknown_key", line: 11, "lora_r", "adapter.rank", text: good + "lora_r: 8\n"),
             Refused(
-                "planned", "unsupported", line: 3, "images",
-                text: good.replacing("max_length", with: "format: images, max_length")),
+                "planned", "unsupported", line: 3, "preference",
+                text: good.replacing("max_length", with: "format: preference, max_length")),
             Refused(
-                "gate", "bad_gate", line: 11, "no such suite",
-                text: good + "gate: {max_regression: {suite.faq: 1%}}\n"),
+                "gate", "bad_gate", line: 12, "no such suite",
+                text: good + "evaluate: {retention: data/play.txt}\ngate: {max_regression: {suite.faq: 1%}}\n"),
             Refused(
                 "no-config", "base_incomplete", line: 2, "models/empty", "config.json",
                 text: shop.manifest("bad", base: "models/empty")),

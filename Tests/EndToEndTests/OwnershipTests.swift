@@ -14,6 +14,8 @@ import Testing
         }
         guard let shop = try await Workshop.make() else { return }
         try shop.write(shop.manifest(), to: "tone.yaml")
+        // Else nobody else could read what the daemon makes.
+        try shop.write(try shop.text("lorajobs.yaml") + "permissions: shared\n", to: "lorajobs.yaml")
         try await shop.startDaemon()
         let submit = try await shop.program.run("submit", "tone.yaml", "--hold")
         #expect(submit.status == 0, "\(submit)")

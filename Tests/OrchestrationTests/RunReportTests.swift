@@ -67,7 +67,7 @@ import Testing
         try write(
             #"{"curve":[{"step":3,"loss":1}],"validations":[{"step":3,"loss":8.25}]}"#, to: "train/out/training.json")
         try write(
-            #"{"tokens":100,"sequences":5,"base":{"loss":3.5,"perplexity":33.1},"trained":{"loss":2.25,"perplexity":9.49}}"#,
+            #"{"sets":[{"name":"test","values":{"base":{"loss":3.5,"perplexity":33.1},"trained":{"loss":2.25,"perplexity":9.49}}}]}"#,
             to: "evaluate/out/evaluation.json")
         try write(
             #"{"lineage":{"seed":42,"engine":"plain","manifest":{"name":"x"},"data":{"train":[{"path":"/d/a","length":7,"digest":"sha256:d"}]}}}"#,

@@ -155,9 +155,10 @@ package struct RunReport: Sendable {
         }
     }
 
-    /// What the evaluation found of each model: its members that are objects of numbers.
+    /// What the evaluation found of each model on the test split.
     private mutating func readMetrics(_ report: JSONValue) {
-        guard case .object(let members) = report else { return }
+        // The test split comes first; suites have records of their own.
+        guard case .object(let members)? = report["sets"]?.list?.first?["values"] else { return }
         let order = ["base", "champion", "production", "trained", "candidate"]
         let scores = members.compactMapValues { value -> [String: Double]? in
             guard case .object(let inner) = value else { return nil }

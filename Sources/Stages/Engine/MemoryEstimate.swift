@@ -113,10 +113,8 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
         trained = 4 * Int64(trainedParameters) * (keepsBest ? 5 : 4)
         let layers = shape.layers(adapted: adapted, rank: rank, dropout: adapter.method != .full && adapter.dropout > 0)
         func bytes(_ columns: Int) -> Int64 {
-            // BufferPool keeps a buffer of each size class that was ever asked for.
-            let sizes = microBatches.map { 4 * Int64($0) * Int64(columns) }
-            return Dictionary(grouping: sizes) { Self.sizeClass($0) }.values
-                .reduce(0) { $0 + Self.resident($1.max() ?? 0) }
+            // BufferPool keeps little more than what the largest micro-batch has in use at once.
+            Self.resident(4 * Int64(tokens) * Int64(columns))
         }
         activations = layers.reduce(0) { $0 + $1.kept.reduce(0) { $0 + bytes($1) } }
         // The input of the last norm.
@@ -178,14 +176,6 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
     private static let program: Int64 = 22 << 20
     /// Packed operands of a thread's matrix products in OpenBLAS.
     private static let perThread: Int64 = 9 << 20
-
-    /// Sizes that share buffers: four classes a power of two, as in `BufferPool`.
-    private static func sizeClass(_ bytes: Int64) -> Int64 {
-        let least = max(bytes, 64)
-        let power = Int64(1) << Int64(Int64.bitWidth - 1 - (least - 1).leadingZeroBitCount)
-        let quarter = max(power / 4, 16)
-        return power + (least - power + quarter - 1) / quarter * quarter
-    }
 
     /// What a buffer really takes: `BufferPool` lays large ones on huge pages.
     private static func resident(_ bytes: Int64) -> Int64 {

@@ -22,6 +22,8 @@ struct Reproduce: ParsableCommand {
     @Flag(name: .long, help: "Print one JSON object.") var json = false
 
     mutating func run() throws {
+        // What the stages computed with when the version was made.
+        Engine.useFastestKernels()
         let workspace = try options.locate()
         let version = try version(in: ArtifactStore(workspace.artifacts))
         let reproduction = try Engine.run {
