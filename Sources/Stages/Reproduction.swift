@@ -64,7 +64,7 @@ package struct Reproduction {
         self.reference = reference
         self.workspace = workspace
         let recorded = lineage.stages
-        kinds = StageRegistry.stages.map(\.descriptor).filter {
+        kinds = StageRegistry.stages.map { $0.descriptor }.filter {
             recorded[$0.kind] != nil && (champion == nil || !$0.comparesVersions)
         }.map(\.kind)
         var circumstances: [String] = []

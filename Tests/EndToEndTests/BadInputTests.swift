@@ -27,6 +27,7 @@ import Testing
         try FileManager.default.createDirectory(at: shop.url("models/empty"), withIntermediateDirectories: true)
         try copy("stories260K", to: "mute", shop, without: "tokenizer.json")
         try copy("stories260K", to: "hollow", shop, without: "model.safetensors")
+        try shop.write("Once upon a time there was a cat.\n", to: "data/general.txt")
         try shop.write("pickled", to: "models/hollow/pytorch_model.bin")
         var bomb = "a0: &a0 [x, x, x, x, x, x, x, x]\n"
         for level in 1...9 {
@@ -52,7 +53,7 @@ import Testing
                 text: good.replacing("max_length", with: "format: preference, max_length")),
             Refused(
                 "gate", "bad_gate", line: 12, "no such suite",
-                text: good + "evaluate: {retention: data/play.txt}\ngate: {max_regression: {suite.faq: 1%}}\n"),
+                text: good + "evaluate: {retention: data/general.txt}\ngate: {max_regression: {suite.faq: 1%}}\n"),
             Refused(
                 "no-config", "base_incomplete", line: 2, "models/empty", "config.json",
                 text: shop.manifest("bad", base: "models/empty")),
