@@ -79,8 +79,23 @@ package struct JobQueue: Sendable {
         configuration.busyMode = .timeout(10)
         configuration.readonly = true
         configuration.label = "queue (read only)"
-        let database = try DatabaseQueue(path: file.path, configuration: configuration)
-        try checkOwnership(database, file)
+        func opened(_ path: String) throws -> DatabaseQueue {
+            let database = try DatabaseQueue(path: path, configuration: configuration)
+            try checkOwnership(database, file)
+            return database
+        }
+        var found: DatabaseQueue?
+        do {
+            found = try opened(file.path)
+        } catch let error as DatabaseError
+            where error.resultCode == .SQLITE_CANTOPEN && access(file.deletingLastPathComponent().path, W_OK) != 0
+        {
+            // Closed in good order, the log beside the database is gone, and where nothing can be written it cannot be made
+            // again. Nobody else can write there either, so the file stays as it is.
+            guard errno == EROFS, access(file.path + "-wal", F_OK) != 0 else { throw error }
+        }
+        let path = file.path.addingPercentEncoding(withAllowedCharacters: .urlPathAllowed) ?? file.path
+        let database = try found ?? opened("file:\(path)?immutable=1")
         let version = try database.read { try Int32.fetchOne($0, sql: "PRAGMA user_version") ?? 0 }
         guard version != 0 else {
             throw OrchestrationError(.notFound, "the queue at \(file.path) is being made; try again")

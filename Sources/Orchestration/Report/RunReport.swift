@@ -177,8 +177,8 @@ package struct RunReport: Sendable {
     /// Writes both files; nothing is flushed, since they can be made again.
     package func write(to folder: URL) throws {
         let numbers = json.data(pretty: true) + Data("\n".utf8)
-        try numbers.write(to: folder.appending(path: Self.numbers), options: .atomic)
-        try Data(html.utf8).write(to: folder.appending(path: Self.page), options: .atomic)
+        try AtomicFile.write(numbers, to: folder.appending(path: Self.numbers), isDurable: false)
+        try AtomicFile.write(Data(html.utf8), to: folder.appending(path: Self.page), isDurable: false)
     }
 
     /// The numbers of the page.
