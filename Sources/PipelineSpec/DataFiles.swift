@@ -38,8 +38,12 @@ package struct DataFiles: Sendable, Equatable {
             return files.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
         }
         train = expand(manifest.data.train, "data.train")
-        let excluded = Self.excluded(manifest.data.exclude, roots: roots)
-        train.removeAll(where: excluded.contains)
+        do {
+            let excluded = try Self.excluded(manifest.data.exclude, roots: roots)
+            train.removeAll(where: excluded.contains)
+        } catch {
+            findings.append(error.finding("data.exclude", at: nil, "/data/exclude"))
+        }
         if let window = manifest.data.windowSeconds {
             if let undated = train.first(where: { DatedName.day(of: $0) == nil }) {
                 findings.append(
@@ -70,8 +74,18 @@ package struct DataFiles: Sendable, Equatable {
     }
 
     /// The files that patterns exclude; one that matches nothing excludes nothing.
-    static func excluded(_ patterns: [String], roots: PathRoots) -> Set<String> {
-        Set(patterns.flatMap { (try? expand($0, roots: roots).get()) ?? [] })
+    ///
+    /// - Throws: What keeps a pattern from being followed: nobody could say what it was to leave out.
+    static func excluded(_ patterns: [String], roots: PathRoots) throws(PathProblem) -> Set<String> {
+        var files: Set<String> = []
+        for pattern in patterns {
+            switch expand(pattern, roots: roots) {
+            case .success(let matches): files.formUnion(matches)
+            case .failure(.notFound): break
+            case .failure(let problem): throw problem
+            }
+        }
+        return files
     }
 
     /// The regular files behind one absolute path or pattern.

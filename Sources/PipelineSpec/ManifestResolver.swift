@@ -373,15 +373,20 @@ private struct Resolution {
     /// A pattern that excludes nothing is a slip; a window needs dates, and something within them.
     private mutating func checkWindow() {
         guard !findings.hasErrors else { return }
-        for (index, pattern) in manifest.data.exclude.enumerated()
-        where DataFiles.excluded([pattern], roots: roots).isEmpty {
+        for (index, pattern) in manifest.data.exclude.enumerated() {
             let node = layer.entries["data.exclude"]?.node
-            findings.append(
-                Finding(
-                    .pathNotFound, severity: .warning, at: (node?.elements?[index] ?? node)?.mark,
-                    pointer: "/data/exclude", "data.exclude: no file matches \(PrintableText.line(pattern, limit: 100))"
-                ))
+            let mark = (node?.elements?[index] ?? node)?.mark
+            do {
+                guard try DataFiles.excluded([pattern], roots: roots).isEmpty else { continue }
+                findings.append(
+                    Finding(
+                        .pathNotFound, severity: .warning, at: mark, pointer: "/data/exclude",
+                        "data.exclude: no file matches \(PrintableText.line(pattern, limit: 100))"))
+            } catch {
+                findings.append(error.finding("data.exclude", at: mark, "/data/exclude"))
+            }
         }
+        guard !findings.hasErrors else { return }
         if manifest.train.start != .base, manifest.adapter.method == .full {
             let node = layer.entries["train.init"]?.node
             findings.append(
@@ -406,11 +411,15 @@ private struct Resolution {
 
     /// Steps of full training are smaller than what bf16 can tell apart.
     private mutating func checkPrecision() {
-        guard manifest.adapter.method == .full, manifest.train.precision == .bf16 else { return }
+        guard manifest.train.precision == .bf16 else { return }
+        var reason: String?
+        if case .random = manifest.base { reason = "new weights are drawn, and stay, in fp32" }
+        if manifest.adapter.method == .full { reason = "full training keeps its weights in fp32" }
+        guard let reason else { return }
         findings.append(
             Finding(
                 .conflict, at: layer.entries["train.precision"]?.node.mark, pointer: "/train/precision",
-                "train.precision: full training keeps its weights in fp32", hint: "leave it out"))
+                "train.precision: \(reason)", hint: "leave it out"))
     }
 
     /// Pairs of answers can be made into tokens, but no training compares them yet.

@@ -111,10 +111,10 @@ private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
         }
         try write("nr_free 5\noom_kill 7\n", "proc/vmstat")
         try write("MemTotal:       2048 kB\n", "proc/meminfo")
-        try write("0::/work/job\n", "proc/12/cgroup")
-        try write("oom 1\noom_kill 2\n", "groups/work/job/memory.events")
-        try write("max\n", "groups/work/job/memory.max")
-        try write("1048576\n", "groups/work/memory.max")
+        try write("0::/batch/job\n", "proc/12/cgroup")
+        try write("oom 1\noom_kill 2\n", "groups/batch/job/memory.events")
+        try write("max\n", "groups/batch/job/memory.max")
+        try write("1048576\n", "groups/batch/memory.max")
         let places = (folder.url.appending(path: "proc").path, folder.url.appending(path: "groups").path)
         var witness = MemoryWitness(proc: places.0, groups: places.1)
         #expect(witness.limit == 2_097_152)
@@ -123,9 +123,9 @@ private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
         var other = witness
         witness.look(at: 12, isLast: true)
         #expect(witness.evidence == nil)
-        try write("oom 1\noom_kill 3\n", "groups/work/job/memory.events")
+        try write("oom 1\noom_kill 3\n", "groups/batch/job/memory.events")
         other.look(at: 12, isLast: true)
-        #expect(other.evidence?.contains("/work/job") == true)
+        #expect(other.evidence?.contains("/batch/job") == true)
         // Without a group: the machine's counter.
         var machine = MemoryWitness(proc: places.0, groups: places.1)
         machine.look(at: 13)

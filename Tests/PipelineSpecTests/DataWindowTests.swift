@@ -51,6 +51,12 @@ import Testing
         #expect(try findings("train: data/a.jsonl, exclude: data/*.jsonl").map(\.code) == [.pathNotFound])
         let slip = try findings("train: data/a.jsonl, exclude: data/z.jsonl")
         #expect(slip.map(\.severity) == [.warning] && slip.first?.column == 38, "\(slip)")
+        // Nobody can say what these were to leave out.
+        let outside = try findings("train: data/a.jsonl, exclude: [data/z.jsonl, /etc/*.conf]")
+        #expect(outside.filter { $0.severity == .error }.map(\.code) == [.pathOutsideRoots], "\(outside)")
+        #expect(outside.last?.column == 52, "\(outside)")
+        let folder = try findings("train: data/a.jsonl, exclude: data")
+        #expect(folder.map(\.code) == [.notARegularFile], "\(folder)")
     }
 
     @Test(

@@ -285,6 +285,9 @@ import Testing
         Case(whole: "name: x\nbase: models/tiny\ndata: []", "invalid_value", 3, 7),
         Case(whole: "name: x\nbase: {config: models/tiny}\ndata: data/a.jsonl", "invalid_value", 2, 7),
         Case(whole: "name: x\nbase: {init: random}\ndata: data/a.jsonl", "missing_key", 2, 7),
+        Case(
+            whole: "name: x\nbase: {config: models/tiny, init: random}\ndata: data/a.jsonl\ntrain: {precision: bf16}",
+            "conflict", 4, 20),
         Case(whole: "- name: x", "wrong_type", 1, 1),
         Case(whole: "hello", "wrong_type", 1, 1),
     ]

@@ -83,9 +83,7 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
         let tokens = microBatches.max() ?? 1
         let shape = ModelShape(model)
         parameters = model.parameters.reduce(0) { $0 + $1.tensor.count }
-        var matrixType = manifest.trainingPrecision.matrixType
-        // New weights are drawn, and stay, in F32.
-        if case .random = manifest.base { matrixType = .float32 }
+        let matrixType = manifest.trainingPrecision.matrixType
         // Matrices and tables are in the type that they are multiplied in, everything else is F32.
         weights = model.parameters.reduce(0) { sum, parameter in
             let isHalf = matrixType == .bfloat16 && parameter.tensor.shape.count > 1

@@ -13,6 +13,9 @@ extension JobManifest.Precision {
 
 extension JobManifest {
     /// The precision of this job's training on this processor. Full training keeps its weights in single precision, since
-    /// its steps are smaller than what bf16 can tell apart.
-    var trainingPrecision: Precision { adapter.method == .full ? .fp32 : train.precision.resolved }
+    /// its steps are smaller than what bf16 can tell apart, and so do weights that are drawn, not read.
+    var trainingPrecision: Precision {
+        if case .random = base { return .fp32 }
+        return adapter.method == .full ? .fp32 : train.precision.resolved
+    }
 }

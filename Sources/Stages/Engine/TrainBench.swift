@@ -100,7 +100,7 @@ package struct TrainBench: Sendable {
             to: model, seed: 0)
         let optimizer = AdamW(AdamW.Options())
         var seconds: [Double] = [], losses: [Float] = []
-        var processor = 0.0, firstStepEnded = 0.0, tokens = 0, products = 0.0
+        var processor = 0.0, firstStepEnded = 0.0, tokens = 0, targetCount = 0, products = 0.0
         for step in -2..<steps {
             let parts = makeBatches(step, vocabulary: model.vocabularySize)
             let targets = parts.reduce(0) { $0 + $1.targetCount }
@@ -117,6 +117,7 @@ package struct TrainBench: Sendable {
             losses.append(loss)
             if step == -2 { firstStepEnded = Date().timeIntervalSince1970 }
             tokens = parts.reduce(0) { $0 + $1.ids.count }
+            targetCount = targets
             products = parts.reduce(0) { $0 + productOperations(model, adapter, $1) }
             if step >= 0 { processor += ProcessUsage.cpuSeconds - used }
             onStep(step, seconds[seconds.count - 1])
@@ -124,7 +125,7 @@ package struct TrainBench: Sendable {
         let peak = ProcessUsage.peakRSSBytes
         let timed = Array(seconds.dropFirst(2))
         let median = timed.sorted()[timed.count / 2]
-        let ceiling = gemmCeiling(model, rows: tokens)
+        let ceiling = gemmCeiling(model, rows: tokens, headRows: targetCount)
         return Result(
             config: shape.name, batch: batch, length: length, rank: rank, precision: precision.resolved.rawValue,
             threads: threads,
@@ -167,27 +168,32 @@ package struct TrainBench: Sendable {
         return [TokenBatch((0..<batch).map { ids($0, length) })]
     }
 
-    /// The time a step's large products take alone: forward and input gradient of every projection and of the head, each
-    /// shape timed by itself in this process (best of three).
+    /// The time a step's large products take alone: forward and input gradient of every projection and, for `headRows`
+    /// tokens, of the head, each shape timed by itself in this process (best of three).
     ///
     /// Attention and the adapter's own products are not counted, so a fraction near 1 is out of reach.
-    private func gemmCeiling(_ model: any LanguageModel, rows: Int) -> (seconds: Double, flops: Double) {
+    private func gemmCeiling(
+        _ model: any LanguageModel, rows: Int, headRows: Int
+    ) -> (seconds: Double, flops: Double) {
         var shapes: [GemmShape: Int] = [:]
         for projection in model.projections {
             shapes[
-                GemmShape(inputs: projection.inputSize, outputs: projection.outputSize, layout: projection.layout),
-                default: 0] += 1
+                GemmShape(
+                    rows: rows, inputs: projection.inputSize, outputs: projection.outputSize,
+                    layout: projection.layout), default: 0] += 1
         }
         let head = model.outputHead.tensor
-        shapes[GemmShape(inputs: head.shape[1], outputs: head.shape[0], layout: .outputByInput), default: 0] += 1
+        shapes[
+            GemmShape(rows: headRows, inputs: head.shape[1], outputs: head.shape[0], layout: .outputByInput), default: 0
+        ] += 1
         var seconds = 0.0, flops = 0.0
         for (shape, count) in shapes {
-            let x = RandomStream(seed: 2).uniform([rows, shape.inputs], low: -1, high: 1)
+            let x = RandomStream(seed: 2).uniform([shape.rows, shape.inputs], low: -1, high: 1)
             let weight = RandomStream(seed: 3).uniform(
                 shape.layout == .outputByInput ? [shape.outputs, shape.inputs] : [shape.inputs, shape.outputs], low: -1,
                 high: 1
             ).converted(to: precision.matrixType)
-            let dy = RandomStream(seed: 4).uniform([rows, shape.outputs], low: -1, high: 1)
+            let dy = RandomStream(seed: 4).uniform([shape.rows, shape.outputs], low: -1, high: 1)
             func best(_ body: () -> Tensor) -> Double {
                 (0..<3).map { _ in
                     let start = Trainer.monotonicSeconds()
@@ -200,7 +206,7 @@ package struct TrainBench: Sendable {
                 dy.linear(weight, layout: shape.layout == .outputByInput ? .inputByOutput : .outputByInput)
             }
             seconds += Double(count) * (forward + backward)
-            flops += Double(count) * 4 * Double(rows) * Double(shape.inputs) * Double(shape.outputs)
+            flops += Double(count) * 4 * Double(shape.rows) * Double(shape.inputs) * Double(shape.outputs)
         }
         return (seconds, flops)
     }
@@ -223,6 +229,7 @@ package struct TrainBench: Sendable {
     }
 
     private struct GemmShape: Hashable {
+        let rows: Int
         let inputs: Int
         let outputs: Int
         let layout: WeightLayout

@@ -25,8 +25,8 @@ extension Tensor {
     /// Shapes: `x`, `z` `[N, in]`, `W [out, in]` or `[in, out]` by `layout`, `A [r, in]`, `B [out, r]`, result `[N, out]`. With
     /// `h = s · z Aᵀ` and `u = s · dy B`, both `[N, r]`, backward is `dB = dyᵀ h`, `dA = uᵀ z`, `dz = u A` and
     /// `dx = dy W`, which takes `u A` along when `z` is `x`. Adding `h Bᵀ` and `u A` is part of the large products, so that
-    /// results of full size are written once. The thin products have kernels of their own: BLAS computes them at a
-    /// quarter of the speed.
+    /// results of full size are written once. The thin products have kernels of their own, since BLAS packs
+    /// operands that are read once.
     ///
     /// - Precondition: the shapes above; neither weight nor bias is trained.
     package func linear(
