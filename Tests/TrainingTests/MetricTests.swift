@@ -1,4 +1,5 @@
 import Foundation
+import TensorCore
 import TestSupport
 import Testing
 
@@ -159,6 +160,35 @@ import Testing
             MetricComparison(LossMetric.self, from: scores(before), to: scores(after), confidence: 0.9, seed: $0)
         }
         #expect(results[0] == results[1] && results[0] != results[2])
+    }
+
+    /// The interval of a mean is close to that of the normal distribution.
+    @Test func theIntervalIsAsWideAsTheErrorOfTheMean() throws {
+        let values = RandomStream(seed: 3).normal([1000], standardDeviation: 1).values.map { Double($0) + 0.5 }
+        let mean = values.reduce(0, +) / 1000
+        let error = (values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 1000).squareRoot() / 1000.squareRoot()
+        let zeros = scores([Double](repeating: 0, count: 1000))
+        for (confidence, z) in [(0.95, 1.95996), (0.90, 1.64485), (0.99, 2.57583)] {
+            let gain = try #require(
+                MetricComparison(
+                    LossMetric.self, from: scores(values), to: zeros, confidence: confidence, resamples: 10_000)
+            ).gain
+            #expect(abs(gain.estimate - mean) < 1e-12)
+            #expect(abs(gain.low - (mean - z * error)) < 0.06 * error * z)
+            #expect(abs(gain.high - (mean + z * error)) < 0.06 * error * z)
+        }
+    }
+
+    @Test func aTokenCountsAsMuchAsAnyOther() throws {
+        let pair = { (first: Double) in
+            [(first * 3, 3), (2.0, 1)].map { sum, tokens in
+                var score = ExampleScore()
+                (score.nll, score.tokens) = (sum, tokens)
+                return ScoredExample(score)
+            }
+        }
+        let gain = try #require(MetricComparison(LossMetric.self, from: pair(1), to: pair(2), confidence: 0.95)).gain
+        #expect(gain == MetricComparison.Interval(low: -1, estimate: -0.75, high: 0))
     }
 
     /// Of many pairs of models that are equal in truth, about as many are told apart as the confidence allows.

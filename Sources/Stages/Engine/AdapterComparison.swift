@@ -89,15 +89,25 @@ package struct AdapterComparison {
             losses = nil
             return
         }
-        let bootstrap = try PairedBootstrap(
-            reference: first.examples.map(\.nll), candidate: second.examples.map(\.nll),
-            weights: first.examples.map { Double($0.tokens) }, confidence: request.confidence,
-            resamples: request.resamples, seed: request.seed)
+        func scores(_ evaluation: TextEvaluation) -> [ScoredExample] {
+            evaluation.examples.map {
+                var score = ExampleScore()
+                (score.nll, score.tokens) = ($0.nll * Double($0.tokens), $0.tokens)
+                return ScoredExample(score)
+            }
+        }
+        guard
+            let gain = MetricComparison(
+                try MetricRegistry.metric(named: "loss"), from: scores(first), to: scores(second),
+                confidence: request.confidence, resamples: request.resamples, seed: request.seed)?.gain
+        else {
+            throw StageError("nothing_to_compare", "a loss is not finite, or there is no token to compare by")
+        }
         losses = Losses(
             examples: zip(first.examples, second.examples).map {
                 Example(first: $0.nll, second: $1.nll, tokens: $0.tokens)
             },
-            tokens: first.tokens, first: first.nll, second: second.nll, difference: bootstrap.difference,
-            interval: bootstrap.interval, confidence: request.confidence)
+            tokens: first.tokens, first: first.nll, second: second.nll, difference: -gain.estimate,
+            interval: -gain.high ... -gain.low, confidence: request.confidence)
     }
 }
