@@ -70,10 +70,20 @@ package struct ForwardContext {
     package var cache: KeyValueCache?
     /// Gathers where the layers of a mixture of experts send their tokens, for the loss that keeps experts in use.
     package var routings: RoutingRecord?
+    /// Whether the backward pass computes each layer again instead of keeping its values.
+    package var recomputesLayers = false
 
     package init(dropout: RandomStream? = nil, cache: KeyValueCache? = nil) {
         self.dropout = dropout
         self.cache = cache
+    }
+
+    /// `body` of `x`, one layer of a model, whose values are kept or computed again as ``recomputesLayers`` says.
+    ///
+    /// What routers decided is part of a loss outside of the layers, so those that are gathered are kept.
+    package func layer(_ x: consuming Tensor, _ body: @escaping (consuming Tensor) -> Tensor) -> Tensor {
+        guard recomputesLayers, routings == nil else { return body(x) }
+        return x.recomputed { body($0) }
     }
 }
 

@@ -83,7 +83,9 @@ final class GPT2: LanguageModel, ModelArchitecture {
         var x = Tensor.sum(
             tokenEmbedding(batch.ids, context), positionEmbedding(batch.positions, context))
         for (layer, block) in blocks.enumerated() {
-            x = block(consume x, layer: layer, heads: heads, layout: layout, context: context)
+            x = context.layer(consume x) { [heads] x in
+                block(x, layer: layer, heads: heads, layout: layout, context: context)
+            }
         }
         context.cache?.advance(batch.ids.count)
         return finalNorm(x)

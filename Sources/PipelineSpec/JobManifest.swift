@@ -159,11 +159,16 @@ package struct JobManifest: Codable, Sendable, Equatable {
         package var weightDecay = 0.0
         package var clipNorm = 1.0
         package var precision: Precision = .auto
+        /// Whether the backward pass computes layers again instead of keeping their values.
+        package var gradientCheckpointing: GradientCheckpointing = .auto
         package var seed: UInt64 = 42
         /// `nil` trains to the end.
         package var earlyStopping: EarlyStopping? = EarlyStopping()
         package init() {}
     }
+
+    /// `auto` is `on` where memory would not do otherwise.
+    package enum GradientCheckpointing: String, Codable, Sendable { case auto, on, off }
 
     package enum MergeDType: String, Codable, Sendable, CaseIterable { case fp32, bf16, fp16 }
 

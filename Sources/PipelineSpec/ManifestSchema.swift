@@ -242,8 +242,20 @@ package enum ManifestSchema {
             get: { .string($0.train.precision.rawValue) },
             set: { $0.train.precision = try $1.choice(JobManifest.Precision.self) }),
         ManifestField(
-            planned: "train.gradient_checkpointing", .orWord("auto", .boolean), default: .string("auto"),
-            "Whether activations are computed again in the backward pass to save memory."),
+            "train.gradient_checkpointing", .orWord("auto", .boolean),
+            "Whether the backward pass computes each layer again instead of keeping its values: less memory for about a "
+                + "third more time, and the same numbers. `auto` does where `run.memory`, or the machine's, would not do.",
+            get: { manifest in
+                switch manifest.train.gradientCheckpointing {
+                case .auto: "auto"
+                case .on: .bool(true)
+                case .off: .bool(false)
+                }
+            },
+            set: { manifest, value in
+                guard case .bool(let isOn) = value else { return manifest.train.gradientCheckpointing = .auto }
+                manifest.train.gradientCheckpointing = isOn ? .on : .off
+            }),
         ManifestField(
             "train.init", .string(maximum: 256),
             "What the adapter starts from: `base`, `production`, or a version such as `notes:3`.",

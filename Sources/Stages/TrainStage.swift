@@ -31,6 +31,8 @@ enum TrainStage: Stage {
         var trainedTokens: Int
         var trainedParameters: Int
         var precision: String
+        /// Whether the backward pass computed each layer again.
+        var recomputedLayers: Bool
         /// Most tokens in one forward pass; results depend on it in the last bits.
         var microBatchTokens: Int
         /// Mean training loss over equal parts of the run, in nats per trained token.
@@ -56,9 +58,10 @@ enum TrainStage: Stage {
         let model = try loadBase(run, for: task)
         let product = try Product(model, run, task, from: warmStart)
         let sizes = TrainingSizes(run.manifest, task, longest: training.longest)
+        var options = sizes.options(halvings: run.request.memoryHalvings ?? 0)
+        options.recomputesLayers = try recomputesLayers(run, task, model, longest: sizes.longest)
         let trainer = try Trainer(
-            model: model, parameters: product.parameters,
-            options: sizes.options(halvings: run.request.memoryHalvings ?? 0), training: training,
+            model: model, parameters: product.parameters, options: options, training: training,
             validation: validation.targetCount > 0 ? validation : nil, hiding: task.hiding(model),
             identity: identity(run, warmStart))
         var monitor = Monitor(run, sizes)
@@ -76,7 +79,8 @@ enum TrainStage: Stage {
             trainedTokens: sizes.rows(outcome.tokens),
             trainedParameters: product.parameters.reduce(0) { $0 + $1.tensor.count },
             precision: run.manifest.trainingPrecision.rawValue,
-            microBatchTokens: run.halved(sizes.microBatchTokens), curve: monitor.curve(),
+            recomputedLayers: options.recomputesLayers, microBatchTokens: run.halved(sizes.microBatchTokens),
+            curve: monitor.curve(),
             validations: outcome.validations.map { Report.Point(step: $0.step, loss: $0.loss) },
             bestStep: outcome.best?.step, parent: warmStart?.parent, older: selection?.older, newer: selection?.newer)
         try run.write(report, to: "training.json")
@@ -96,6 +100,22 @@ enum TrainStage: Stage {
             try ModelRegistry.load(
                 folder: run.base, for: task.model, newHeadSeed: task.newHeadSeed(seed), matrixType: matrixType)
         case .random: try ModelRegistry.random(ModelConfiguration(folder: run.base), for: task.model, seed: seed)
+        }
+    }
+
+    /// Whether memory is saved by computing layers again: as the manifest says, where the estimate is above what there is, or
+    /// where memory has run out before.
+    private static func recomputesLayers(
+        _ run: StageRun, _ task: JobTask, _ model: any SequenceModel, longest: Int
+    ) throws -> Bool {
+        guard (model as? any LanguageModel)?.balanceLossWeight == nil else { return false }
+        switch run.manifest.train.gradientCheckpointing {
+        case .on: return true
+        case .off: return false
+        case .auto:
+            if run.request.memoryHalvings ?? 0 > 0 { return true }
+            return try MemoryEstimate(of: run.manifest, task, microBatches: nil, longestSequence: longest)
+                .recomputesLayers
         }
     }
 

@@ -171,7 +171,9 @@ package final class Trainer {
         for (index, sequences) in parts.enumerated() {
             let batch = batch(sequences, of: step, draw: draw)
             guard batch.targetCount > 0 else { continue }
-            let scored = model.score(batch, scale: scale, context: ForwardContext(dropout: dropout.substream(index)))
+            var context = ForwardContext(dropout: dropout.substream(index))
+            context.recomputesLayers = options.recomputesLayers
+            let scored = model.score(batch, scale: scale, context: context)
             sum = scored.negativeLogLikelihoods.reduce(sum) { $0 + Double($1) }
             scored.loss.backward()
         }

@@ -16,6 +16,8 @@ package struct TrainingOptions: Codable, Sendable, Equatable {
     /// What was computed at once in an earlier part of this run: its checkpoints count, although what follows differs
     /// in rounding from what would have followed.
     package var earlierMicroBatchSizes: [BatchPlan.MicroBatchSize] = []
+    /// Whether the backward pass computes each layer again instead of keeping its values. It changes no result.
+    package var recomputesLayers = false
     /// The peak of the schedule.
     package var learningRate = 2e-4
     package var schedule: LearningRateSchedule.Shape = .cosine

@@ -132,7 +132,8 @@ struct PlanReport {
             lines.append(
                 "memory: about \(mega(forecast.peakBytes)) at most (weights \(mega(memory.weights)), adapter and optimizer "
                     + "\(mega(memory.trained)), activations \(mega(memory.activations)), the rest "
-                    + "\(mega(memory.transient + memory.process)))")
+                    + "\(mega(memory.transient + memory.process)))"
+                    + (memory.recomputesLayers ? ", computing each layer again in the backward pass" : ""))
         }
         lines.append(
             "time: about \(Durations.text(forecast.seconds)) of training, \(Amounts.number(forecast.tokensPerSecond)) tokens/s "
@@ -194,7 +195,7 @@ struct PlanReport {
                 "peak_bytes": .integer(Int(f.peakBytes)), "weights": .integer(Int(memory.weights)),
                 "conversion": .integer(Int(memory.conversion)), "trained": .integer(Int(memory.trained)),
                 "activations": .integer(Int(memory.activations)), "transient": .integer(Int(memory.transient)),
-                "process": .integer(Int(memory.process)),
+                "process": .integer(Int(memory.process)), "recomputes_layers": .bool(memory.recomputesLayers),
             ])
         }
         return members

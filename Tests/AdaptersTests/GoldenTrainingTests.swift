@@ -109,6 +109,30 @@ import Testing
         }
     }
 
+    /// Layers that are computed again in the backward pass, dropout and routing included.
+    @Test(arguments: cases)
+    func recomputedLayersChangeNoBit(name: String, task: ModelTask) throws {
+        let file = try SafetensorsFile(Fixtures.folder("golden/\(name).safetensors"))
+        let folder = try TemporaryFolder()
+        let model = try base(file, for: task, in: folder.url)
+        let input = try GoldenInput(file, for: task)
+        let settings: Settings.Adapter = try metadata(file, "lora")
+        let adapter = try AttachedAdapter(
+            LoRA(AdapterOptions(rank: settings.r, alpha: settings.alpha, dropout: 0.2)),
+            targets: TargetModules(.names(.list(settings.targets)), parameters: settings.parameters ?? []),
+            to: model, taskType: .some(nil), seed: 1)
+        for parameter in adapter.parameters { parameter.assign(try file.tensor("lora.\(parameter.name)").copied()) }
+        let gradients = [false, true].map { recomputes in
+            for parameter in adapter.parameters { parameter.zeroGradient() }
+            var context = ForwardContext(dropout: RandomStream(seed: 5))
+            context.recomputesLayers = recomputes
+            model.score(input.batch, scale: 1 / Float(input.batch.targetCount), context: context).loss.backward()
+            return adapter.parameters.map { $0.gradient?.values ?? [] }
+        }
+        #expect(gradients[0].contains { $0.contains { $0 != 0 } })
+        #expect(gradients[0] == gradients[1])
+    }
+
     private func expectReferenceGradients(
         _ adapter: AttachedAdapter, _ file: SafetensorsFile, within tolerance: Float = 1e-5
     ) throws {

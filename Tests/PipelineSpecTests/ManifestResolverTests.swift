@@ -220,7 +220,7 @@ import Testing
         Case("train: {early_stopping: {patiance: 3}}", "unknown_key", 4, 26, hint: "did you mean patience?"),
         Case("train: {early_stopping: {metric: accuracy}}", "unsupported", 4, 34),
         Case("train: {early_stopping: off}", "wrong_type", 4, 25, hint: "write false"),
-        Case("train: {gradient_checkpointing: true}", "unsupported", 4, 33),
+        Case("train: {gradient_checkpointing: unsloth}", "wrong_type", 4, 33),
         Case("train: {replay: 100%}", "out_of_range", 4, 17),
         Case("train: {init: production}\nadapter: {method: full}", "conflict", 4, 15),
         Case("run: {memory: 8}", "wrong_type", 4, 15), Case("run: {memory: 0B}", "invalid_value", 4, 15),

@@ -68,5 +68,9 @@ import Testing
         #expect(try estimate(256) { $0.adapter.dropout = 0.1 }.activations >= plain.activations)
         #expect(try estimate(256) { $0.adapter.method = .full }.trained > plain.trained)
         #expect(try estimate(256) { $0.data.validation = .fraction(0) }.trained < plain.trained)
+        let recomputed = try MemoryEstimate(
+            ModelRegistry.outline(configuration(small)), JobManifest(name: "small", base: .random(config: "nowhere")),
+            microBatches: [256], longest: 64, recomputesLayers: true)
+        #expect(recomputed.recomputesLayers && recomputed.activations < plain.activations)
     }
 }

@@ -96,6 +96,49 @@ final class StageLine {
         #expect(try TextGeneration(loaded, prompt: "ROMEO:", maxTokens: 12).ids.count == 12)
     }
 
+    /// What saves memory or time changes nothing, or next to nothing: values computed again are the same, and a run in bf16
+    /// ends within a hundredth of the loss of one in single precision.
+    @Test func cheaperTrainingEndsWhereTheOtherDoes() throws {
+        guard let base = try TestData.folder("models/stories260K"),
+            let text = try TestData.folder("datasets/tinyshakespeare")
+        else { return }
+        var manifest = JobManifest(name: "shakespeare", base: .folder(base.path))
+        manifest.data.train = [text.appending(path: "valid.txt").path]
+        manifest.data.maxLength = 128
+        (manifest.train.duration, manifest.train.batchTokens) = (.steps(60), 1024)
+        (manifest.train.learningRate, manifest.train.precision) = (5e-3, .fp32)
+        manifest.adapter.targets = .allLinear
+        let line = try StageLine(manifest)
+        try line.run("tokenize")
+        func train() throws -> (adapter: Data, losses: [Double], report: TrainStage.Report) {
+            let (result, directory) = try line.run("train")
+            #expect(result.failure == nil)
+            let report = try JSONDecoder().decode(
+                TrainStage.Report.self, from: Data(contentsOf: directory.out.appending(path: "training.json")))
+            let losses = ["training_loss", "validation_loss"].map { result.metrics[$0] ?? .nan }
+            let adapter = try Data(contentsOf: directory.out.appending(path: "adapter/adapter_model.safetensors"))
+            return (adapter, losses, report)
+        }
+        let plain = try train()
+        #expect(plain.report.precision == "fp32" && !plain.report.recomputedLayers)
+        #expect(plain.losses[0] < 0.8 * (plain.report.curve.first?.loss ?? 0), "\(plain.report.curve)")
+
+        line.manifest.train.gradientCheckpointing = .on
+        let recomputed = try train()
+        #expect(recomputed.report.recomputedLayers && recomputed.adapter == plain.adapter)
+        line.manifest.train.gradientCheckpointing = .auto
+        line.manifest.run.memoryBytes = 1 << 20
+        #expect(try train().report.recomputedLayers, "nothing less would fit a megabyte")
+        line.manifest.run.memoryBytes = nil
+
+        line.manifest.train.precision = .bf16
+        let half = try train()
+        #expect(half.report.precision == "bf16" && half.adapter != plain.adapter)
+        for (one, other) in zip(half.losses, plain.losses) {
+            #expect(abs(one / other - 1) < 0.01, "\(half.losses) beside \(plain.losses)")
+        }
+    }
+
     @Test func trainingFromNothingMakesACheckpoint() throws {
         let folder = try TemporaryFolder()
         let config = folder.url.appending(path: "base")

@@ -49,8 +49,8 @@ final class Decoder: LanguageModel {
         var x = embedding(batch.ids, context)
         if design.embeddingScale != 1 { x = x.scaled(by: design.embeddingScale) }
         for (block, layer) in zip(blocks, design.layers) {
-            x = block(
-                consume x, angles: angles[layer.rotary], layout: layout.windowed(layer.window), context: context)
+            let (angles, layout) = (angles[layer.rotary], layout.windowed(layer.window))
+            x = context.layer(consume x) { block($0, angles: angles, layout: layout, context: context) }
         }
         context.cache?.advance(batch.ids.count)
         return finalNorm(x)

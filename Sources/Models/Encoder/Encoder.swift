@@ -47,7 +47,9 @@ final class Encoder {
         }
         let layout = AttentionLayout(rows: batch.sequences, isCausal: false)
         var states = norm(x)
-        for block in blocks { states = block(consume states, layout: layout, context: context) }
+        for block in blocks {
+            states = context.layer(consume states) { block($0, layout: layout, context: context) }
+        }
         return states
     }
 

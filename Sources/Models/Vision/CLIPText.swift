@@ -55,7 +55,9 @@ package final class CLIPText: AdaptableModel {
     /// The states after the last norm, `[N, C]`, one row a token.
     package func hiddenStates(of batch: TokenBatch, context: ForwardContext = ForwardContext()) -> Tensor {
         var x = Tensor.sum(words(batch.ids, context), positions(batch.positions, context))
-        for block in blocks { x = block(consume x, rows: batch.sequences, context) }
+        for block in blocks {
+            x = context.layer(consume x) { block($0, rows: batch.sequences, context) }
+        }
         return norm(x)
     }
 }

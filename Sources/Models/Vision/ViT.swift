@@ -106,7 +106,9 @@ package final class ViT: SequenceModel {
         var x = patches.linear(weight, bias: patchBias.tensor)
             .withClassTokens(classToken.tensor, positions: positions.tensor)
         let rows = (0..<count).map { $0 * length..<($0 + 1) * length }
-        for block in blocks { x = block(consume x, rows: rows, context) }
+        for block in blocks {
+            x = context.layer(consume x) { block($0, rows: rows, context) }
+        }
         return classifier(norm(x.gatheringRows(rows.map { Int32($0.lowerBound) })), context)
     }
 }

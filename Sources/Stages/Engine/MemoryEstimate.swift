@@ -22,6 +22,8 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
     package var transient: Int64 = 0
     /// The program itself, with the buffers of the product kernels.
     package var process: Int64 = 0
+    /// Whether ``activations`` are those of a backward pass that computes each layer again.
+    package var recomputesLayers = false
     /// How many parameters the base has, and how many are trained.
     package var parameters = 0
     package var trainedParameters = 0
@@ -55,14 +57,26 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
         let longest = longestSequence ?? TrainingSizes.longestSequence(manifest, limits)
         // Of a pair of texts both may be long.
         let sizes = TrainingSizes(manifest, task, longest: task.kind == .embedding ? 2 * longest : longest)
-        try self.init(
-            ModelRegistry.outline(configuration, for: task.model), manifest,
-            microBatches: microBatches ?? [sizes.largestMicroBatch], longest: longest)
-        if case .folder = manifest.base {
-            let isHalf = manifest.trainingPrecision.matrixType == .bfloat16
-            let mapped = Self.mappedBytes(in: folder, parameters: parameters, isHalf: isHalf)
-            // Norms and biases go on lying in a file of F32, which then stays mapped.
-            if isHalf { weights += mapped } else { conversion = mapped }
+        let outline = try ModelRegistry.outline(configuration, for: task.model)
+        func estimate(recomputesLayers: Bool) throws -> MemoryEstimate {
+            var estimate = try MemoryEstimate(
+                outline, manifest, microBatches: microBatches ?? [sizes.largestMicroBatch], longest: longest,
+                recomputesLayers: recomputesLayers)
+            if case .folder = manifest.base {
+                let isHalf = manifest.trainingPrecision.matrixType == .bfloat16
+                let mapped = Self.mappedBytes(in: folder, parameters: estimate.parameters, isHalf: isHalf)
+                // Norms and biases go on lying in a file of F32, which then stays mapped.
+                if isHalf { estimate.weights += mapped } else { estimate.conversion = mapped }
+            }
+            return estimate
+        }
+        let budget = Int64(manifest.run.memoryBytes ?? Int(ProcessInfo.processInfo.physicalMemory / 10 * 9))
+        switch manifest.train.gradientCheckpointing {
+        case .on: self = try estimate(recomputesLayers: true)
+        case .off: self = try estimate(recomputesLayers: false)
+        case .auto:
+            let whole = try estimate(recomputesLayers: false)
+            self = whole.peak <= budget ? whole : try estimate(recomputesLayers: true)
         }
     }
 
@@ -79,7 +93,10 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
     }
 
     /// - Parameter model: its shapes; see ``ModelRegistry/outline(_:for:)``.
-    init(_ model: any SequenceModel, _ manifest: JobManifest, microBatches: Set<Int>, longest: Int) throws {
+    init(
+        _ model: any SequenceModel, _ manifest: JobManifest, microBatches: Set<Int>, longest: Int,
+        recomputesLayers: Bool = false
+    ) throws {
         let tokens = microBatches.max() ?? 1
         let shape = ModelShape(model)
         parameters = model.parameters.reduce(0) { $0 + $1.tensor.count }
@@ -114,7 +131,12 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
             // BufferPool keeps little more than what the largest micro-batch has in use at once.
             Self.resident(4 * Int64(tokens) * Int64(columns))
         }
-        activations = layers.reduce(0) { $0 + $1.kept.reduce(0) { $0 + bytes($1) } }
+        let kept = layers.map { $0.kept.reduce(0) { $0 + bytes($1) } }
+        // A mixture's routers are part of a loss of their own.
+        self.recomputesLayers = recomputesLayers && (model as? any LanguageModel)?.balanceLossWeight == nil
+        // RecomputedOp: the inputs of layers, and what one of them keeps.
+        activations =
+            self.recomputesLayers ? bytes(shape.width) * Int64(kept.count) + (kept.max() ?? 0) : kept.reduce(0, +)
         // The input of the last norm.
         activations += bytes(shape.width)
 
@@ -145,11 +167,18 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
         }
     }
 
-    /// The smallest of some changes after which the peak is at most `limit`, in words: sequences one at a time, then
-    /// shorter ones.
+    /// The smallest of some changes after which the peak is at most `limit`, in words: layers computed again, then
+    /// sequences one at a time, then shorter ones.
     static func changeThatFits(_ limit: Int64, in manifest: JobManifest) throws -> String {
         func text(_ bytes: Int64) -> String { "\(max(1, (bytes + (1 << 20) - 1) >> 20))MiB" }
         var changed = manifest
+        if manifest.train.gradientCheckpointing != .on {
+            changed.train.gradientCheckpointing = .on
+            let least = try MemoryEstimate(of: changed)
+            if least.peak <= limit {
+                return "with train: {gradient_checkpointing: true} it would take \(text(least.peak))"
+            }
+        }
         changed.train.microBatch = 1
         let whole = try MemoryEstimate(of: changed)
         var length = whole.longestSequence
@@ -166,7 +195,7 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
                 + "smaller base, fewer adapter.targets or a lower adapter.rank"
         }
         let shorter = changed.data.maxLength == manifest.data.maxLength ? "" : " and data: {max_length: \(length)}"
-        return "with train: {micro_batch: 1}\(shorter) it would take \(text(least))"
+        return "with train: {micro_batch: 1, gradient_checkpointing: true}\(shorter) it would take \(text(least))"
     }
 
     /// Resident before anything is loaded: the program, its libraries, and what Foundation keeps. Measured on Linux,

@@ -49,6 +49,8 @@ package struct TrainBench: Sendable {
     /// Whether sequences are instructions of mixed lengths, of which the last 30% is learned, instead of equal ones that
     /// are learned whole; `batch` is then how many examples a step has, laid together without padding.
     package var instructions = false
+    /// Whether the backward pass computes each layer again.
+    package var recomputesLayers = false
     /// A checkpoint folder of the shape, to load instead of making random weights.
     package var base: URL?
 
@@ -62,6 +64,7 @@ package struct TrainBench: Sendable {
         package var length: Int
         package var rank: Int
         package var precision: String
+        package var gradient_checkpointing: Bool
         package var threads: Int
         package var parameters: Int
         package var trained_parameters: Int
@@ -101,13 +104,15 @@ package struct TrainBench: Sendable {
         let optimizer = AdamW(AdamW.Options())
         var seconds: [Double] = [], losses: [Float] = []
         var processor = 0.0, firstStepEnded = 0.0, tokens = 0, targetCount = 0, products = 0.0
+        var context = ForwardContext()
+        context.recomputesLayers = recomputesLayers
         for step in -2..<steps {
             let parts = makeBatches(step, vocabulary: model.vocabularySize)
             let targets = parts.reduce(0) { $0 + $1.targetCount }
             let (start, used) = (Trainer.monotonicSeconds(), ProcessUsage.cpuSeconds)
             var loss: Float = 0
             for part in parts {
-                let scored = model.score(part, scale: 1 / Float(targets), context: ForwardContext())
+                let scored = model.score(part, scale: 1 / Float(targets), context: context)
                 scored.loss.backward()
                 loss += scored.loss.scalar
             }
@@ -128,7 +133,7 @@ package struct TrainBench: Sendable {
         let ceiling = gemmCeiling(model, rows: tokens, headRows: targetCount)
         return Result(
             config: shape.name, batch: batch, length: length, rank: rank, precision: precision.resolved.rawValue,
-            threads: threads,
+            gradient_checkpointing: recomputesLayers, threads: threads,
             parameters: model.parameters.reduce(0) { $0 + $1.tensor.count },
             trained_parameters: adapter.parameters.reduce(0) { $0 + $1.tensor.count },
             tokens_per_second: Double(tokens) / median, step_seconds: timed, first_step_seconds: seconds[0],

@@ -28,8 +28,13 @@ extension Tensor {
     /// parameters add up until ``Parameter/zeroGradient()``.
     package func backward() {
         precondition(count == 1, "backward: a loss has one element, this tensor has shape \(shape)")
+        sendBack(Tensor([1], shape: shape))
+    }
+
+    /// Sends `gradient`, that of this tensor, back.
+    func sendBack(_ gradient: Tensor) {
         guard let root = node else { return }
-        root.gradient = Tensor([1], shape: shape)
+        root.gradient = gradient
         for node in Self.tape(endingIn: root) {
             guard let op = node.op, let gradient = node.gradient else { continue }
             node.gradient = nil

@@ -30,6 +30,8 @@ struct BenchTrain: ParsableCommand {
     @Option(name: .long, help: "Timed steps, after two that warm up.") var steps = 5
     @Flag(name: .long, help: "Instructions of mixed lengths whose last 30% is learned, instead of equal sequences.")
     var instructions = false
+    @Flag(name: .long, help: "Compute each layer again in the backward pass, which takes less memory.")
+    var gradientCheckpointing = false
     @Option(name: .long, help: ArgumentHelp("A checkpoint of the shape to load.", valueName: "dir")) var base: String?
     @Flag(name: .long, help: "Print one JSON object.") var json = false
 
@@ -53,6 +55,7 @@ struct BenchTrain: ParsableCommand {
         bench.threads = threads.count
         bench.steps = steps
         bench.instructions = instructions
+        bench.recomputesLayers = gradientCheckpointing
         bench.base = base.map(CommandLineFile.url)
         bench.precision = precision.precision
         var progress = EngineProgress(config)
