@@ -131,8 +131,9 @@ FUZZ_OPTIONS_TokenizerJSONFuzz = -I Sources/CPCRE2
 FUZZ_OPTIONS_SentencePieceFuzz = -I Sources/CPCRE2
 FUZZ_OPTIONS_VocabularyFuzz    = -I Sources/CPCRE2
 FUZZ_OPTIONS_JinjaFuzz         = -I Sources/CPCRE2
-# Modules that are not fuzzed come as they are built.
-FUZZ_BUILT = -I $(BUILD)/release/Modules -I $(BUILD)/checkouts/Yams/Sources/CYaml/include $(shell find $(1:%=$(BUILD)/release/%.build) -name '*.o')
+# Modules that are not fuzzed come as they are built; a folder of objects may hold some of files that are gone.
+FUZZ_BUILT = -I $(BUILD)/release/Modules -I $(BUILD)/checkouts/Yams/Sources/CYaml/include \
+  $(foreach m,$(1),$(shell grep '/$(m)\.build/' $(BUILD)/release/lorajobs.product/Objects.LinkFileList))
 FUZZ_OPTIONS_ManifestFuzz      = $(call FUZZ_BUILT,Yams CYaml)
 # The records import half the engine.
 FUZZ_RECORDS_C = CKernels CLinux CImages
@@ -140,7 +141,7 @@ FUZZ_OPTIONS_RecordsFuzz       = $(foreach m,CPCRE2 CZlib COpenBLAS CPNG CJPEG,-
   $(foreach m,$(FUZZ_RECORDS_C),-Xcc -fmodule-map-file=$(BUILD)/release/$(m).build/module.modulemap) \
   $(shell pkg-config --cflags openblas) -lopenblas -lpng -ljpeg \
   $(call FUZZ_BUILT,$(FUZZ_RECORDS_C) PipelineSpec Tokenizers Images Artifacts Models Adapters Training Layers TensorCore \
-  Yams CYaml Crypto CryptoBoringWrapper CCryptoBoringSSL CCryptoBoringSSLShims)
+  Yams CYaml Crypto CryptoBoringWrapper CCryptoBoringSSL CCryptoBoringSSLShims CXKCP CXKCPShims)
 
 # Make would remove the programs as steps in between.
 .PRECIOUS: $(FUZZ)/%
