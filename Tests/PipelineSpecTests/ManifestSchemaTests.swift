@@ -87,7 +87,7 @@ import Testing
         let rows = ManifestSchema.markdownTable.split(separator: "\n")
         #expect(rows.count == Self.keys.count + 2)
         #expect(rows.contains { $0.hasPrefix("| `adapter.rank` | a whole number 1…1024 | `8` |") })
-        #expect(rows.contains { $0.hasPrefix("| `train.gradient_checkpointing` | auto or true or false | `auto` |") })
+        #expect(rows.contains { $0.hasPrefix("| `train.gradient_checkpointing` | auto or true or false | `\"auto\"` |") })
         for row in rows { #expect(row.replacing("\\|", with: "").filter { $0 == "|" }.count == 5) }
     }
 
