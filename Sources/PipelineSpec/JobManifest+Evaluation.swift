@@ -45,6 +45,8 @@ extension JobManifest {
         package var suites: [String: Suite] = [:]
         /// General text, as absolute paths or patterns, by which it is seen what the base could do before.
         package var retention: [String] = []
+        /// Of so many test examples what models write in their place is kept, and shown in the report.
+        package var samples = 0
         package init() {}
     }
 

@@ -20,6 +20,11 @@ extension ManifestSchema {
             get: { $0.evaluate.retention.isEmpty ? .null : .array($0.evaluate.retention.map { .string($0) }) },
             set: { $0.evaluate.retention = $1 == .null ? [] : try $1.strings() }),
         ManifestField(
+            "evaluate.samples", .integer(0...100),
+            "Of so many test examples the report shows what base, production and the new version write. It then holds text "
+                + "of the data.",
+            get: { .integer($0.evaluate.samples) }, set: { $0.evaluate.samples = try $1.int() }),
+        ManifestField(
             "merge",
             .switchable(
                 off: .bool(false),

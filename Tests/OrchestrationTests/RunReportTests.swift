@@ -67,8 +67,11 @@ import Testing
         try write(
             #"{"curve":[{"step":3,"loss":1}],"validations":[{"step":3,"loss":8.25}]}"#, to: "train/out/training.json")
         try write(
-            #"{"sets":[{"name":"test","values":{"base":{"loss":3.5,"perplexity":33.1},"trained":{"loss":2.25,"perplexity":9.49}}}]}"#,
+            #"{"sets":[{"name":"test","values":{"base":{"loss":3.5,"perplexity":33.1},"trained":{"loss":2.25,"perplexity":9.49}}},{"name":"retention","values":{"trained":{"loss":4.5}}}]}"#,
             to: "evaluate/out/evaluation.json")
+        try write(
+            #"[{"prompt":"Why <b>?","reference":" So.","answers":{"base":" Once","trained":" So & so."}}]"#,
+            to: "evaluate/out/samples.json")
         try write(
             #"{"lineage":{"seed":42,"engine":"plain","manifest":{"name":"x"},"data":{"train":[{"path":"/d/a","length":7,"digest":"sha256:d"}]}}}"#,
             to: "package/out/adapter/lorajobs.json")
@@ -91,6 +94,10 @@ import Testing
         #expect(loss[1]["value"] == .number(8.1) && loss[2]["value"] == .number(7.2))
         #expect(json["validation_loss"] == .array([.object(["step": 3, "value": .number(8.25)])]))
         #expect(json["metrics"]?["loss"] == .object(["base": .number(3.5), "trained": .number(2.25)]))
+        #expect(json["metrics"]?["retention.loss"] == .object(["trained": .number(4.5)]))
+        let answers: JSONValue = ["base": " Once", "trained": " So & so."]
+        #expect(json["samples"] == .array([["prompt": "Why <b>?", "reference": " So.", "answers": answers]]))
+        #expect(report.html.contains("<td>Why &lt;b&gt;?</td><td> So.</td><td> Once</td><td> So &amp; so.</td>"))
         #expect(
             json["lengths"]
                 == .array([

@@ -27,9 +27,11 @@ import Testing
             "train": [
                 "epochs": 3, "batch_tokens": 4096, "micro_batch": "auto", "learning_rate": .number(2e-4),
                 "lr_schedule": "cosine", "warmup": "3%", "weight_decay": 0, "clip_norm": 1, "precision": "auto",
-                "gradient_checkpointing": "auto", "init": "base", "replay": .null, "seed": 42, "early_stopping": ["metric": "loss", "patience": 3],
+                "gradient_checkpointing": "auto", "init": "base", "replay": .null, "seed": 42,
+                "early_stopping": ["metric": "loss", "patience": 3],
             ],
-            "evaluate": ["metrics": ["loss"], "suites": [:], "retention": .null], "merge": false, "gate": .null,
+            "evaluate": ["metrics": ["loss"], "suites": [:], "retention": .null, "samples": 0], "merge": false,
+            "gate": .null,
             "run": [
                 "queue": "default", "priority": 0, "retries": 2, "timeout": "8h", "threads": 2,
                 "memory": "auto",

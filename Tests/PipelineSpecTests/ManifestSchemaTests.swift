@@ -17,7 +17,8 @@ import Testing
         "train.lr_schedule", "train.warmup", "train.weight_decay", "train.clip_norm", "train.precision",
         "train.gradient_checkpointing", "train.init", "train.replay", "train.seed", "train.early_stopping",
         "evaluate.metrics",
-        "evaluate.suites", "evaluate.retention", "merge", "gate", "run.queue", "run.priority", "run.retries",
+        "evaluate.suites", "evaluate.retention", "evaluate.samples", "merge", "gate", "run.queue", "run.priority",
+        "run.retries",
         "run.timeout", "run.threads", "run.memory",
         "run.concurrency.key", "run.concurrency.on_conflict", "run.idempotency_key", "run.hold", "run.at", "run.after",
     ]
@@ -87,7 +88,8 @@ import Testing
         let rows = ManifestSchema.markdownTable.split(separator: "\n")
         #expect(rows.count == Self.keys.count + 2)
         #expect(rows.contains { $0.hasPrefix("| `adapter.rank` | a whole number 1…1024 | `8` |") })
-        #expect(rows.contains { $0.hasPrefix("| `train.gradient_checkpointing` | auto or true or false | `\"auto\"` |") })
+        #expect(
+            rows.contains { $0.hasPrefix("| `train.gradient_checkpointing` | auto or true or false | `\"auto\"` |") })
         for row in rows { #expect(row.replacing("\\|", with: "").filter { $0 == "|" }.count == 5) }
     }
 

@@ -71,9 +71,21 @@ import Tokenizers
         let folder = try TemporaryFolder()
         guard let line = try line(folder.url) else { return }
         for kind in ["tokenize", "train"] { #expect(try line.run(kind).result.failure == nil) }
+        line.manifest.evaluate.samples = 2
         let run = try line.run("evaluate")
         let report = try report(run)
         #expect(report.sets.map(\.name) == ["test", "retention", "balls", "some"])
+
+        let file = run.directory.out.appending(path: AnswerSamples.fileName)
+        let samples = try JSONDecoder().decode([AnswerSamples.Sample].self, from: Data(contentsOf: file))
+        #expect(samples.map(\.prompt) == ["Day 0: the fire is", "Day 1: the sky is"])
+        #expect(samples.map(\.reference) == [" red.", " blue."])
+        let written = try #require(try ExampleScores(of: "test", in: run.directory.out).columns[.trained])
+        for (sample, score) in zip(samples, written) {
+            // The same words, of which a sample has fewer at most.
+            let (one, other) = (sample.answers[.trained] ?? "", score.text ?? "")
+            #expect(!one.isEmpty && other.hasPrefix(one) && sample.answers[.base] != one)
+        }
 
         let test = try #require(report["test"])
         let (before, after) = (try #require(test.values[.base]), try #require(test.values[.trained]))

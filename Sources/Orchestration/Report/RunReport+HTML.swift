@@ -18,6 +18,7 @@ extension RunReport {
         <h1>\(text(job.name)) <span class="state \(text(job.state.rawValue))">\(text(job.state.rawValue))</span></h1>
         \(facts)
         \(section("Results", results))
+        \(section("Samples", sampleTable))
         \(section("Loss", lossChart))
         \(section("Learning rate", learningRateChart))
         \(section("Lengths", lengthChart))
@@ -71,6 +72,15 @@ extension RunReport {
             metrics.map { metric in
                 [metric.name] + models.map { metric.values[$0].map { String(format: "%.5g", $0) } ?? "" }
             }, numbers: Set(1...max(models.count, 1)))
+    }
+
+    private var sampleTable: String {
+        let roles = Self.order.filter { role in samples.contains { $0.answers[role] != nil } }
+        return table(
+            ["test example", "should be"] + roles,
+            samples.map { sample in
+                [String(sample.prompt.suffix(400)), sample.reference] + roles.map { sample.answers[$0] ?? "" }
+            })
     }
 
     private var lossChart: String {

@@ -4,7 +4,8 @@ package import PipelineSpec
 /// What a job did, in numbers: `report.json` beside its attempts, and the page ``html`` made of the same numbers.
 ///
 /// It is made from the queue and from the files that stages left; nothing that is missing, or unreadable, is an error: a job that
-/// failed has a report of what there is. No record of the data is in it, unless examples are asked for.
+/// failed has a report of what there is. No record of the data is in it, unless examples are asked for, or samples
+/// in the manifest.
 package struct RunReport: Sendable {
     /// The files' names, in the job's folder under `Jobs/runs`.
     package static let page = "report.html"
@@ -67,6 +68,16 @@ package struct RunReport: Sendable {
     /// Decoded training examples, where they are asked for.
     private(set) var examples: [JSONValue] = []
 
+    /// Test examples and what models wrote in their place, where the manifest asks for it.
+    private(set) var samples: [Sample] = []
+
+    /// A test example, and what models wrote in its place.
+    struct Sample: Sendable {
+        var prompt: String
+        var reference: String
+        var answers: [String: String]
+    }
+
     /// Gathers what is known of a job.
     ///
     /// - Parameter includesExamples: whether the report may hold some of the job's data.
@@ -119,6 +130,7 @@ package struct RunReport: Sendable {
             }
         case "evaluate":
             if let report = file("evaluation.json") { readMetrics(report) }
+            samples = (file("samples.json")?.list ?? []).compactMap(Self.sample)
         case "package":
             for folder in ["adapter", "model"] where lineage == .null {
                 lineage = file("\(folder)/lorajobs.json")?["lineage"] ?? .null
@@ -155,21 +167,34 @@ package struct RunReport: Sendable {
         }
     }
 
-    /// What the evaluation found of each model on the test split.
+    /// The models of an evaluation, in the order in which they are shown.
+    static let order = ["base", "champion", "trained"]
+
+    /// What the evaluation found of each model: on the test split, then on suites and general text.
     private mutating func readMetrics(_ report: JSONValue) {
-        // The test split comes first; suites have records of their own.
-        guard case .object(let members)? = report["sets"]?.list?.first?["values"] else { return }
-        let order = ["base", "champion", "production", "trained", "candidate"]
-        let scores = members.compactMapValues { value -> [String: Double]? in
-            guard case .object(let inner) = value else { return nil }
-            let numbers = inner.compactMapValues(\.double)
-            return numbers.isEmpty ? nil : numbers
+        for set in report["sets"]?.list ?? [] {
+            guard case .object(let members)? = set["values"], case .string(let name)? = set["name"] else { continue }
+            let scores = members.compactMapValues { value -> [String: Double]? in
+                guard case .object(let inner) = value else { return nil }
+                let numbers = inner.compactMapValues(\.double)
+                return numbers.isEmpty ? nil : numbers
+            }
+            models = Self.order.filter { scores[$0] != nil || models.contains($0) }
+            let names = Set(Self.order.flatMap { scores[$0].map { Array($0.keys) } ?? [] })
+            metrics += names.sorted().map { metric in
+                let values = scores.filter { Self.order.contains($0.key) }.compactMapValues { $0[metric] }
+                return Metric(name: name == "test" ? metric : "\(name).\(metric)", values: values)
+            }
         }
-        models = order.filter { scores[$0] != nil }
-        let names = Set(models.flatMap { scores[$0].map { Array($0.keys) } ?? [] })
-        metrics = names.sorted().map { name in
-            Metric(name: name, values: scores.filter { models.contains($0.key) }.compactMapValues { $0[name] })
-        }
+    }
+
+    private static func sample(_ value: JSONValue) -> Sample? {
+        guard case .string(let prompt)? = value["prompt"], case .string(let reference)? = value["reference"],
+            case .object(let answers)? = value["answers"]
+        else { return nil }
+        return Sample(
+            prompt: prompt, reference: reference,
+            answers: answers.compactMapValues { if case .string(let text) = $0 { text } else { nil } })
     }
 
     // MARK: Files
@@ -198,6 +223,13 @@ package struct RunReport: Sendable {
         for entry in values { chosen[entry.key] = entry.value }
         members["values"] = .object(chosen)
         members["examples"] = .array(examples)
+        members["samples"] = .array(
+            samples.map { sample in
+                .object([
+                    "prompt": .string(sample.prompt), "reference": .string(sample.reference),
+                    "answers": .object(sample.answers.mapValues { .string($0) }),
+                ])
+            })
         return .object(members)
     }
 

@@ -45,17 +45,19 @@ struct Contest {
         let digest: String
     }
 
-    /// Scores everything, and writes `examples.jsonl` of each set.
+    /// Scores everything, and writes `examples.jsonl` of each set, and what was written in place of some of the test split.
     func hold(_ sets: [EvaluationSet]) throws -> EvaluationReport {
+        var samples = AnswerSamples(
+            run.manifest.evaluate.samples, of: task.model == .causalLM ? sets.first : nil, tokenizer)
         var scores = [ExampleScores](repeating: ExampleScores(), count: sets.count)
         var digests: [EvaluationRole: String] = [:]
         digests[.trained] = try product.digest(on: run.request.base)
-        let cost = try scoreOwn(sets, &scores, &digests)
+        let cost = try scoreOwn(sets, &scores, &digests, &samples)
 
         var (champion, others, incomparable) = try rivals()
         var best: [Int: Rival] = [:]
         do {
-            if let champion { try score(champion, as: .champion, on: Array(sets.indices), sets, &scores) }
+            if let champion { try score(champion, as: .champion, on: Array(sets.indices), sets, &scores, &samples) }
         } catch let error where Self.isVersionsFault(error) {
             incomparable = "version \(champion?.version.number ?? 0) cannot be loaded (\(error))"
             champion = nil
@@ -70,7 +72,7 @@ struct Contest {
             for (number, indices) in Dictionary(grouping: best.keys, by: { best[$0]?.version.number })
             where number != nil {
                 guard let rival = best[indices[0]] else { continue }
-                try score(rival, as: .best, on: indices.sorted(), sets, &scores)
+                try score(rival, as: .best, on: indices.sorted(), sets, &scores, &samples)
             }
         }
         var reports: [EvaluationReport.SetReport] = []
@@ -80,6 +82,7 @@ struct Contest {
             reports.append(try report(set, scores[index], models, best[index]?.version.number))
             try scores[index].write(of: set.name, in: run.output)
         }
+        if !samples.samples.isEmpty { try run.write(samples.samples, to: AnswerSamples.fileName) }
         return EvaluationReport(
             conditions: conditions, sets: reports, alias: run.request.rivals?.alias,
             champion: run.request.rivals?.champion?.number, incomparable: incomparable, cost: cost)
@@ -88,7 +91,8 @@ struct Contest {
     // MARK: The models of the job
 
     private func scoreOwn(
-        _ sets: [EvaluationSet], _ scores: inout [ExampleScores], _ digests: inout [EvaluationRole: String]
+        _ sets: [EvaluationSet], _ scores: inout [ExampleScores], _ digests: inout [EvaluationRole: String],
+        _ samples: inout AnswerSamples
     ) throws -> EvaluationReport.Cost {
         let all = Array(sets.indices)
         let hasBase = try { if case .folder = run.manifest.base { try task.isTask(ofBase: run.base) } else { false } }()
@@ -99,17 +103,17 @@ struct Contest {
             let loaded = try AdaptedModel(base: run.base, adapter: folder, for: task.model)
             parameters = loaded.model.parameters.reduce(0) { $0 + $1.tensor.count }
             if let digest = digests[.base] {
-                try loaded.withoutAdapter { try ask(loaded.model, .base, digest, on: all, sets, &scores) }
+                try loaded.withoutAdapter { try ask(loaded.model, .base, digest, on: all, sets, &scores, &samples) }
             }
-            try ask(loaded.model, .trained, digests[.trained] ?? "", on: all, sets, &scores)
+            try ask(loaded.model, .trained, digests[.trained] ?? "", on: all, sets, &scores, &samples)
         case .checkpoint(let folder):
             if let digest = digests[.base] {
                 let base = try AdaptedModel(base: run.base, for: task.model)
-                try ask(base.model, .base, digest, on: all, sets, &scores)
+                try ask(base.model, .base, digest, on: all, sets, &scores, &samples)
             }
             let loaded = try AdaptedModel(base: folder, for: task.model)
             parameters = loaded.model.parameters.reduce(0) { $0 + $1.tensor.count }
-            try ask(loaded.model, .trained, digests[.trained] ?? "", on: all, sets, &scores)
+            try ask(loaded.model, .trained, digests[.trained] ?? "", on: all, sets, &scores, &samples)
         }
         let training = try run.read(
             TrainStage.Report.self, from: try run.input("train").appending(path: "training.json"))
@@ -122,9 +126,12 @@ struct Contest {
     /// Scores a model on sets, or takes what is known of it.
     private func ask(
         _ model: any SequenceModel, _ role: EvaluationRole, _ digest: String, on indices: [Int],
-        _ sets: [EvaluationSet],
-        _ scores: inout [ExampleScores]
+        _ sets: [EvaluationSet], _ scores: inout [ExampleScores], _ samples: inout AnswerSamples
     ) throws {
+        if role != .best, samples.isMissing(role) {
+            run.report(0.05, "\(role.rawValue) writes samples")
+            try samples.ask(model, as: role, stopIDs: scorer.stopIDs, progress: scorer.progress)
+        }
         for index in indices {
             run.report(0.05, "\(role.rawValue) on \(sets[index].name)")
             scores[index].columns[role] =
@@ -136,7 +143,7 @@ struct Contest {
 
     private func score(
         _ rival: Rival, as role: EvaluationRole, on indices: [Int], _ sets: [EvaluationSet],
-        _ scores: inout [ExampleScores]
+        _ scores: inout [ExampleScores], _ samples: inout AnswerSamples
     ) throws {
         var open: [Int] = []
         for index in indices {
@@ -146,14 +153,14 @@ struct Contest {
                 open.append(index)
             }
         }
-        guard !open.isEmpty else { return }
+        guard !open.isEmpty || role == .champion && samples.isMissing(role) else { return }
         let folder = URL(filePath: rival.version.path, directoryHint: .isDirectory)
         let loaded =
             switch product {
             case .adapter: try AdaptedModel(base: run.base, adapter: folder, for: task.model)
             case .checkpoint: try AdaptedModel(base: folder, for: task.model)
             }
-        try ask(loaded.model, role, rival.digest, on: open, sets, &scores)
+        try ask(loaded.model, role, rival.digest, on: open, sets, &scores, &samples)
     }
 
     /// The champion, and every version that may be the best on some set.

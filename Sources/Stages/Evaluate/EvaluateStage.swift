@@ -8,7 +8,7 @@ import Training
 /// Judges base, production and the trained model on the same examples: the test split, suites, and general text.
 ///
 /// Output: `evaluation.json` with every value of each, and `examples.jsonl` in `sets/<name>` with what each made of each
-/// example. Beside the model that is in production stands the best that ever was, where that is another one.
+/// example; and ``AnswerSamples`` where the manifest allows it. Beside the model that is in production stands the best that ever was, where that is another one.
 enum EvaluateStage: Stage {
     static let descriptor = StageDescriptor(
         kind: "evaluate", version: 3, manifestKeys: ["evaluate"], inputs: [.base, .tokenizer, .suites],
