@@ -110,7 +110,7 @@ import Testing
               replay: null
               seed: 7
               early_stopping: null
-            evaluate: {metrics: loss, suites: {faq: {data: data/b.jsonl, metrics: [rougeL, loss]}}, retention: data/b.jsonl}
+            evaluate: {metrics: loss, suites: {faq: {data: data/b.jsonl, metrics: [rougeL, loss]}}, retention: data/b.jsonl, samples: 2}
             merge: {dtype: bf16}
             gate: null
             run:
