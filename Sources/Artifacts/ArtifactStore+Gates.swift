@@ -17,7 +17,8 @@ extension ArtifactStore {
         let numbers = Set(try numbers(of: name, in: collection))
         let entries = try versionLog(of: name, in: collection).entries()
         func pinned(_ number: Int) throws -> PinnedVersion? {
-            guard numbers.contains(number), let entry = entries.publication(of: number), let digest = entry.digest else {
+            guard numbers.contains(number), let entry = entries.publication(of: number), let digest = entry.digest
+            else {
                 return nil
             }
             let url = versionFolder(number, of: name, in: collection)
@@ -42,6 +43,18 @@ extension ArtifactStore {
             return "\(subject) was rejected\(rejection.reason.map { ": \($0)" } ?? "")"
         }
         return nil
+    }
+
+    /// Whether a version that a gate has held is still to be promoted or rejected by somebody.
+    package func awaitsApproval(_ decision: GateDecision) throws -> Bool {
+        let (name, collection, version) = (decision.name, decision.collection, decision.version)
+        guard try FileTree.status(folder(of: name, in: collection)) != nil,
+            try numbers(of: name, in: collection).contains(version),
+            // What is newer in production was compared with more than this one.
+            try aliases(of: name, in: collection)[decision.alias] ?? 0 < version
+        else { return false }
+        let entries = try versionLog(of: name, in: collection).entries()
+        return entries.rejection(of: version) == nil && !entries.values(of: decision.alias).contains(version)
     }
 
     /// Does what a gate has decided: moves the alias, and writes the log. Done again, it changes nothing.

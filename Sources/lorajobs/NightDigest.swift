@@ -26,6 +26,8 @@ struct NightDigest: Sendable {
     private var waiting: [JobStatus] = []
     private var moves: [Move] = []
     private var rejections: [Rejection] = []
+    /// Versions that gates have held, whenever that was.
+    private var held: [GateDecision] = []
 
     init(_ workspace: Workspace, since: Date, now: Date) throws {
         self.since = since
@@ -49,6 +51,7 @@ struct NightDigest: Sendable {
         filter.states = [.held, .waiting, .queued, .running, .retryWait]
         waiting = try queue.list(filter, isDaemonDown: !isDaemonRunning)
         rejections = try queue.rejections(since: since)
+        held = try queue.versionsAwaitingApproval(in: store)
         try queue.close()
     }
 
@@ -93,6 +96,7 @@ struct NightDigest: Sendable {
                         "finding": .optional($0.report.findings.first?.message),
                     ])
                 }),
+            "awaiting_approval": .array(held.map { .object(StatusReport.json($0)) }),
             "waiting": .array(waiting.map { .object(StatusReport.json($0)) }),
         ]
     }
@@ -154,6 +158,18 @@ struct NightDigest: Sendable {
                 ])
             }
             parts.append(section("In the store", table, terminal))
+        }
+        if !held.isEmpty {
+            var table = Table("VERSION ALIAS ~WHY")
+            for decision in held {
+                table.add([
+                    Table.Cell("\(decision.name):\(decision.version)", .yellow), Table.Cell(decision.alias),
+                    Table.Cell(decision.reason),
+                ])
+            }
+            parts.append(
+                section("\(count(held, "version")) for you to judge", table, terminal)
+                    + "lorajobs adapters promote NAME:N, or lorajobs adapters reject NAME:N --reason TEXT\n")
         }
         if !waiting.isEmpty {
             var table = Table("NAME STATE ID ~WHY")

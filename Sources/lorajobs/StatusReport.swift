@@ -15,6 +15,8 @@ struct StatusReport: Sendable {
     /// Files in the inbox that will never be taken.
     private var inboxRefused = 0
     private var production: [Production] = []
+    /// Versions that gates have held for somebody to judge.
+    private var held: [GateDecision] = []
     private var jobs: [JobStatus] = []
 
     /// Looks at a workspace, whether a daemon runs or not, and whether it has a queue yet or not.
@@ -31,6 +33,7 @@ struct StatusReport: Sendable {
             }
             return
         }
+        held = try queue.versionsAwaitingApproval(in: ArtifactStore(workspace.artifacts))
         var filter = filter
         filter.ids = try filter.ids.map { try JobLookup.id($0, in: queue) }
         jobs = try queue.list(
@@ -82,7 +85,16 @@ struct StatusReport: Sendable {
                 production.map {
                     .object(["adapter": .string($0.reference), "created": .optional($0.created)])
                 }),
+            "awaiting_approval": .array(held.map { .object(Self.json($0)) }),
             "jobs": .array(jobs.map { .object(Self.json($0)) }),
+        ]
+    }
+
+    /// A version that waits for somebody's word.
+    static func json(_ held: GateDecision) -> [String: JSON] {
+        [
+            "adapter": .string("\(held.name):\(held.version)"), "alias": .string(held.alias),
+            "since": .optional(held.time), "reason": .string(held.reason),
         ]
     }
 
@@ -142,6 +154,16 @@ struct StatusReport: Sendable {
             let wait = Durations.text(max(0, next.occurrence.date.timeIntervalSince(now)))
             lines.append(("schedule", "next \(next.schedule) at \(next.occurrence.localTime), in \(wait)"))
         }
+        for decision in held.suffix(3) {
+            let reason = PrintableText.line(decision.reason, limit: 120)
+            let version = "\(decision.name):\(decision.version)"
+            lines.append(
+                (
+                    "approval",
+                    "\(terminal.paint(version, .yellow)) waits: \(reason); lorajobs adapters promote \(version)"
+                ))
+        }
+        if held.count > 3 { lines.append(("", "and \(held.count - 3) more")) }
         for entry in production.sorted(by: { $0.created > $1.created }).prefix(5) {
             lines.append(
                 ("production", "\(entry.reference), \(Durations.text(now.timeIntervalSince(entry.created))) old"))

@@ -103,4 +103,37 @@ import Testing
 extension Workshop {
     /// A manifest that cannot be read.
     fileprivate func dropBroken() throws { try drop("nmae: tone\n", as: "broken.yaml") }
+
+    /// What a gate holds is shown until somebody has judged it.
+    @Test func heldVersionsAreSeenUntilTheyAreJudged() async throws {
+        guard let shop = try await Workshop.make() else { return }
+        let program = shop.program
+        let gate = "gate: {min_examples: 1, min_improvement: 1000%, max_regression: {}, on_fail: hold}\n"
+        func waiting() async throws -> [String] {
+            let versions = try await program.run("status", "--json").json()["awaiting_approval"]?.elements ?? []
+            return versions.compactMap { $0["adapter"]?.word }
+        }
+        for steps in [2, 3] {
+            try shop.write(shop.manifest(steps: steps) + gate, to: "tone.yaml")
+            let run = try await program.run("run", "tone.yaml", "--json")
+            #expect(try run.json()["jobs"]?.elements.first?["gate"] == "held", "\(run)")
+        }
+        #expect(try await waiting() == ["tone:1", "tone:2"])
+        let status = try await program.run("status")
+        #expect(
+            status.output.contains("tone:2 waits: ") && status.output.contains("adapters promote tone:2"), "\(status)")
+        let digest = try await program.run("report", "--since", "yesterday")
+        #expect(digest.output.contains("2 versions for you to judge"), "\(digest)")
+
+        #expect(try await program.run("adapters", "reject", "tone:1", "--reason", "dull").status == 0)
+        #expect(try await waiting() == ["tone:2"])
+        #expect(try await program.run("adapters", "promote", "tone:2", "--reason", "fine").status == 0)
+        #expect(try await waiting() == [])
+        // What was judged stays judged when production goes elsewhere.
+        try shop.write(shop.manifest(steps: 4), to: "tone.yaml")
+        #expect(try await program.run("run", "tone.yaml").status == 0)
+        #expect(try await program.run("adapters", "promote", "tone:3", "--reason", "better").status == 0)
+        #expect(try await program.run("adapters", "rollback", "tone", "--reason", "worse").status == 0)
+        #expect(try await waiting() == [])
+    }
 }

@@ -38,6 +38,12 @@ extension JobQueue {
         try decisions(db, "SELECT * FROM gate_decision WHERE settlement = 'applied' ORDER BY at_ms, id")
     }
 
+    /// Versions that a gate has held, and that nobody has promoted or rejected since, nor a later one replaced; oldest first.
+    package func versionsAwaitingApproval(in store: ArtifactStore) throws -> [GateDecision] {
+        try read { try decisions($0, "SELECT * FROM gate_decision WHERE outcome = 'held' ORDER BY at_ms, id") }
+            .filter { try store.awaitsApproval($0) }
+    }
+
     func noteFollowed(_ decision: GateDecision, _ settlement: GateDecision.Settlement) throws {
         try write { db in
             try db.execute(
