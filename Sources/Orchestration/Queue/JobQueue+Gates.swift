@@ -1,4 +1,4 @@
-import Artifacts
+package import Artifacts
 import Foundation
 import GRDB
 import PipelineSpec
