@@ -98,11 +98,6 @@ import Testing
         let events = try await program.run("history", id, "--json").json()["events"]?.elements ?? []
         #expect(events.contains { $0["kind"] == "attempt_started" && $0["stage"] == "train" }, "\(events)")
     }
-}
-
-extension Workshop {
-    /// A manifest that cannot be read.
-    fileprivate func dropBroken() throws { try drop("nmae: tone\n", as: "broken.yaml") }
 
     /// What a gate holds is shown until somebody has judged it.
     @Test func heldVersionsAreSeenUntilTheyAreJudged() async throws {
@@ -136,4 +131,9 @@ extension Workshop {
         #expect(try await program.run("adapters", "rollback", "tone", "--reason", "worse").status == 0)
         #expect(try await waiting() == [])
     }
+}
+
+extension Workshop {
+    /// A manifest that cannot be read.
+    fileprivate func dropBroken() throws { try drop("nmae: tone\n", as: "broken.yaml") }
 }
