@@ -14,7 +14,7 @@ CHECK  := --explicit-target-dependency-import-check error
 PACKAGES := libopenblas-dev libinotifytools0-dev libsqlite3-dev libpcre2-dev zlib1g-dev libpng-dev \
   libjpeg62-turbo-dev pkg-config dict-jargon
 
-.PHONY: help deps build demo demo-base test soak peft-environment test-peft test-exports bench bench-table bench-tokenizers fuzz clean
+.PHONY: help deps build demo demo-base test soak peft-environment test-peft test-exports bench bench-table bench-context bench-check bench-tokenizers fuzz clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -25,6 +25,8 @@ help:
 	@echo "make bench-tokenizers  encoding speed beside the tokenizers package, in the same environment"
 	@echo "make bench      training speed beside torch and PEFT, in the same environment"
 	@echo "make bench-table  the same on several shapes, in fp32 and bf16, with generation and starting"
+	@echo "make bench-context  time and memory of longer sequences, without torch"
+	@echo "make bench-check  whether the engine has become slower, by ratios measured in one run"
 
 # Installs missing packages as root or with passwordless sudo; otherwise prints the line to type.
 deps:
@@ -100,6 +102,13 @@ bench: build peft-environment
 
 bench-table: build peft-environment
 	$(PYTHON) Benchmarks/table.py --program $(BUILD)/release/lorajobs $(BENCH_FLAGS)
+
+bench-context: build
+	python3 Benchmarks/context.py --program $(BUILD)/release/lorajobs $(BENCH_FLAGS)
+
+# Fails when the engine has become slower, by ratios that each run measures in itself; BENCH_FLAGS=--record sets the floors.
+bench-check: build
+	python3 Benchmarks/check.py --program $(BUILD)/release/lorajobs $(BENCH_FLAGS)
 
 # Texts to encode: TOKENIZER_DATA is a folder of tokenizer folders, TOKENIZER_TEXT one of text files of any kind.
 TOKENIZER_DATA ?= ../shared/data/tokenizers

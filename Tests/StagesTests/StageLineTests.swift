@@ -56,16 +56,23 @@ final class StageLine {
 }
 
 @Suite(.serialized) struct StageLineTests {
-    @Test func aRealBaseIsAdaptedMergedAndPackaged() throws {
-        guard let base = try TestData.folder("models/stories260K"),
-            let text = try TestData.folder("datasets/tinyshakespeare")
-        else { return }
+    /// Training a real base on a play, as a test of some seconds; `nil` after saying that the test is skipped.
+    private static func shakespeare(steps: Int, test: String = #function) throws -> JobManifest? {
+        guard let base = try TestData.folder("models/stories260K", test: test),
+            let text = try TestData.folder("datasets/tinyshakespeare", test: test)
+        else { return nil }
         var manifest = JobManifest(name: "shakespeare", base: .folder(base.path))
         manifest.data.train = [text.appending(path: "valid.txt").path]
         manifest.data.maxLength = 128
-        manifest.train.duration = .steps(30)
+        manifest.train.duration = .steps(steps)
         manifest.train.batchTokens = 1024
         manifest.train.learningRate = 5e-3
+        return manifest
+    }
+
+    @Test func aRealBaseIsAdaptedMergedAndPackaged() throws {
+        guard var manifest = try Self.shakespeare(steps: 30) else { return }
+        let base = URL(filePath: manifest.base.path, directoryHint: .isDirectory)
         manifest.adapter.dropout = 0.1
         manifest.merge = JobManifest.Merge()
         let line = try StageLine(manifest)
@@ -99,14 +106,8 @@ final class StageLine {
     /// What saves memory or time changes nothing, or next to nothing: values computed again are the same, and a run in bf16
     /// ends within a hundredth of the loss of one in single precision.
     @Test func cheaperTrainingEndsWhereTheOtherDoes() throws {
-        guard let base = try TestData.folder("models/stories260K"),
-            let text = try TestData.folder("datasets/tinyshakespeare")
-        else { return }
-        var manifest = JobManifest(name: "shakespeare", base: .folder(base.path))
-        manifest.data.train = [text.appending(path: "valid.txt").path]
-        manifest.data.maxLength = 128
-        (manifest.train.duration, manifest.train.batchTokens) = (.steps(60), 1024)
-        (manifest.train.learningRate, manifest.train.precision) = (5e-3, .fp32)
+        guard var manifest = try Self.shakespeare(steps: 60) else { return }
+        manifest.train.precision = .fp32
         manifest.adapter.targets = .allLinear
         let line = try StageLine(manifest)
         try line.run("tokenize")
