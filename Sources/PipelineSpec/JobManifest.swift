@@ -68,6 +68,8 @@ package struct JobManifest: Codable, Sendable, Equatable {
         package var exclude: [String] = []
         /// Seconds: files of `train` whose names bear an earlier date are not read. `nil` reads all.
         package var windowSeconds: Double?
+        /// The share of the training records that is trained on, for trials; `nil` trains on all.
+        package var sample: Double?
         package var validation: Split = .fraction(0.05)
         package var test: Split = .fraction(0.05)
         package var format: DataFormat = .auto
@@ -186,6 +188,8 @@ package struct JobManifest: Codable, Sendable, Equatable {
         package var priority = 0
         package var retries = 2
         package var timeoutSeconds = 8.0 * 3600
+        /// `nil` trains for as long as it takes.
+        package var budget: Budget?
         package var threads = 2
         /// Bytes the job is counted with; `nil` is the estimate.
         package var memoryBytes: Int?

@@ -68,7 +68,8 @@ package enum ManifestOverrides {
         SourceNode(content: .scalar(Scalar(text: text, isQuoted: false)), mark: start, pointer: "")
     }
 
-    private static func setting(
+    /// A manifest with the value at a path replaced; the other nodes keep their places.
+    static func setting(
         _ words: ArraySlice<String>, to value: SourceNode, in node: SourceNode, path: String
     ) -> SourceNode {
         guard let word = words.first else { return value }
@@ -91,7 +92,8 @@ package enum ManifestOverrides {
         return result
     }
 
-    private static func removing(_ words: ArraySlice<String>, from node: SourceNode) -> SourceNode {
+    /// A manifest without what is written at a path.
+    static func removing(_ words: ArraySlice<String>, from node: SourceNode) -> SourceNode {
         guard let word = words.first, var entries = node.entries else { return node }
         var result = node
         if words.count == 1 {

@@ -9,6 +9,8 @@ package struct ResolvedManifest: Sendable {
     package var pipeline: PipelineDefinition
     /// What is doubtful, but refuses nothing.
     package var warnings: [Finding]
+    /// All trials of a manifest with a `matrix:`, of which this is the first; `nil` for one job.
+    package var sweep: ManifestSweep?
 
     /// How often a failed try at `stage` is repeated: the manifest's number when it writes one, else the
     /// pipeline's, else the workspace's or the default.
@@ -59,7 +61,9 @@ package struct ManifestResolver: Sendable {
     package func resolve(_ data: Data) throws -> ResolvedManifest {
         var reader = DocumentReader()
         reader.maxBytes = settings.inbox.maxBytes
-        return try resolve(try reader.read(data))
+        let root = try reader.read(data)
+        if let matrix = root["matrix"] { return try resolveSweep(root, matrix) }
+        return try resolve(root)
     }
 
     /// Completes and checks a manifest that has been read.
@@ -108,6 +112,7 @@ private struct Resolution {
         checkOverlap()
         checkWindow()
         checkPrecision()
+        checkBudget()
         let pipeline = findPipeline()
         if let pipeline { checkPreferences(pipeline) }
         if !findings.hasErrors {
@@ -407,6 +412,15 @@ private struct Resolution {
                 return finding
             }
         } catch {}
+    }
+
+    /// A budget that limits nothing is a slip.
+    private mutating func checkBudget() {
+        guard let budget = manifest.run.budget, budget.wallSeconds == nil, budget.endMinute == nil else { return }
+        findings.append(
+            Finding(
+                .missingKey, at: layer.entries["run.budget"]?.node.mark, pointer: "/run/budget",
+                "run.budget: neither wall nor by is written", hint: "write run: {budget: {wall: 4h, by: \"06:00\"}}"))
     }
 
     /// Steps of full training are smaller than what bf16 can tell apart.

@@ -6,6 +6,7 @@ extension ManifestSchema {
         var root = section("")
         if case .object(var properties)? = root["properties"] {
             properties["schedule"] = ScheduleDefinition.jsonSchema
+            properties["matrix"] = ManifestSweep.jsonSchema
             root["properties"] = .object(properties)
         }
         root["$schema"] = "https://json-schema.org/draft/2020-12/schema"

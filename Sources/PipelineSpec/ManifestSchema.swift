@@ -78,6 +78,11 @@ package enum ManifestSchema {
             get: { $0.data.windowSeconds.map { .string(Quantity.duration($0)) } ?? .null },
             set: { $0.data.windowSeconds = $1 == .null ? nil : try $1.seconds() }),
         ManifestField(
+            "data.sample", .orNull(.share),
+            "Share of the training records that is trained on, chosen by content, for trials; `null` trains on all.",
+            get: { $0.data.sample.map { .string(Quantity.percent($0)) } ?? .null },
+            set: { $0.data.sample = $1 == .null ? nil : try $1.share() }),
+        ManifestField(
             "data.validation", .split,
             "Share of the records, or files, that early stopping and the best checkpoint look at.",
             get: { json($0.data.validation) }, set: { $0.data.validation = try split($1) }),
@@ -331,6 +336,11 @@ package enum ManifestSchema {
             get: { .string(Quantity.duration($0.run.timeoutSeconds)) },
             set: { $0.run.timeoutSeconds = try $1.seconds() }),
         ManifestField(
+            "run.budget", .record(shorthand: "wall", members: budgetMembers),
+            "How long the job may take: training then ends with the best it has, in time for the stages after it.",
+            get: { $0.run.budget.map(json) ?? .null },
+            set: { $0.run.budget = $1 == .null ? nil : try budget($1) }),
+        ManifestField(
             "run.threads", .integer(1...1024), "Threads a stage keeps busy.",
             get: { .integer($0.run.threads) }, set: { $0.run.threads = try $1.int() }),
         ManifestField(
@@ -379,6 +389,34 @@ package enum ManifestSchema {
             "run.after", .jobReferences, "Ids of jobs to wait for, each with `:ok`, `:any` or `:notok`.",
             get: { .array($0.run.after.map { .string($0) }) }, set: { $0.run.after = try $1.strings() }),
     ]
+
+    private static let budgetMembers: [ValueConstraint.Member] = [
+        .init("wall", .orNull(.duration(1...31_536_000)), .null, "How long its stages may work, all tries together."),
+        .init("by", .orNull(.timeOfDay), .null, "The time of day at which it is to have ended."),
+        .init(
+            "time_zone", .timeZone, .string("local"), "Whose time of day: a name such as `Europe/Berlin`, or `local`."),
+    ]
+
+    private static func json(_ budget: JobManifest.Budget) -> JSONValue {
+        .object([
+            "wall": budget.wallSeconds.map { .string(Quantity.duration($0)) } ?? .null,
+            "by": budget.endMinute.map { .string(TimeOfDay.text($0)) } ?? .null,
+            "time_zone": .string(budget.timeZone),
+        ])
+    }
+
+    private static func budget(_ value: JSONValue) throws -> JobManifest.Budget {
+        var budget = JobManifest.Budget()
+        if let wall = value["wall"], wall != .null { budget.wallSeconds = try wall.seconds() }
+        if let by = value["by"], by != .null {
+            guard let minute = TimeOfDay.minute(try by.string()) else {
+                throw SpecError(.key, "run.budget.by is no time of day")
+            }
+            budget.endMinute = minute
+        }
+        if let zone = value["time_zone"] { budget.timeZone = try zone.string() }
+        return budget
+    }
 
     private static func json(_ split: JobManifest.Split) -> JSONValue {
         switch split {

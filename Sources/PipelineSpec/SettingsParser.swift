@@ -7,6 +7,7 @@ struct SettingsParser {
     private(set) var inbox = WorkspaceSettings.Inbox()
     private(set) var report = WorkspaceSettings.Report()
     private(set) var permissions = WorkspaceSettings.Permissions.private
+    private(set) var quiet: QuietHours?
     private(set) var retention = RetentionPolicy()
     private(set) var tenants: [String: WorkspaceSettings.Tenant] = [:]
     private(set) var threads: Int?
@@ -16,7 +17,8 @@ struct SettingsParser {
     private var values = ValueParser()
 
     private static let known = [
-        "version", "roots", "queues", "tenants", "threads", "memory", "inbox", "retention", "report", "permissions",
+        "version", "roots", "queues", "tenants", "threads", "memory", "quiet", "inbox", "retention", "report",
+        "permissions",
         "defaults",
     ]
     private static let planned = ["notify"]
@@ -52,6 +54,7 @@ struct SettingsParser {
                             .outOfRange, at: entry.value.mark, pointer: entry.value.pointer,
                             "memory: no job runs without any", hint: "write auto, or more"))
                 }
+            case "quiet": quiet = parseQuiet(entry.value, "quiet")
             case "inbox": parseInbox(entry.value)
             case "report": parseReport(entry.value)
             case "permissions":
@@ -138,8 +141,11 @@ struct SettingsParser {
                     guard case .integer(let points)? = values.parse(inner.value, .integer(-100...100), key: key)
                     else { continue }
                     queue.priority = points
+                case "quiet":
+                    guard let hours = parseQuiet(inner.value, key) else { continue }
+                    queue.quiet = hours
                 default:
-                    unknown(inner, "queues.\(entry.key).", ["max_jobs", "priority"])
+                    unknown(inner, "queues.\(entry.key).", ["max_jobs", "priority", "quiet"])
                     continue
                 }
                 written.insert(key)
@@ -185,6 +191,56 @@ struct SettingsParser {
                     .invalidValue, at: entry.keyMark, pointer: entry.value.pointer,
                     "\(section): expected \(ValueConstraint.name.expectation), got \(PrintableText.quoted(entry.key))"))
             return false
+        }
+    }
+
+    /// A list of spans of hours, or `{hours: […], time_zone: …}`.
+    private mutating func parseQuiet(_ node: SourceNode, _ key: String) -> QuietHours? {
+        var (list, zone) = (node, "local")
+        if let entries = node.entries {
+            for entry in entries {
+                switch entry.key {
+                case "hours": list = entry.value
+                case "time_zone":
+                    guard case .string(let name)? = values.parse(entry.value, .timeZone, key: "\(key).time_zone")
+                    else { return nil }
+                    zone = name
+                default:
+                    unknown(entry, "\(key).", ["hours", "time_zone"])
+                    return nil
+                }
+            }
+            guard node["hours"] != nil else {
+                values.findings.append(
+                    Finding(
+                        .missingKey, at: node.mark, pointer: node.pointer, "\(key).hours is missing",
+                        hint: "write \(key): {hours: [\"08:00-18:00\"], time_zone: Europe/Berlin}"))
+                return nil
+            }
+        }
+        guard case .array(let items)? = list.isNull ? JSONValue.array([]) : values.parse(list, .names, key: key) else {
+            return nil
+        }
+        let texts = items.compactMap { if case .string(let text) = $0 { text } else { nil } }
+        do throws(QuietHours.NotASpan) {
+            let hours = try QuietHours(texts, timeZone: zone)
+            guard !hours.isEndless else {
+                values.findings.append(
+                    Finding(
+                        .invalidValue, at: list.mark, pointer: list.pointer,
+                        "\(key): there is no minute left in which a job may run",
+                        hint: "lorajobs queue pause stops a queue"))
+                return nil
+            }
+            written.insert(key)
+            return hours
+        } catch {
+            values.findings.append(
+                Finding(
+                    .invalidValue, at: list.mark, pointer: list.pointer,
+                    "\(key): expected hours such as 08:00-18:00 or mon-fri 08:00-18:00, got "
+                        + PrintableText.quoted(error.text)))
+            return nil
         }
     }
 

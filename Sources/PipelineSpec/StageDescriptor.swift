@@ -31,9 +31,12 @@ package struct StageDescriptor: Sendable, Equatable {
     /// only what is said beside it, and are no part of its key.
     package var comparesVersions: Bool
 
+    /// Whether it may end before its work is done, with what it has, where a job's budget asks for it.
+    package var endsEarly: Bool
+
     package init(
         kind: String, version: Int, manifestKeys: [String], inputs: Set<Input>, requires: [String],
-        isCacheable: Bool = true, comparesVersions: Bool = false
+        isCacheable: Bool = true, comparesVersions: Bool = false, endsEarly: Bool = false
     ) {
         self.kind = kind
         self.version = version
@@ -42,5 +45,6 @@ package struct StageDescriptor: Sendable, Equatable {
         self.requires = requires
         self.isCacheable = isCacheable
         self.comparesVersions = comparesVersions
+        self.endsEarly = endsEarly
     }
 }

@@ -44,6 +44,37 @@ package struct PinnedRivals: Codable, Sendable, Equatable {
     }
 }
 
+/// When a stage that may end early is to end with what it has: at whichever comes first.
+package struct StageLimit: Codable, Sendable, Equatable {
+    /// Seconds after the process began, on a clock that no setting moves and that goes on while the machine sleeps.
+    package var seconds: Double?
+    /// A moment, in seconds since 1970.
+    package var until: Double?
+    /// A step of the training, for one that is done again.
+    package var step: Int?
+
+    package init(seconds: Double? = nil, until: Double? = nil, step: Int? = nil) {
+        self.seconds = seconds
+        self.until = until
+        self.step = step
+    }
+}
+
+/// Where a stage has ended before its work was done.
+package struct StageCut: Codable, Sendable, Equatable {
+    /// Steps done, and steps that there were to do.
+    package var step: Int
+    package var steps: Int
+
+    package init(step: Int, steps: Int) {
+        self.step = step
+        self.steps = steps
+    }
+
+    /// `ended at step 120 of 400`
+    package var text: String { "ended at step \(step) of \(steps)" }
+}
+
 /// What a stage process is asked to do: the content of `request.json`.
 package struct StageRequest: Codable, Sendable, Equatable {
     package var schema = 1
@@ -88,6 +119,8 @@ package struct StageRequest: Codable, Sendable, Equatable {
     package var threads: Int
     /// How often the micro-batch is halved, after memory ran out; absent means never. The steps stay what they are.
     package var memoryHalvings: Int?
+    /// When to end with what there is; absent where the job may take its time.
+    package var limit: StageLimit?
 
     package init(
         job: String, name: String, stage: String, uses: String, attempt: Int, attemptID: String, workspace: String,
@@ -153,6 +186,8 @@ package struct StageResult: Codable, Sendable, Equatable {
     package var metrics: [String: Double]
     /// What the daemon is to publish when it finalises the attempt.
     package var publications: [Publication]
+    /// Where it has ended before its work was done; absent where it has done it.
+    package var cut: StageCut?
     package var peakRSSBytes: Int64
     package var cpuSeconds: Double
 
@@ -200,4 +235,16 @@ package struct ProgressEvent: Codable, Sendable, Equatable {
         self.etaSeconds = etaSeconds
         self.message = message
     }
+}
+
+/// Metrics that a stage reports and the control half reads again.
+package enum StageMetric {
+    /// How fast a training was, in 10⁹ counted operations a second.
+    package static let trainingGigaflops = "training_gflops"
+    /// Operations of a token that is trained on, counted from shapes.
+    package static let operationsPerToken = "operations_per_token"
+    /// Bits of the number format of the large matrices.
+    package static let precisionBits = "precision_bits"
+    /// The lowest loss on the validation split.
+    package static let validationLoss = "validation_loss"
 }

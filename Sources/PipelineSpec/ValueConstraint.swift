@@ -43,6 +43,8 @@ package indirect enum ValueConstraint: Sendable, Equatable {
     case targets
     case columns
     case moment
+    /// `06:00`: a time on the clock.
+    case timeOfDay
     /// Five fields, or a shortcut.
     case cron
     /// `local`, or a name such as `Europe/Berlin`.
@@ -104,6 +106,7 @@ package indirect enum ValueConstraint: Sendable, Equatable {
         case .targets: "all-linear, default, a list of name endings, or a regular expression"
         case .columns: "a mapping such as {prompt: question, completion: answer}"
         case .moment: "a date and time such as 2027-01-31T02:30"
+        case .timeOfDay: "a time of day such as \"06:00\""
         case .cron: "a cron expression such as 30 2 * * *"
         case .timeZone: "a time zone such as Europe/Berlin, UTC, or local"
         case .jobReferences: "job ids, each with :ok, :any or :notok"
@@ -165,6 +168,7 @@ package indirect enum ValueConstraint: Sendable, Equatable {
                 "propertyNames": ["enum": .array(Self.columnNames.map { .string($0) })],
             ]
         case .moment, .timeZone: ["type": "string"]
+        case .timeOfDay: ["type": "string", "pattern": "^([01]?[0-9]|2[0-3]):[0-5][0-9]$"]
         case .cron: ["type": "string", "pattern": #"^\s*(@[a-z]+|\S+(\s+\S+){4})\s*$"#]
         case .jobReferences: Self.oneOrMore(["type": "string", "pattern": "^[0-9A-Za-z]{26}(:(ok|any|notok))?$"])
         case .orWord(let word, let inner): Self.any([["const": .string(word)], inner.jsonSchema])

@@ -59,6 +59,10 @@ struct ValueParser {
                 return refuse(node, .invalidValue, key, constraint)
             }
             return .string(Moment.text(moment))
+        case .timeOfDay:
+            guard let text = text(node, constraint, key) else { return nil }
+            guard let minute = TimeOfDay.minute(text) else { return refuse(node, .invalidValue, key, constraint) }
+            return .string(TimeOfDay.text(minute))
         case .cron: return cron(node, constraint, key)
         case .timeZone:
             guard let text = text(node, constraint, key) else { return nil }

@@ -21,6 +21,8 @@ package struct WorkspaceSettings: Sendable {
         package var maxJobs = 1
         /// Points of priority for all of its jobs, -100…100.
         package var priority = 0
+        /// Quiet hours of its own, in place of the workspace's; perhaps none.
+        package var quiet: QuietHours?
         package init() {}
     }
 
@@ -92,6 +94,8 @@ package struct WorkspaceSettings: Sendable {
     package private(set) var inbox = Inbox()
     package private(set) var report = Report()
     package private(set) var permissions = Permissions.private
+    /// When no job runs; a queue may have hours of its own.
+    package private(set) var quiet: QuietHours?
     package private(set) var retention = RetentionPolicy()
     /// By name; others have the weight 1.
     package private(set) var tenants: [String: Tenant] = [:]
@@ -137,6 +141,7 @@ package struct WorkspaceSettings: Sendable {
         inbox = parser.inbox
         report = parser.report
         permissions = parser.permissions
+        quiet = parser.quiet
         retention = parser.retention
         tenants = parser.tenants
         threads = parser.threads
@@ -160,7 +165,11 @@ package struct WorkspaceSettings: Sendable {
         for (name, queue) in queues.sorted(by: { $0.key < $1.key }) {
             settings.append(setting("queues.\(name).max_jobs", .integer(queue.maxJobs)))
             settings.append(setting("queues.\(name).priority", .integer(queue.priority)))
+            if let quiet = queue.quiet {
+                settings.append(setting("queues.\(name).quiet", .array(quiet.texts.map { .string($0) })))
+            }
         }
+        settings.append(setting("quiet", .array((quiet?.texts ?? []).map { .string($0) })))
         settings.append(setting("report.examples", .bool(report.examples)))
         settings += [
             setting("retention.alias_history", .integer(retention.aliasHistory)),

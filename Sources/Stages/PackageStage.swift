@@ -149,7 +149,10 @@ struct VersionRecord: Codable {
         var rows = [cells(isAdapter ? "with this adapter" : "this model", evaluation.test.values[.trained] ?? [:])]
         if let before = evaluation.test.values[.base] { rows.insert(cells("base", before), at: 0) }
         var training: [(name: String, value: String)] = [
-            ("Steps", "\(self.training.steps)"),
+            (
+                "Steps",
+                "\(self.training.steps)" + (self.training.plannedSteps.map { " of \($0), by its budget" } ?? "")
+            ),
             ("Trained tokens", "\(self.training.trainedTokens)"),
             ("Trained parameters", "\(self.training.trainedParameters)"),
             ("Learning rate", "\(manifest.train.learningRate), \(manifest.train.lrSchedule.rawValue)"),

@@ -30,6 +30,8 @@ package struct Reproduction {
     private let lineage: VersionRecord.Lineage
     /// What the version was to be compared with, where nothing was there yet.
     private let alias: String?
+    /// The step at which a budget ended the training; `nil` when it was whole.
+    private let lastStep: Int?
     private let reference: String
     private let workspace: URL
 
@@ -43,12 +45,17 @@ package struct Reproduction {
         }
         /// What of a record is needed here, whatever else it says.
         struct Record: Decodable {
+            struct Training: Decodable {
+                var steps: Int?
+                var plannedSteps: Int?
+            }
             struct Evaluation: Decodable {
                 var alias: String?
                 var champion: Int?
             }
             var lineage: VersionRecord.Lineage
             var evaluation: Evaluation?
+            var training: Training?
         }
         let decoded: Record
         do {
@@ -59,6 +66,7 @@ package struct Reproduction {
         }
         lineage = decoded.lineage
         alias = decoded.evaluation?.alias
+        lastStep = decoded.training?.plannedSteps == nil ? nil : decoded.training?.steps
         // Who was in production then is no part of what the version is made from, and may be gone.
         let champion = decoded.evaluation?.champion
         self.reference = reference
@@ -130,6 +138,7 @@ package struct Reproduction {
                 inputDigests: needed, cacheKey: "", manifestDigest: lineage.manifest_digest, resumeFrom: nil,
                 threads: lineage.threads)
             request.parent = lineage.parent
+            if descriptor.endsEarly { request.limit = lastStep.map { StageLimit(step: $0) } }
             if descriptor.inputs.contains(.suites) { request.suites = lineage.suites }
             if descriptor.comparesVersions {
                 request.rivals = alias.map { PinnedRivals(alias: $0, champion: nil, promoted: []) }

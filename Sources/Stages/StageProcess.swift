@@ -58,6 +58,7 @@ package enum StageProcess {
             try StageRegistry.stage(request.uses).run(run)
             try run.write(InputRecord(request), to: InputRecord.fileName)
             result.publications = run.publications
+            result.cut = run.cut
         } catch {
             let failure = StageError(classifying: error)
             complain(failure.description)

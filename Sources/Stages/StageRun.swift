@@ -9,6 +9,11 @@ package final class StageRun {
     package var metrics: [String: Double] = [:]
     /// What the starter is to publish.
     package var publications: [Publication] = []
+    /// Where the stage has ended before its work was done; `nil` when it did it.
+    package var cut: StageCut?
+
+    /// When this process took up the stage, in seconds on `CLOCK_BOOTTIME`.
+    let began = TrainingLimit.bootSeconds
 
     private let progress: FileHandle
     private let encoder: JSONEncoder

@@ -14,7 +14,7 @@ enum TrainStage: Stage {
     static let descriptor = StageDescriptor(
         kind: "train", version: 4, manifestKeys: ["adapter", "train", "data.packing", "run.threads"],
         inputs: [.base, .tokenizer],
-        requires: ["tokenize"])
+        requires: ["tokenize"], endsEarly: true)
 
     /// What `training.json` says.
     struct Report: Codable {
@@ -26,6 +26,8 @@ enum TrainStage: Stage {
         }
 
         var steps: Int
+        /// The steps there were to do, where a budget ended it before.
+        var plannedSteps: Int?
         var stoppedEarly: Bool
         /// Tokens that went through the model.
         var trainedTokens: Int
@@ -64,18 +66,32 @@ enum TrainStage: Stage {
             model: model, parameters: product.parameters, options: options, training: training,
             validation: validation.targetCount > 0 ? validation : nil, hiding: task.hiding(model),
             identity: identity(run, warmStart))
-        var monitor = Monitor(run, sizes)
+        let bytes = 4 * product.parameters.reduce(0) { $0 + $1.tensor.count }
+        let limit = run.request.limit.map { TrainingLimit($0, since: run.began, productBytes: bytes) }
+        var monitor = Monitor(run, sizes, limit)
         let outcome = try run.keepingCheckpoints {
             try trainer.run(
                 checkpoints: run.directory.checkpoint, interval: checkpointInterval(run),
                 resumingFrom: run.request.resumeFrom.map { URL(filePath: $0, directoryHint: .isDirectory) },
+                mustEnd: { limit?.ends(after: $0, needing: $1) ?? false },
                 shouldStop: { run.isStopRequested }, onEvent: { try monitor.take($0) })
         }
         guard outcome.ending != .stopped else { throw StageError.stopped }
+        if outcome.ending == .cut {
+            guard outcome.step > 0 else {
+                throw StageError(
+                    "budget_spent",
+                    "run.budget left no time for a single one of \(outcome.steps) steps; give it more, or let it begin earlier"
+                )
+            }
+            run.cut = StageCut(step: outcome.step, steps: outcome.steps)
+            run.log("budget: \(run.cut?.text ?? "")")
+        }
 
         try product.write(run, classes: task.classes)
         let report = Report(
-            steps: outcome.step, stoppedEarly: outcome.ending == .stoppedEarly,
+            steps: outcome.step, plannedSteps: outcome.ending == .cut ? outcome.steps : nil,
+            stoppedEarly: outcome.ending == .stoppedEarly,
             trainedTokens: sizes.rows(outcome.tokens),
             trainedParameters: product.parameters.reduce(0) { $0 + $1.tensor.count },
             precision: run.manifest.trainingPrecision.rawValue,
@@ -85,11 +101,29 @@ enum TrainStage: Stage {
             bestStep: outcome.best?.step, parent: warmStart?.parent, older: selection?.older, newer: selection?.newer)
         try run.write(report, to: "training.json")
         run.metrics["steps"] = Double(outcome.step)
+        if outcome.ending == .cut { run.metrics["planned_steps"] = Double(outcome.steps) }
         run.metrics["training_loss"] = outcome.lastLoss
-        run.metrics["validation_loss"] = outcome.best?.loss
+        run.metrics[StageMetric.validationLoss] = outcome.best?.loss
+        let operations = try operations(run, model, product, training, task)
+        run.metrics[StageMetric.operationsPerToken] = operations
+        run.metrics[StageMetric.precisionBits] = Double(run.manifest.trainingPrecision.bits)
+        run.metrics[StageMetric.trainingGigaflops] = monitor.meanTokensPerSecond.map { $0 * operations / 1e9 }
         run.metrics["tokens_per_second"] = monitor.tokensPerSecond
         run.noteCost()
         run.report(1, "trained \(outcome.step) steps")
+    }
+
+    /// The floating-point operations of a token, counted as forecasts count them.
+    private static func operations(
+        _ run: StageRun, _ model: any SequenceModel, _ product: Product, _ training: TokenDataset, _ task: JobTask
+    ) throws -> Double {
+        let rows = TrainingSizes(run.manifest, task, longest: training.longest).rows(training.tokenCount)
+        return TrainingOperations(
+            model, trainedParameters: product.parameters.reduce(0) { $0 + $1.tensor.count },
+            trainsAll: run.manifest.adapter.method == .full,
+            trainedShare: Double(training.targetCount) / Double(max(training.tokenCount, 1)),
+            sequence: rows / max(training.count, 1)
+        ).perToken
     }
 
     private static func loadBase(_ run: StageRun, for task: JobTask) throws -> any SequenceModel {
@@ -189,19 +223,23 @@ private enum Product {
 private struct Monitor {
     private let run: StageRun
     private let sizes: TrainingSizes
+    private let limit: TrainingLimit?
     private var losses: [(step: Int, loss: Double, learningRate: Double)] = []
     private var pending: [StepReport] = []
     private var lastReport = 0.0
     private(set) var tokensPerSecond: Double?
+    /// Of the steps of this process: tokens, and seconds.
+    private var total = (tokens: 0, seconds: 0.0, steps: 0)
 
     /// Progress lines are at most this often.
     private static let interval = 0.5
     /// Points of the curve that is kept.
     private static let curvePoints = 200
 
-    init(_ run: StageRun, _ sizes: TrainingSizes) {
+    init(_ run: StageRun, _ sizes: TrainingSizes, _ limit: TrainingLimit?) {
         self.run = run
         self.sizes = sizes
+        self.limit = limit
     }
 
     mutating func take(_ event: TrainingEvent) throws {
@@ -226,6 +264,12 @@ private struct Monitor {
     private mutating func step(_ report: StepReport) {
         losses.append((report.step, report.loss, report.learningRate))
         pending.append(report)
+        // The first step warms up.
+        if total.steps > 0 {
+            total.tokens += report.tokens
+            total.seconds += Double(report.tokens) / report.tokensPerSecond
+        }
+        total.steps += 1
         let now = Date().timeIntervalSince1970
         guard now - lastReport >= Self.interval || report.step == report.steps else { return }
         lastReport = now
@@ -236,8 +280,14 @@ private struct Monitor {
             ProgressEvent(
                 time: now, fraction: Double(report.step) / Double(report.steps), step: report.step, steps: report.steps,
                 loss: pending.reduce(0) { $0 + $1.loss } / Double(pending.count), learningRate: report.learningRate,
-                tokensPerSecond: tokensPerSecond, etaSeconds: report.remainingSeconds))
+                tokensPerSecond: tokensPerSecond,
+                etaSeconds: min(report.remainingSeconds, max(0, limit?.left ?? .infinity))))
         pending = []
+    }
+
+    /// Over all steps but the first; `nil` when there are too few to tell.
+    var meanTokensPerSecond: Double? {
+        total.steps > 2 && total.seconds > 0 ? Double(sizes.rows(total.tokens)) / total.seconds : nil
     }
 
     /// Mean losses over at most ``curvePoints`` equal parts of what this process trained.

@@ -89,6 +89,9 @@ package final class Trainer {
     ///   - checkpoints: the folder to write to, and to continue from; `nil` writes none.
     ///   - resumingFrom: another folder of checkpoints, such as an earlier attempt's, that is only read. Whichever has
     ///     done more steps is taken.
+    ///   - mustEnd: asked at the beginning and after each step, with the steps done and the seconds that another one would
+    ///     take with the validation that follows; when it says yes a checkpoint is written, what there is is validated, and the
+    ///     outcome is `cut`. The schedule of the learning rate is not shortened: the steps are those of the whole run.
     ///   - clock: seconds that never step back.
     ///   - shouldStop: asked after each step; when it says yes a checkpoint is written and the outcome is `stopped`.
     ///   - onEvent: told what happens; what it throws ends the run where it is, without a checkpoint.
@@ -96,6 +99,7 @@ package final class Trainer {
     ///   `system`, `noSpace` or a ``WeightFileError`` for what the disk refuses.
     package func run(
         checkpoints: URL? = nil, interval: CheckpointInterval = CheckpointInterval(), resumingFrom: URL? = nil,
+        mustEnd: (_ step: Int, _ needed: Double) -> Bool = { _, _ in false },
         clock: () -> Double = Trainer.monotonicSeconds, shouldStop: () -> Bool = { false },
         onEvent: (TrainingEvent) throws -> Void
     ) throws -> TrainingOutcome {
@@ -114,33 +118,47 @@ package final class Trainer {
         }
 
         var isStopped = false
+        var isCut = state.step < stepCount && !state.hasStoppedEarly && mustEnd(state.step, 0)
+        var (stepSeconds, validationSeconds) = (0.0, Double?.none)
         let firstEpoch = plan.epoch(ofStep: min(state.step, stepCount - 1))
         epochs: for epoch in firstEpoch..<plan.epochCount {
             for step in plan.steps(inEpoch: epoch) where step.index >= state.step {
-                if state.hasStoppedEarly { break epochs }
+                if state.hasStoppedEarly || isCut { break epochs }
                 let start = clock()
                 let result = try take(step)
                 let end = clock()
                 let report = report(
                     step, result, seconds: end - start, elapsed: end - begin.time, since: begin.step)
                 try onEvent(.stepped(report))
-                try validateIfDue(step, onEvent)
+                if try validateIfDue(step, onEvent) { validationSeconds = clock() - end }
                 if state.step == stepCount || state.hasStoppedEarly { break epochs }
                 let stepsSince = state.step - (savedStep ?? begin.step)
                 let isDue =
                     interval.steps.map { stepsSince >= $0 } ?? false
                     || interval.seconds.map { clock() - savedTime >= $0 } ?? false
                 isStopped = shouldStop()
-                if isDue || isStopped { try save() }
+                // Steps differ: the slowest of late is what the next one may take.
+                stepSeconds = max(end - start, 0.9 * stepSeconds)
+                isCut = mustEnd(
+                    state.step, 1.2 * (stepSeconds + (validationSeconds ?? estimatedValidation(step, end - start))))
+                if isDue || isStopped || isCut { try save() }
                 if isStopped { break epochs }
             }
         }
-        if !isStopped {
+        // What stops has a checkpoint, whatever time is left.
+        if isStopped { isCut = false }
+        if isCut, state.step > 0 {
             try save()
+            // After the checkpoint, so that a run that goes on from there is the one that was never cut.
+            if validation != nil, state.validations.last?.step != state.step { try validate(onEvent) }
+        }
+        if !isStopped {
+            if !isCut { try save() }
             restoreBest()
         }
         return TrainingOutcome(
-            ending: isStopped ? .stopped : state.hasStoppedEarly ? .stoppedEarly : .completed, step: state.step,
+            ending: isStopped ? .stopped : isCut ? .cut : state.hasStoppedEarly ? .stoppedEarly : .completed,
+            step: state.step,
             steps: stepCount, lastLoss: state.lastLoss, tokens: state.tokens, validations: state.validations,
             best: isStopped ? nil : state.best)
     }
@@ -235,10 +253,23 @@ package final class Trainer {
 
     // MARK: Validation
 
-    private func validateIfDue(_ step: BatchPlan.Step, _ onEvent: (TrainingEvent) throws -> Void) throws {
-        guard let validation else { return }
+    /// - Returns: whether it was.
+    private func validateIfDue(_ step: BatchPlan.Step, _ onEvent: (TrainingEvent) throws -> Void) throws -> Bool {
         let isDue = options.validationInterval.map { state.step % $0 == 0 } ?? step.endsEpoch
-        guard isDue || state.step == stepCount else { return }
+        guard validation != nil, isDue || state.step == stepCount else { return false }
+        try validate(onEvent)
+        return true
+    }
+
+    /// How long the first validation may take, after a step of so many seconds: it has no backward pass, which is at least
+    /// half of a step.
+    private func estimatedValidation(_ step: BatchPlan.Step, _ seconds: Double) -> Double {
+        guard let validation else { return 0 }
+        return 0.5 * seconds * Double(validation.tokenCount) / Double(max(step.tokens, 1))
+    }
+
+    private func validate(_ onEvent: (TrainingEvent) throws -> Void) throws {
+        guard let validation else { return }
         let batchTokens =
             switch options.microBatchSize {
             case .tokens(let tokens): tokens

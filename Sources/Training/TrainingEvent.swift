@@ -49,6 +49,8 @@ package struct TrainingOutcome: Sendable, Equatable {
         case completed
         /// The validation loss had not fallen for as long as the patience.
         case stoppedEarly
+        /// Its time was up: it has what it learned so far.
+        case cut
         /// It was asked to stop and can continue from its checkpoint.
         case stopped
     }

@@ -23,7 +23,7 @@ struct LoraJobs: AsyncParsableCommand {
             CommandGroup(
                 name: "Look",
                 subcommands: [
-                    Status.self, Report.self, History.self, Show.self, Explain.self, Logs.self, Wait.self,
+                    Status.self, Report.self, History.self, Sweep.self, Show.self, Explain.self, Logs.self, Wait.self,
                     InboxCommand.self,
                 ]),
             CommandGroup(

@@ -66,9 +66,16 @@ struct ManifestSource: Sendable {
     func judge(_ setup: WorkspaceSetup) -> Judgement {
         do {
             let resolved = try setup.resolver.resolve(data)
-            let misfits = setup.capacity.findings(
-                for: resolved.manifest, memoryBytes: WorkspaceSetup.estimateMemory(resolved.manifest)
-            ) { WorkspaceSetup.fittingChange(resolved.manifest, $0) }
+            // Of trials the one that needs most.
+            let estimates = (resolved.sweep?.trials.map(\.manifest) ?? [resolved.manifest]).map {
+                (manifest: $0, memory: WorkspaceSetup.estimateMemory($0))
+            }
+            let misfits =
+                estimates.max { $0.memory ?? 0 < $1.memory ?? 0 }.map { largest in
+                    setup.capacity.findings(for: largest.manifest, memoryBytes: largest.memory) {
+                        WorkspaceSetup.fittingChange(largest.manifest, $0)
+                    }
+                } ?? []
             return Judgement(
                 source: self, findings: resolved.warnings + misfits, resolved: misfits.isEmpty ? resolved : nil)
         } catch let error as InvalidFile {

@@ -113,7 +113,7 @@ struct NightDigest: Sendable {
             var table = Table("NAME MADE >LOSS >BEFORE TOOK GATE")
             for one in made {
                 table.add([
-                    Table.Cell(one.job.name), Table.Cell(one.job.adapter ?? ""),
+                    Table.Cell(one.job.name), Table.Cell(one.job.adapter ?? (one.job.sweep == nil ? "" : "a trial")),
                     Table.Cell(
                         one.loss.map(Amounts.number) ?? "", one.isWorse ? .yellow : one.isBetter ? .green : nil),
                     Table.Cell(one.lossBefore.map(Amounts.number) ?? ""),

@@ -5,9 +5,13 @@ import Stages
 
 /// What `plan` prints.
 struct PlanReport {
+    /// All trials, where the manifest has a matrix: the rest is that of the first.
+    var sweep: ManifestSweep?
     let manifest: JobManifest
     let preview: JobPreview
     let forecast: TrainingForecast
+    /// How long the stages of equal jobs took; without a run, nobody knows.
+    var history = RunHistory()
 
     // MARK: For people
 
@@ -51,7 +55,8 @@ struct PlanReport {
             ? " in a sample of \(Amounts.bytes(forecast.bytesRead)) of \(Amounts.bytes(forecast.bytes)) (--full reads all)"
             : " in \(Amounts.bytes(forecast.bytes))"
         lines.append("\(forecast.records) records\(source)")
-        var fates = ["\(forecast.kept) kept", "\(forecast.dropped) dropped", "\(forecast.truncated) truncated"]
+        var fates = forecast.leftOut > 0 ? ["\(forecast.leftOut) left out of the sample"] : []
+        fates += ["\(forecast.kept) kept", "\(forecast.dropped) dropped", "\(forecast.truncated) truncated"]
         fates += forecast.reasons.sorted { $0.key < $1.key }.filter { $0.key != "truncated" }
             .map { "\($0.key.replacing("_", with: " ")): \($0.value)" }
         lines.append(fates.joined(separator: ", "))
@@ -136,10 +141,48 @@ struct PlanReport {
                     + (memory.recomputesLayers ? ", computing each layer again in the backward pass" : ""))
         }
         lines.append(
-            "time: about \(Durations.text(forecast.seconds)) of training, \(Amounts.number(forecast.tokensPerSecond)) tokens/s "
-                + "on \(manifest.run.threads) threads (\(Amounts.number(forecast.gigaflopsPerSecond)) GFLOP/s in large "
-                + "products just now)")
+            "time: about \(Durations.text(expectation.seconds)) in all, \(expectation.source)")
+        if let speed = forecast.speed {
+            let known =
+                speed.runs.map { "as in \($0) earlier training\($0 == 1 ? "" : "s")" }
+                ?? "large products timed just now"
+            lines.append(
+                "training about \(Durations.text(forecast.seconds)) from counted operations, "
+                    + "\(Amounts.number(speed.tokensPerSecond)) tokens/s on \(manifest.run.threads) threads "
+                    + "(\(Amounts.number(speed.gigaflops)) GFLOP/s, \(known))")
+        }
+        if let budget = budget(now: Date()) { lines.append(budget) }
+        if let sweep {
+            let total = forecast.trialSeconds.reduce(0, +)
+            lines.append(
+                "sweep: \(sweep.trials.count) jobs of \(sweep.keys.joined(separator: ", ")), about "
+                    + "\(Durations.text(total)) of training in all"
+                    + (sweep.trainsWinner ? ", and then one with the winner's values on all data" : ""))
+        }
         return lines.map { $0 + "\n" }.joined()
+    }
+
+    /// Of the stages that would run, what earlier runs took; where there are none, the training as it was counted.
+    private var expectation: Expectation {
+        let names = preview.stages.filter { $0.verdict == .runs }.map(\.name)
+        guard history.runs > 0 || names.isEmpty else {
+            return Expectation(
+                seconds: forecast.seconds, source: .operations(gigaflops: forecast.speed?.gigaflops ?? 0))
+        }
+        return Expectation(
+            seconds: names.reduce(0) { $0 + (history.mean[$1] ?? 0) }, source: .history(runs: history.runs))
+    }
+
+    /// What the budget means for a job that starts now.
+    private func budget(now: Date) -> String? {
+        guard let budget = manifest.run.budget else { return nil }
+        var words: [String] = []
+        if let wall = budget.wallSeconds { words.append("after \(Quantity.duration(wall)) of work") }
+        if let end = budget.deadline(startingAt: now) { words.append("by \(Moment.near(end, now: now))") }
+        let isShort = [budget.wallSeconds, budget.deadline(startingAt: now)?.timeIntervalSince(now)]
+            .compactMap { $0 }.contains { $0 < expectation.seconds }
+        return "budget: done \(words.joined(separator: " or ")); "
+            + (isShort ? "training would be cut short for that" : "the whole training fits")
     }
 
     // MARK: For programs
@@ -159,7 +202,7 @@ struct PlanReport {
             "bytes": .integer(Int(f.bytes)), "bytes_read": .integer(Int(f.bytesRead)), "sample": .bool(f.isSample),
             "formats": .object(f.formats.mapValues { .string($0) }), "records": .integer(f.records),
             "kept": .integer(f.kept), "dropped": .integer(f.dropped), "truncated": .integer(f.truncated),
-            "reasons": counts(f.reasons), "bad_count": .integer(f.badCount),
+            "left_out": .integer(f.leftOut), "reasons": counts(f.reasons), "bad_count": .integer(f.badCount),
             "bad_records": .array(f.badRecords.map { .string($0) }),
             "lengths": .array(
                 f.lengths.bars.map { .object(["up_to": .integer($0.upTo), "count": .integer($0.count)]) }),
@@ -188,8 +231,22 @@ struct PlanReport {
             "tokens": .integer(f.trainedTokens), "micro_batch_tokens": .integer(f.microBatchTokens),
             "micro_batch_fill": .number(f.microBatchFill), "parameters": .integer(f.parameters),
             "trained_parameters": .integer(f.trainedParameters), "seconds": .number(f.seconds),
-            "tokens_per_second": .number(f.tokensPerSecond),
+            "tokens_per_second": .optional(f.speed?.tokensPerSecond),
+            "gigaflops_per_second": .optional(f.speed?.gigaflops), "speed_runs": .optional(f.speed?.runs),
         ])
+        members["time"] = .object([
+            "seconds": .number(expectation.seconds), "source": .string(expectation.source.word),
+            "text": .string(expectation.source.description),
+            "stages": .object(history.mean.mapValues { .number($0) }), "runs": .integer(history.runs),
+        ])
+        if let sweep {
+            members["sweep"] = .object([
+                "jobs": .integer(sweep.trials.count), "keys": .array(sweep.keys.map { .string($0) }),
+                "seconds": .number(forecast.trialSeconds.reduce(0, +)),
+                "trial_seconds": .array(forecast.trialSeconds.map { .number($0) }),
+                "then": sweep.trainsWinner ? "train" : .null,
+            ])
+        }
         if let memory = f.memory {
             members["memory"] = .object([
                 "peak_bytes": .integer(Int(f.peakBytes)), "weights": .integer(Int(memory.weights)),

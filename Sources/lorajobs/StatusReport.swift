@@ -106,10 +106,12 @@ struct StatusReport: Sendable {
             "priority": .integer(job.priority), "state": .string(job.state.rawValue), "stage": .optional(job.stage),
             "progress": .number(job.progress), "step": .optional(job.event?.step), "loss": .optional(job.event?.loss),
             "tokens_per_second": .optional(job.event?.tokensPerSecond), "elapsed_seconds": .optional(job.elapsed),
-            "eta_seconds": .optional(job.eta), "reason": .optional(job.reason), "adapter": .optional(job.adapter),
+            "eta_seconds": .optional(job.eta), "eta_source": .optional(job.etaSource?.word),
+            "reason": .optional(job.reason), "adapter": .optional(job.adapter),
             "gate": .optional(job.gate),
             "created": .optional(job.createdAt), "started": .optional(job.startedAt),
             "finished": .optional(job.finishedAt), "retry_of": .optional(job.retryOf),
+            "sweep": .optional(job.sweep),
             "owner": .string(JobQueue.name(of: job.ownerID)),
             "memory_bytes": .optional(job.memoryBytes.map { Int($0) }),
         ]

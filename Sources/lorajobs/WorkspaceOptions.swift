@@ -59,6 +59,14 @@ struct WorkspaceSetup: Sendable {
         try? Engine.estimatedPeakBytes(of: $0)
     }
 
+    /// What a job's training computes, as far as that is known before its data are read.
+    static let countWork: @Sendable (JobManifest) -> CountedWork? = { manifest in
+        Engine.countedWork(of: manifest).map {
+            CountedWork(
+                operations: $0.operations, operationsPerToken: $0.operationsPerToken, precisionBits: $0.precisionBits)
+        }
+    }
+
     /// What to change in a manifest so that its stages use at most so many bytes, in words.
     static let fittingChange: @Sendable (JobManifest, Int64) -> String? = { Engine.changeThatFits($1, in: $0) }
 
@@ -69,7 +77,8 @@ struct WorkspaceSetup: Sendable {
     func orchestration(logger: Logger) throws -> OrchestrationConfiguration {
         var configuration = OrchestrationConfiguration(
             resolver, stageCommand: [try Self.executable(), "stage"], numericsVersion: Numerics.version,
-            estimateMemory: Self.estimateMemory, fittingChange: Self.fittingChange, logger: logger)
+            estimateMemory: Self.estimateMemory, fittingChange: Self.fittingChange, countWork: Self.countWork,
+            logger: logger)
         let pause = ProcessInfo.processInfo.environment["LORAJOBS_RETRY_SECONDS"].flatMap(Double.init)
         if let pause, (0...86_400).contains(pause) { configuration.retry.firstPause = pause }
         return configuration

@@ -132,6 +132,7 @@ final class TestWorkspace: Sendable {
         var manifest = JobManifest(name: String(first.dropFirst(6)), base: .folder(root("base").path))
         manifest.data.train = [root("data").path + "/*.jsonl"]
         manifest.run.threads = 1
+        var (seeds, trainsWinner) = ([UInt64](), false)
         for line in lines.dropFirst() {
             let parts = line.split(separator: ":", maxSplits: 1).map { $0.trimmingCharacters(in: .whitespaces) }
             let value = parts.count > 1 ? parts[1] : ""
@@ -146,6 +147,17 @@ final class TestWorkspace: Sendable {
             case "after": manifest.run.after.append(value)
             case "key": manifest.run.concurrencyKey = value
             case "conflict": manifest.run.onConflict = JobManifest.OnConflict(rawValue: value) ?? .coalesce
+            case "queue": manifest.run.queue = value
+            case "sample": manifest.data.sample = Double(value)
+            case "matrix": seeds = value.split(separator: " ").compactMap { UInt64($0) }
+            case "then": trainsWinner = true
+            case "wall", "by":
+                var budget = manifest.run.budget ?? JobManifest.Budget()
+                budget.timeZone = "UTC"
+                if parts[0] == "wall" { budget.wallSeconds = Double(value) }
+                let digits = value.split(separator: ":").compactMap { Int($0) }
+                if parts[0] == "by", digits.count == 2 { budget.endMinute = digits[0] * 60 + digits[1] }
+                manifest.run.budget = budget
             case "once": manifest.run.idempotencyKey = value
             case "gate":
                 var gate = JobManifest.Gate()
@@ -155,7 +167,19 @@ final class TestWorkspace: Sendable {
             default: return .failure(InvalidFile([Finding(.unknownKey, "unknown key \(parts[0])")]))
             }
         }
-        return .success(Submission(manifest: manifest, stages: Self.stages(manifest), origins: Data("{}".utf8)))
+        var submission = Submission(manifest: manifest, stages: Self.stages(manifest), origins: Data("{}".utf8))
+        if !seeds.isEmpty {
+            let trials = seeds.map { seed in
+                var trial = manifest
+                trial.train.seed = seed
+                return SweepPlan.Trial(manifest: trial, origins: submission.origins)
+            }
+            submission.sweep = SweepPlan(
+                keys: ["train.seed"], trials: trials, stages: Array(submission.stages.prefix(2)),
+                trainsWinner: trainsWinner)
+            submission.manifest = trials[0].manifest
+        }
+        return .success(submission)
     }
 
     func configuration() -> OrchestrationConfiguration {

@@ -15,7 +15,7 @@ import Testing
             "version": 1, "name": "support-tone", "pipeline": "finetune", "base": .string(root + "models/tiny"),
             "task": "auto",
             "data": [
-                "train": [.string(root + "data/*.jsonl")], "exclude": [], "window": .null, "validation": "5%",
+                "train": [.string(root + "data/*.jsonl")], "exclude": [], "window": .null, "sample": .null, "validation": "5%",
                 "test": "5%", "format": "auto",
                 "columns": [:], "train_on": ["assistant"], "chat_template": "model", "labels": [], "max_length": 1024,
                 "overlength": "drop", "packing": true, "max_bad_records": 0,
@@ -33,7 +33,7 @@ import Testing
             "evaluate": ["metrics": ["loss"], "suites": [:], "retention": .null, "samples": 0], "merge": false,
             "gate": .null,
             "run": [
-                "queue": "default", "priority": 0, "retries": 2, "timeout": "8h", "threads": 2,
+                "queue": "default", "priority": 0, "retries": 2, "timeout": "8h", "budget": .null, "threads": 2,
                 "memory": "auto",
                 "concurrency": ["key": "tenant/name", "on_conflict": "coalesce"], "idempotency_key": .null,
                 "hold": false, "at": .null, "after": [],

@@ -6,7 +6,8 @@ import Testing
 @Suite struct ManifestSchemaTests {
     /// Every key of the full manifest of the design, in its order.
     static let keys = [
-        "version", "name", "pipeline", "base", "task", "data.train", "data.exclude", "data.window", "data.validation",
+        "version", "name", "pipeline", "base", "task", "data.train", "data.exclude", "data.window", "data.sample",
+        "data.validation",
         "data.test", "data.format",
         "data.columns",
         "data.train_on", "data.chat_template", "data.labels", "data.max_length", "data.overlength", "data.packing",
@@ -19,7 +20,7 @@ import Testing
         "evaluate.metrics",
         "evaluate.suites", "evaluate.retention", "evaluate.samples", "merge", "gate", "run.queue", "run.priority",
         "run.retries",
-        "run.timeout", "run.threads", "run.memory",
+        "run.timeout", "run.budget", "run.threads", "run.memory",
         "run.concurrency.key", "run.concurrency.on_conflict", "run.idempotency_key", "run.hold", "run.at", "run.after",
     ]
 

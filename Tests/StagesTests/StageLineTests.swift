@@ -15,6 +15,8 @@ final class StageLine {
     private var attempts: [String: Int] = [:]
     /// Versions that an evaluation compares with.
     var rivals: PinnedRivals?
+    /// When a training ends with what it has.
+    var limit: StageLimit?
 
     init(_ manifest: JobManifest) throws {
         folder = try TemporaryFolder()
@@ -46,6 +48,7 @@ final class StageLine {
         if !evaluate.retention.isEmpty { suites[DataFiles.retention] = try Digest.pin(paths: evaluate.retention) }
         request.suites = suites
         request.rivals = rivals
+        request.limit = limit
         try directory.write(request)
         let code = StageProcess.run(directory)
         let result = try #require(try directory.readResult())
@@ -101,6 +104,37 @@ final class StageLine {
         let prompt: [[Int32]] = [[1, 403, 407, 261, 378, 432]]
         #expect(loaded.logits(prompt).largestDifference(from: whole.logits(prompt)) < 1e-3)
         #expect(try TextGeneration(loaded, prompt: "ROMEO:", maxTokens: 12).ids.count == 12)
+    }
+
+    @Test func aTrainingWhoseTimeIsUpIsPackagedWithWhatItHas() throws {
+        guard let base = try TestData.folder("models/stories260K"),
+            let text = try TestData.folder("datasets/tinyshakespeare")
+        else { return }
+        var manifest = JobManifest(name: "cut", base: .folder(base.path))
+        manifest.data.train = [text.appending(path: "valid.txt").path]
+        manifest.data.maxLength = 64
+        manifest.train.duration = .steps(100_000)
+        manifest.train.batchTokens = 512
+        let line = try StageLine(manifest)
+        #expect(try line.run("tokenize").result.failure == nil)
+        line.limit = StageLimit(seconds: 0)
+        let spent = try line.run("train").result
+        #expect(spent.failure?.code == "budget_spent" && spent.exitCode == WorkerExit.invalidInput.rawValue)
+        line.limit = StageLimit(seconds: 1e6, until: Date().timeIntervalSince1970 - 1)
+        #expect(try line.run("train").result.failure?.code == "budget_spent")
+        line.limit = StageLimit(step: 4)
+        let trained = try line.run("train")
+        #expect(trained.result.cut == StageCut(step: 4, steps: 100_000) && trained.result.failure == nil)
+        #expect(trained.result.metrics["steps"] == 4 && trained.result.metrics["planned_steps"] == 100_000)
+        #expect((trained.result.metrics[StageMetric.trainingGigaflops] ?? 0) > 0)
+        #expect((trained.result.metrics[StageMetric.operationsPerToken] ?? 0) > 1e6)
+        #expect(try line.run("evaluate").result.failure == nil)
+        let packaged = try line.run("package").directory.out.appending(path: "adapter")
+        let record = try JSONDecoder().decode(
+            VersionRecord.self, from: Data(contentsOf: packaged.appending(path: "lorajobs.json")))
+        #expect(record.training.steps == 4 && record.training.plannedSteps == 100_000)
+        let card = try String(contentsOf: packaged.appending(path: "README.md"), encoding: .utf8)
+        #expect(card.contains("4 of 100000, by its budget"))
     }
 
     /// What saves memory or time changes nothing, or next to nothing: values computed again are the same, and a run in bf16

@@ -341,6 +341,61 @@ private func trainer(
         #expect(Trainer.bytes(model) == expected.bytes)
     }
 
+    @Test func aRunWhoseTimeIsUpEndsWithTheBestAndMayGoOnLater() throws {
+        let expected = try uninterrupted()
+        // Time for seven steps, of which each takes one second and a validation as long as is guessed.
+        func cut(_ model: TinyModel) throws -> TrainingOutcome {
+            try trainer(model, training, validation, settings).run(
+                checkpoints: checkpoints, interval: CheckpointInterval(steps: nil, seconds: nil),
+                mustEnd: { step, needed in
+                    #expect(step == 0 || needed >= 0)
+                    return step >= 7
+                }
+            ) { _ in }
+        }
+        let first = model()
+        let outcome = try cut(first)
+        #expect(outcome.ending == .cut && outcome.step == 7 && outcome.steps == expected.outcome.steps)
+        #expect(outcome.validations.last?.step == 7, "the last weights count too")
+        #expect(outcome.best == outcome.validations.min { $0.loss < $1.loss })
+        #expect(try names() == ["step-7"])
+        // A process that died before it could say so finds the same, and does not train on.
+        let second = model()
+        #expect(try cut(second) == outcome && Trainer.bytes(second) == Trainer.bytes(first))
+        // With time again it ends as if there had been no limit.
+        let whole = model()
+        #expect(try trainer(whole, training, validation, settings).finish(checkpoints: checkpoints) == expected.outcome)
+        #expect(Trainer.bytes(whole) == expected.bytes)
+        // What has ended by itself is not cut any more.
+        #expect(try cut(model()).ending == .completed)
+    }
+
+    @Test func withoutTimeNoStepIsTaken() throws {
+        let outcome = try trainer(model(), training, validation, settings).run(mustEnd: { _, _ in true }) { _ in }
+        #expect(outcome.ending == .cut && outcome.step == 0 && outcome.best == nil && outcome.validations.isEmpty)
+        // Asked to stop and out of time at once, it stops: it can go on from there.
+        let stopped = try trainer(model(), training, validation, settings).run(
+            checkpoints: checkpoints, mustEnd: { step, _ in step > 0 }, shouldStop: { true }
+        ) { _ in }
+        #expect(stopped.ending == .stopped && stopped.step == 1)
+    }
+
+    @Test func whatANextStepNeedsIsForeseen() throws {
+        var now = 0.0
+        var needs: [Double] = []
+        try _ = trainer(model(), training, validation, settings).run(
+            mustEnd: { _, needed in
+                now += 3
+                needs.append(needed)
+                return false
+            }, clock: { now }
+        ) {
+            if case .validated = $0 { now += 40 }
+        }
+        // Three seconds pass between a step's beginning and end at most, and forty in a validation that has been seen.
+        #expect(needs[0] == 0 && needs.last.map { $0 >= 48 } == true, "\(needs)")
+    }
+
     @Test func anEarlierAttemptsFolderIsReadAndLeftAlone() throws {
         let expected = try uninterrupted()
         try runAndKill(at: 6, every: 2)

@@ -27,6 +27,8 @@ package struct OrchestrationConfiguration: Sendable {
     package var queues: [String: WorkspaceSettings.Queue] = [:]
     /// Weights of tenants and who may drop for them, from the workspace's settings.
     package var tenants: [String: WorkspaceSettings.Tenant] = [:]
+    /// When no job runs, from the workspace's settings.
+    package var quiet: QuietHours?
 
     /// Threads that may be busy at once.
     package var cores = ProcessInfo.processInfo.activeProcessorCount
@@ -34,6 +36,8 @@ package struct OrchestrationConfiguration: Sendable {
     package var memoryBytes: Int64?
     /// The most memory that a job's stages will use, in bytes, as far as anybody can say.
     package var estimateMemory: @Sendable (JobManifest) -> Int64? = { _ in nil }
+    /// What a job's training computes, as far as that can be counted from shapes and from the size of its data.
+    package var countWork: @Sendable (JobManifest) -> CountedWork? = { _ in nil }
     /// How long a file that was not renamed in must be unchanged, in seconds.
     package var settle = 2.0
     /// Whether a YAML file that was not renamed in must end in a line `...` before it is taken.
@@ -67,6 +71,8 @@ package struct OrchestrationConfiguration: Sendable {
     /// The one that starts new attempts.
     var launcher: any Launcher
 
+    /// Milliseconds since 1970; tests set it.
+    var now: @Sendable () -> Int64 = JobQueue.wallClock
     /// What is free where a folder lies, in bytes; tests make it up.
     var freeBytes: @Sendable (URL) -> Int64 = { DiskSpace.free(at: $0) }
     /// What a folder lies on; tests make it up.
@@ -99,11 +105,13 @@ extension OrchestrationConfiguration {
     ///
     /// - Parameters:
     ///   - estimateMemory: As ``estimateMemory``.
+    ///   - countWork: As ``countWork``.
     ///   - fittingChange: What to change in a manifest so that its estimate is at most so many bytes, in words.
     package init(
         _ resolver: ManifestResolver, stageCommand: [String], numericsVersion: Int,
         estimateMemory: @escaping @Sendable (JobManifest) -> Int64? = { _ in nil },
         fittingChange: @escaping @Sendable (JobManifest, Int64) -> String? = { _, _ in nil },
+        countWork: @escaping @Sendable (JobManifest) -> CountedWork? = { _ in nil },
         logger: Logger = Logger(label: "lorajobs")
     ) {
         let capacity = Capacity(resolver.settings)
@@ -117,9 +125,26 @@ extension OrchestrationConfiguration {
                 do {
                     let resolved = try resolver.resolve(bytes)
                     let memory = estimateMemory(resolved.manifest)
-                    let misfits = misfits(resolved.manifest, memory)
+                    var misfits = misfits(resolved.manifest, memory)
+                    let trials = resolved.sweep?.trials.map { estimateMemory($0.manifest) } ?? []
+                    if let largest = trials.indices.max(by: { trials[$0] ?? 0 < trials[$1] ?? 0 }),
+                        let trial = resolved.sweep?.trials[largest]
+                    {
+                        misfits = capacity.findings(for: trial.manifest, memoryBytes: trials[largest]) {
+                            fittingChange(trial.manifest, $0)
+                        }
+                    }
                     guard misfits.isEmpty else { return .failure(InvalidFile(resolved.warnings + misfits)) }
-                    return .success(try Submission(resolved, memoryBytes: memory))
+                    var submission = try Submission(
+                        resolved, memoryBytes: memory, work: countWork(resolved.manifest))
+                    if var sweep = submission.sweep {
+                        for index in sweep.trials.indices {
+                            sweep.trials[index].memoryBytes = trials[index]
+                            sweep.trials[index].work = countWork(sweep.trials[index].manifest)
+                        }
+                        submission.sweep = sweep
+                    }
+                    return .success(submission)
                 } catch let error as InvalidFile {
                     return .failure(error)
                 } catch {
@@ -134,7 +159,9 @@ extension OrchestrationConfiguration {
         tenants = resolver.settings.tenants
         cores = capacity.threads
         memoryBytes = capacity.memoryBytes
+        quiet = resolver.settings.quiet
         self.estimateMemory = estimateMemory
+        self.countWork = countWork
         readSchedule = { bytes in
             let file = resolver.readSchedule(bytes)
             guard case .success(let resolved) = file.manifest else { return file }

@@ -77,7 +77,7 @@ package actor Daemon {
         let lock = try DaemonLock(workspace)
         let startedAt = Date()
         try lock.write(DaemonLock.Note(pid: getpid(), startedAt: startedAt, isWatching: false))
-        let plain = try JobQueue.open(workspace.database)
+        let plain = try JobQueue.open(workspace.database, now: configuration.now)
         let queue = try plain.taken(
             by: getpid(), cores: configuration.cores, memoryBytes: configuration.memoryBytes)
         let swept = try ArtifactStore(workspace.artifacts).sweepTemporary()
@@ -85,6 +85,7 @@ package actor Daemon {
             configuration.logger.info("removed what interrupted writers left", metadata: ["count": "\(swept.count)"])
         }
         try queue.configure(queues: configuration.queues, tenants: configuration.tenants)
+        try queue.configure(quiet: configuration.quiet)
         try GateDecisions.follow(queue, ArtifactStore(workspace.artifacts))
         for job in try queue.runningJobs() { drive(job, queue) }
         var endings = try EndingLog(queue, configuration.logger)
@@ -119,7 +120,9 @@ package actor Daemon {
                 if note != lastNote { try lock.write(note) }
                 lastNote = note
                 if let due = try scheduler.run(rescan: isScan) { wait = min(wait, max(0.01, due)) }
+                try queue.settleSweeps()
                 if let due = try queue.promote() { wait = min(wait, max(0.01, due.timeIntervalSinceNow)) }
+                for job in try queue.quieten() { driverWakeups[job]?.signal() }
                 try endings.tell()
                 resumeSetBack(queue)
                 if isUnsure {

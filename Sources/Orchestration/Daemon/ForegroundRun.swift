@@ -34,6 +34,12 @@ package struct ForegroundRun: Sendable {
         started: @Sendable (String) -> Void = { _ in }
     ) async throws -> JobStatus {
         let submission = try configuration.resolve(manifest, tenant).get()
+        if let sweep = submission.sweep {
+            throw OrchestrationError(
+                .invalidInput,
+                "its matrix makes \(sweep.trials.count) jobs, which a daemon runs: lorajobs submit; then lorajobs sweep "
+                    + submission.manifest.name)
+        }
         let workspace = configuration.workspace
         try workspace.create()
         try configuration.checkFileSystems()

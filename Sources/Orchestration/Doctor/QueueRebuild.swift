@@ -214,6 +214,13 @@ package struct QueueRebuild: Sendable {
         let job = try NewJob(
             id: claim.id, origin: .claim(claim.id), tenant: claim.tenant, ownerID: claim.ownerID,
             manifestDigest: Digest.sha256(claim.bytes), submission)
+        if let sweep = submission.sweep {
+            return try queue.insertSweep(db, job, sweep, ids: claim.receipt?.jobs.map(\.id)) { trial in
+                try recover(db, queue, trial.id, files, &report) {
+                    try queue.recover(db, trial, createdAt: claim.receivedAt, as: $0)
+                }
+            }
+        }
         try recover(db, queue, claim.id, files, &report, orFailed: failure) {
             try queue.recover(db, job, createdAt: claim.receivedAt, as: $0)
         }

@@ -101,7 +101,7 @@ extension Inbox {
             papers = [("error.json", json + Data("\n".utf8)), ("error.txt", Data(text.utf8))]
         } else {
             let receipt = Receipt(
-                verdict: record.verdict.word, jobs: [Receipt.Job(id: record.verdict.job ?? "")],
+                verdict: record.verdict.word, jobs: record.jobs.map { Receipt.Job(id: $0) },
                 file: record.originalName, tenant: record.tenant, received: record.receivedAt.formatted(.iso8601))
             papers = [("receipt.json", try ProtocolJSON.encode(receipt) + Data("\n".utf8))]
         }

@@ -1,3 +1,5 @@
+import Foundation
+
 /// Which queued jobs may start: a pure function of what runs and what waits, used both to start jobs and to say
 /// why one has not.
 struct Admission {
@@ -17,6 +19,8 @@ struct Admission {
 
     struct Queue {
         var isPaused = false
+        /// When the quiet hours end in which it is.
+        var quietUntil: Date?
         var maximumJobs: Int?
         /// Points for all of its jobs.
         var priority = 0
@@ -99,6 +103,7 @@ struct Admission {
     /// Why nothing of a queue starts, whatever is free.
     func standstill(_ queue: String) -> WaitingReason? {
         if queues[queue]?.isPaused == true { return .queuePaused }
+        if let until = queues[queue]?.quietUntil { return .quiet(until: until) }
         return isDiskLow ? .diskLow : nil
     }
 

@@ -67,9 +67,10 @@ extension JobQueue {
     /// - Parameters:
     ///   - signature: what crashes that look alike have in common.
     ///   - usage: what was seen of the process, for what it did not say itself.
+    ///   - worked: how long it ran, in seconds on a clock that no setting moves; 0 when nobody knows.
     func finishAttempt(
         _ attempt: LiveAttempt, of job: String, _ outcome: AttemptOutcome, exitCode: Int32?, signal: Int32?,
-        signature: String? = nil, usage: WorkerEnd? = nil, policy: RetryPolicy
+        signature: String? = nil, usage: WorkerEnd? = nil, worked: Double = 0, policy: RetryPolicy
     ) throws {
         try write { db in
             let result = outcome.result
@@ -97,6 +98,11 @@ extension JobQueue {
                 throw OrchestrationError(.wrongState, "attempt \(attempt.id) is final already")
             }
             try chargeUsage(db, job: job, attempt: attempt.id)
+            if worked > 0 {
+                try db.execute(
+                    sql: "UPDATE job SET worked_ms = worked_ms + ? WHERE id = ?",
+                    arguments: [Int64(min(worked, 1e9) * 1000), job])
+            }
             try note(
                 db, "attempt_ended", job: job, stage: attempt.stage, attempt: attempt.id,
                 ["state": outcome.state.rawValue].merging(
@@ -104,7 +110,13 @@ extension JobQueue {
                 ) { $1 }.merging(failureClass.map { ["class": $0.rawValue] } ?? [:]) { $1 })
             if let poison { return try failStage(db, attempt.stage, job, poison, .poison) }
             switch outcome {
-            case .succeeded(_, let output):
+            case .succeeded(let result, let output):
+                if attempt.launcher == "local" { try recordSpeed(db, of: result, job: job) }
+                if let cut = result.cut {
+                    try note(
+                        db, "stage_cut", job: job, stage: attempt.stage, attempt: attempt.id,
+                        ["step": "\(cut.step)", "steps": "\(cut.steps)"])
+                }
                 try db.execute(
                     sql: """
                         UPDATE stage_run SET state = 'succeeded', output_digest = ?, output_path = ?, published = ?

@@ -210,6 +210,7 @@ extension JobQueue {
             again.pins = fresh || pinsAreGone ? nil : row["pins"]
             again.resume = !fresh && stage == nil
             again.rerunFrom = stage
+            if let sweep: String = row["sweep_id"] { again.trial = NewJob.Trial(sweep: sweep, index: row["trial"]) }
             try insert(db, again)
             try note(db, "retried", job: job, ["as": id])
             return id

@@ -14,6 +14,8 @@ extension JobQueue {
         package var verdict: IntakeVerdict
         /// Where the file lies now; `nil` until it is filed.
         package var filedPath: String?
+        /// The jobs that stand for it: several for a sweep, none for a rejected file.
+        package var jobs: [String] = []
     }
 
     /// Records claimed files in one transaction: the one point at which a drop becomes a job, or finds the job that
@@ -115,10 +117,12 @@ extension JobQueue {
                     """, arguments: [claimID])
         else { return nil }
         let milliseconds: Int64 = row["received_ms"]
+        let verdict = Self.verdict(row)
         return IntakeRecord(
             claimID: claimID, tenant: row["tenant"], originalName: row["orig_name"], bytes: row["bytes"],
-            receivedAt: Date(timeIntervalSince1970: Double(milliseconds) / 1000), verdict: Self.verdict(row),
-            filedPath: row["filed_path"])
+            receivedAt: Date(timeIntervalSince1970: Double(milliseconds) / 1000), verdict: verdict,
+            filedPath: row["filed_path"],
+            jobs: try verdict.job.map { try $0 == claimID ? jobs(db, ofClaim: claimID) : [$0] } ?? [])
     }
 
     private static func verdict(_ row: Row) -> IntakeVerdict {
@@ -164,9 +168,23 @@ extension JobQueue {
         let job = try NewJob(
             id: file.claimID, origin: .claim(file.claimID), tenant: file.tenant, ownerID: file.ownerID,
             manifestDigest: file.digest, submission)
+        if let sweep = submission.sweep { return try enter(db, file, job, sweep) }
         if let verdict = try precedent(db, job) { return try record(db, file, verdict) }
         _ = try record(db, file, .accepted(job: job.id))
         try insert(db, job)
+        return .accepted(job: job.id)
+    }
+
+    /// Makes all trials of a sweep, or none.
+    private func enter(
+        _ db: Database, _ file: ClaimedFile, _ job: NewJob, _ sweep: SweepPlan
+    ) throws -> IntakeVerdict {
+        var first = job
+        // Equal trials are not merged; what they compute is found in the cache.
+        first.onConflict = .queue
+        if let verdict = try precedent(db, first) { return try record(db, file, verdict) }
+        _ = try record(db, file, .accepted(job: job.id))
+        try insertSweep(db, first, sweep) { try insert(db, $0) }
         return .accepted(job: job.id)
     }
 

@@ -71,9 +71,11 @@ extension JobQueue {
             for (name, queue) in queues {
                 try db.execute(
                     sql: """
-                        INSERT INTO queue (name, max_jobs, priority) VALUES (?, ?, ?)
-                        ON CONFLICT (name) DO UPDATE SET max_jobs = excluded.max_jobs, priority = excluded.priority
-                        """, arguments: [name, queue.maxJobs, queue.priority])
+                        INSERT INTO queue (name, max_jobs, priority, quiet) VALUES (?, ?, ?, ?)
+                        ON CONFLICT (name) DO UPDATE SET max_jobs = excluded.max_jobs, priority = excluded.priority,
+                          quiet = excluded.quiet
+                        """,
+                    arguments: [name, queue.maxJobs, queue.priority, try queue.quiet.map(Self.text)])
             }
             try db.execute(sql: "UPDATE usage SET weight = 1")
             for (name, tenant) in tenants {
@@ -110,11 +112,13 @@ extension JobQueue {
     }
 
     private func start(_ db: Database, _ job: String) throws {
+        // The end on the clock is that of the first start, however often the job is interrupted.
+        let deadline = try deadline(db, job)
         try db.execute(
             sql: """
-                UPDATE job SET state = 'running', reason = NULL, started_ms = coalesce(started_ms, ?),
-                  yield_requested_ms = NULL WHERE id = ? AND state = 'queued'
-                """, arguments: [now(), job])
+                UPDATE job SET state = 'running', reason = NULL, deadline_ms = coalesce(deadline_ms, ?),
+                  started_ms = coalesce(started_ms, ?), yield_requested_ms = NULL WHERE id = ? AND state = 'queued'
+                """, arguments: [deadline, now(), job])
         try note(db, "started", job: job)
     }
 
@@ -167,11 +171,13 @@ extension JobQueue {
 extension JobQueue {
     func admission(_ db: Database, _ capacity: Capacity, isDiskLow: Bool) throws -> Admission {
         var admission = Admission(capacity: capacity, isDiskLow: isDiskLow, queues: [:])
+        let quiet = try quietQueues(db)
         for row in try Row.fetchAll(
             db, sql: "SELECT name, paused, coalesce(set_max_jobs, max_jobs) AS most, priority FROM queue")
         {
             admission.queues[row["name"]] = Admission.Queue(
-                isPaused: row["paused"], maximumJobs: row["most"], priority: row["priority"])
+                isPaused: row["paused"], quietUntil: quiet.own[row["name"]] ?? quiet.all, maximumJobs: row["most"],
+                priority: row["priority"])
         }
         for row in try Row.fetchAll(db, sql: SchedulingSQL.running) {
             let count: Int = row["jobs"]

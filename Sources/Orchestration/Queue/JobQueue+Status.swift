@@ -12,7 +12,7 @@ extension JobQueue {
     package func list(
         _ filter: JobFilter = JobFilter(), isDiskLow: Bool = false, isDaemonDown: Bool = false
     ) throws -> [JobStatus] {
-        let (rows, reasons) = try read { db in
+        let (rows, reasons, expectations) = try read { db in
             var conditions: [String] = []
             var arguments: [any DatabaseValueConvertible] = []
             func require(_ column: String, in values: [String]) {
@@ -34,9 +34,10 @@ extension JobQueue {
             }
             let rows = try Row.fetchAll(
                 db, sql: StatusSQL.list(conditions, limit: filter.limit), arguments: StatementArguments(arguments))
-            return (rows, try waitingReasons(db, rows, isDiskLow: isDiskLow, isDaemonDown: isDaemonDown))
+            let reasons = try waitingReasons(db, rows, isDiskLow: isDiskLow, isDaemonDown: isDaemonDown)
+            return (rows, reasons, try self.expectations(db, rows))
         }
-        return try rows.reversed().map { try status($0, reasons) }
+        return try rows.reversed().map { try status($0, reasons, expectations) }
     }
 
     /// All that is known of a job.
@@ -132,12 +133,30 @@ extension JobQueue {
         }
     }
 
-    private func status(_ row: Row, _ reasons: [String: WaitingReason]) throws -> JobStatus {
+    /// How long the jobs of a listing that have not ended will take.
+    private func expectations(_ db: Database, _ rows: [Row]) throws -> [String: Expectation] {
+        var cache = ForecastCache()
+        var found: [String: Expectation] = [:]
+        for row in rows where (row["finished_ms"] as Int64?) == nil {
+            let event = Self.directory(row).flatMap(Self.lastEvent)
+            let worker = event.flatMap { event in
+                event.etaSeconds.map { max(0, $0 - (Double(now()) / 1000 - event.time)) }
+            }
+            found[row["id"]] = try expectation(db, row, worker: worker, &cache)
+        }
+        return found
+    }
+
+    private static func directory(_ row: Row) -> RunDirectory? {
+        (row["workdir"] as String?).map { RunDirectory(URL(filePath: $0, directoryHint: .isDirectory)) }
+    }
+
+    private func status(
+        _ row: Row, _ reasons: [String: WaitingReason], _ expectations: [String: Expectation]
+    ) throws -> JobStatus {
         let id: String = row["id"]
         let state = JobState(rawValue: row["state"]) ?? .queued
-        let directory = (row["workdir"] as String?).map {
-            RunDirectory(URL(filePath: $0, directoryHint: .isDirectory))
-        }
+        let directory = Self.directory(row)
         let event = directory.flatMap(Self.lastEvent)
         let started: Int64? = row["started_ms"]
         let finished: Int64? = row["finished_ms"]
@@ -146,12 +165,11 @@ extension JobQueue {
             state: state, stage: state.isFinal ? nil : row["stage_name"], isStageLive: directory != nil,
             progress: state == .succeeded ? 1 : event?.fraction ?? 0, event: event,
             elapsed: started.map { Double((finished ?? now()) - $0) / 1000 },
-            eta: event.flatMap { event in
-                event.etaSeconds.map { max(0, $0 - (Double(now()) / 1000 - event.time)) }
-            },
+            eta: expectations[id]?.seconds, etaSource: expectations[id]?.source,
             reason: reasons[id]?.description ?? (row["reason"] as String?), adapter: row["adapter"],
             gate: row["gate"], createdAt: Self.date(row["created_ms"]), startedAt: started.map(Self.date),
-            finishedAt: finished.map(Self.date), retryOf: row["retry_of"], ownerID: row["owner_uid"],
+            finishedAt: finished.map(Self.date), retryOf: row["retry_of"], sweep: row["sweep_id"],
+            ownerID: row["owner_uid"],
             memoryBytes: row["memory_bytes"], progressFile: directory?.progress)
     }
 
@@ -233,7 +251,8 @@ enum StatusSQL {
         """
         SELECT j.id, j.name, j.tenant, j.queue, j.priority, j.state, j.reason, j.adapter, j.gate, j.created_ms, j.started_ms,
           j.finished_ms, j.retry_of, j.owner_uid, j.unique_key, j.memory_bytes, j.not_before_ms, j.leads, j.open_needs,
-          j.pause_requested_ms, s.name AS stage_name, a.workdir AS workdir
+          j.pause_requested_ms, j.sweep_id, j.spec_sha256, j.threads, j.operations, j.operations_per_token, j.precision_bits,
+          s.name AS stage_name, a.workdir AS workdir, a.started_ms AS attempt_ms
         FROM job AS j
         LEFT JOIN stage_run AS s ON s.job_id = j.id AND s.ord = CASE WHEN j.finished_ms IS NULL THEN (
           SELECT min(ord) FROM stage_run WHERE job_id = j.id

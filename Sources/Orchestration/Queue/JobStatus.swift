@@ -19,8 +19,10 @@ package struct JobStatus: Sendable, Equatable {
     package var event: ProgressEvent?
     /// Seconds since the first start, up to the end; `nil` before it.
     package var elapsed: Double?
-    /// Seconds until the stage ends, as its worker estimates.
+    /// Seconds until the job ends; of one that waits, how long it will take once it runs. See ``Expectation``.
     package var eta: Double?
+    /// How anybody knows that; `nil` when nobody does.
+    package var etaSource: Expectation.Source?
     /// Why it does not run, or how it ended: `Priority`, `RetryAt(…)` with the local time and the failure,
     /// `unchanged`, a failure.
     ///
@@ -35,6 +37,8 @@ package struct JobStatus: Sendable, Equatable {
     package var finishedAt: Date?
     /// The job this one does again.
     package var retryOf: String?
+    /// The sweep whose trial it is.
+    package var sweep: String?
     /// The user who may change it, beside the daemon's.
     package var ownerID: UInt32 = 0
     /// Bytes of memory it is counted with; `nil` when nobody knows.

@@ -36,6 +36,16 @@ struct NewJob: Sendable {
     var resume = true
     /// The stage from which on everything is done anew.
     var rerunFrom: String?
+    /// Which job of its claim it is.
+    var claimIndex = 0
+    /// Whose trial it is.
+    var trial: Trial?
+
+    struct Trial: Sendable, Equatable {
+        var sweep: String
+        /// Its place in the matrix, from 0.
+        var index: Int
+    }
 
     init(
         id: String, origin: Origin, tenant: String, ownerID: UInt32, manifestDigest: String, _ submission: Submission
@@ -133,17 +143,21 @@ extension JobQueue {
         let sequence = (try Int64.fetchOne(db, sql: "SELECT max(seq) FROM job") ?? 0) + 1
         try db.execute(
             sql: """
-                INSERT INTO job (id, seq, claim_id, schedule_id, retry_of, owner_uid, name, tenant, queue, priority,
+                INSERT INTO job (id, seq, claim_id, claim_index, sweep_id, trial, schedule_id, retry_of, owner_uid, name, tenant, queue, priority,
                   threads, memory_bytes, spec, spec_sha256, manifest_sha256, origins, idempotency_key, unique_key,
-                  on_conflict, pins, resume, rerun_from, state, not_before_ms, created_ms, eligible_ms)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                  on_conflict, pins, resume, rerun_from, state, not_before_ms, created_ms, eligible_ms, operations,
+                  operations_per_token, precision_bits)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """,
             arguments: [
-                job.id, sequence, claim, schedule, retryOf, job.ownerID, job.submission.manifest.name, job.tenant,
+                job.id, sequence, claim, job.claimIndex, job.trial?.sweep, job.trial?.index, schedule, retryOf,
+                job.ownerID, job.submission.manifest.name, job.tenant,
                 run.queue, run.priority, max(1, run.threads), try memoryBytes(db, job), job.specification, job.digest,
                 job.manifestDigest,
                 job.submission.origins, job.idempotencyKey, job.concurrencyKey, job.onConflict.rawValue, job.pins,
                 job.resume, job.rerunFrom, state.rawValue, notBefore, now(), state == .queued ? now() : nil,
+                job.submission.work?.operations, job.submission.work?.operationsPerToken,
+                job.submission.work?.precisionBits,
             ])
         for (order, stage) in job.submission.stages.enumerated() {
             try db.execute(

@@ -10,13 +10,15 @@ enum QueueSchema {
     /// `PRAGMA user_version`.
     ///
     /// A database with a higher one is refused.
-    static let version: Int32 = 3
+    static let version: Int32 = 5
 
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("1") { try $0.execute(sql: first) }
         migrator.registerMigration("2") { try $0.execute(sql: second + scheduling) }
         migrator.registerMigration("3") { try $0.execute(sql: gates) }
+        migrator.registerMigration("budget") { try $0.execute(sql: budget) }
+        migrator.registerMigration("sweeps") { try $0.execute(sql: sweeps) }
         return migrator
     }
 

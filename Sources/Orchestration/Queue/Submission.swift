@@ -29,6 +29,22 @@ package struct StagePlan: Codable, Sendable, Equatable {
     }
 }
 
+/// What a training computes, counted before it begins.
+package struct CountedWork: Sendable, Equatable {
+    /// Floating-point operations of all of it.
+    package var operations: Double
+    /// Of one token.
+    package var operationsPerToken: Double
+    /// Bits of the number format of the large matrices.
+    package var precisionBits: Int
+
+    package init(operations: Double, operationsPerToken: Double, precisionBits: Int) {
+        self.operations = operations
+        self.operationsPerToken = operationsPerToken
+        self.precisionBits = precisionBits
+    }
+}
+
 /// A valid manifest with its pipeline: what becomes a job.
 package struct Submission: Sendable {
     package var manifest: JobManifest
@@ -40,6 +56,10 @@ package struct Submission: Sendable {
     ///
     /// `run.memory` wins, and so does what equal jobs were measured to use.
     package var memoryBytes: Int64?
+    /// What its training computes; `nil` when nobody knows before its data are read.
+    package var work: CountedWork?
+    /// The trials that are made of it in place of one job.
+    package var sweep: SweepPlan?
 
     package init(
         manifest: JobManifest, stages: [StagePlan], origins: Data = Data("{}".utf8), memoryBytes: Int64? = nil
@@ -53,7 +73,7 @@ package struct Submission: Sendable {
 
 extension Submission {
     /// What a resolved manifest asks for.
-    package init(_ resolved: ResolvedManifest, memoryBytes: Int64? = nil) throws {
+    package init(_ resolved: ResolvedManifest, memoryBytes: Int64? = nil, work: CountedWork? = nil) throws {
         self.init(
             manifest: resolved.manifest,
             stages: resolved.pipeline.topologicalOrder.map { stage in
@@ -62,6 +82,14 @@ extension Submission {
                     timeoutSeconds: resolved.timeoutSeconds(of: stage), retries: resolved.retries(of: stage))
             },
             origins: try ProtocolJSON.encode(resolved.origins), memoryBytes: memoryBytes)
+        self.work = work
+        guard let sweep = resolved.sweep else { return }
+        self.sweep = SweepPlan(
+            keys: sweep.keys,
+            trials: try sweep.trials.map {
+                SweepPlan.Trial(
+                    manifest: $0.manifest, origins: try ProtocolJSON.encode($0.origins), memoryBytes: memoryBytes)
+            }, stages: stages.filter { sweep.stages.contains($0.name) }, trainsWinner: sweep.trainsWinner)
     }
 }
 

@@ -30,6 +30,8 @@ package enum WaitingReason: Sendable, Equatable, CustomStringConvertible {
     /// Too little free space to start anything.
     case diskLow
     case queuePaused
+    /// It is one of the hours in which nothing runs.
+    case quiet(until: Date)
     /// Nobody is there to start it.
     case daemonDown
 
@@ -49,6 +51,7 @@ package enum WaitingReason: Sendable, Equatable, CustomStringConvertible {
         case .retryAt(let date, let why): "RetryAt(\(Moment.near(date))\(why.map { " " + Self.short($0) } ?? ""))"
         case .diskLow: "DiskLow"
         case .queuePaused: "QueuePaused"
+        case .quiet(let date): "Quiet(until \(Moment.near(date)))"
         case .daemonDown: "DaemonDown"
         }
     }

@@ -179,6 +179,7 @@ struct Scheduler {
             guard entry.findings.isEmpty else { return (occurrence, nil) }
             var submission = try entry.submission(at: occurrence)
             submission.memoryBytes = configuration.estimateMemory(submission.manifest)
+            submission.work = configuration.countWork(submission.manifest)
             return (occurrence, try NewJob(schedule: entry, submission))
         }
         guard

@@ -145,7 +145,7 @@ struct AttemptJudgement {
     private static func words(_ stop: StopCause) -> String {
         switch stop {
         case .drain: "stopped because the daemon ended; goes on from its checkpoint"
-        case .yield: "stopped to make room; goes on from its checkpoint"
+        case .yield: "stopped to give its cores back, as was asked; goes on from its checkpoint"
         case .pause: "paused; goes on from its checkpoint"
         case .timeout, .cancel: "stopped"
         }

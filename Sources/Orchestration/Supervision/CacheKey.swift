@@ -65,6 +65,12 @@ enum CacheKey {
     /// The key of a stage that a job runs again whatever was made before.
     static func again(_ key: String, for job: String) -> String { Digest.sha256(Data("\(key) again for \(job)".utf8)) }
 
+    /// The key of what a stage made that has ended before its work was done. What it did is part of it, and nobody who asks
+    /// for the whole finds it.
+    static func cut(_ key: String, _ cut: StageCut) -> String {
+        Digest.sha256(Data("\(key) \(cut.text)".utf8))
+    }
+
     /// Whether a value of the manifest, named as in `when: job.merge`, is there and neither false nor empty.
     static func isTrue(_ condition: String, in manifest: JobManifest) -> Bool {
         let key = condition.hasPrefix("job.") ? String(condition.dropFirst(4)) : condition

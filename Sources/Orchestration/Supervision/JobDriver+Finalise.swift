@@ -11,9 +11,10 @@ extension JobDriver {
     func finalise(_ result: StageResult, _ attempt: LiveAttempt, _ stage: StageRow) async throws -> AttemptOutcome {
         try queue.confirmLive(attempt)
         let job = try queue.drivenJob(self.job)
-        guard let key = try self.stage(of: attempt, in: job).cacheKey else {
+        guard let whole = try self.stage(of: attempt, in: job).cacheKey else {
             throw OrchestrationError(.notFound, "stage \(attempt.stage) has no cache key")
         }
+        let key = result.cut.map { CacheKey.cut(whole, $0) } ?? whole
         let store = self.store
         let cache = self.cache
         let now = Date(timeIntervalSince1970: Double(queue.now()) / 1000)

@@ -21,7 +21,10 @@ extension JobDriver {
             return try queue.finishJob(job.id, .succeeded, reason: "unchanged")
         }
         let decision = try decision(on: job)
-        try queue.finishJob(job.id, .succeeded, reason: decision.map(Self.words), decision: decision)
+        let cut = try queue.cut(of: job.id).map { "budget: \($0.text)" }
+        let reasons = [decision.map(Self.words), cut].compactMap { $0 }
+        try queue.finishJob(
+            job.id, .succeeded, reason: reasons.isEmpty ? nil : reasons.joined(separator: "; "), decision: decision)
         guard let decision else { return }
         try Failpoint.decisionCommitted.hit()
         try GateDecisions.follow(queue, store)

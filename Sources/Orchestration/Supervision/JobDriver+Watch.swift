@@ -59,11 +59,27 @@ extension JobDriver {
         if case .interrupted = outcome { try abandon(attempt.directory) }
         try queue.finishAttempt(
             attempt, of: job.id, outcome, exitCode: judgement.exitCode, signal: judgement.signal,
-            signature: judgement.signature, usage: end, policy: configuration.retry)
+            signature: judgement.signature, usage: end,
+            worked: worked(attempt, from: isSameBoot ? begin : nil, wasSeen: worker != nil), policy: configuration.retry
+        )
         try Failpoint.attemptSettled.hit()
         log.attemptEnded(
             stage.plan.name, attempt: attempt.number, outcome, seconds: clinux_boottime() - begin,
             signal: judgement.signal)
+    }
+
+    /// How long a process that has ended has run, in seconds: by the clock of time limits where its end was seen, else until
+    /// the last line that it wrote; 0 when nobody knows.
+    private func worked(_ attempt: LiveAttempt, from begin: Double?, wasSeen: Bool) -> Double {
+        if wasSeen { return begin.map { max(0, clinux_boottime() - $0) } ?? 0 }
+        func changed(_ file: URL) -> Date? {
+            (try? FileManager.default.attributesOfItem(atPath: file.path))?[.modificationDate] as? Date
+        }
+        guard let first = changed(attempt.directory.request), let last = changed(attempt.directory.progress) else {
+            return 0
+        }
+        let seconds = max(0, last.timeIntervalSince(first))
+        return begin.map { min(seconds, max(0, clinux_boottime() - $0)) } ?? seconds
     }
 
     func stage(of attempt: LiveAttempt, in job: DrivenJob) throws -> StageRow {

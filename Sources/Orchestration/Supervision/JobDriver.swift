@@ -173,6 +173,7 @@ struct JobDriver: Sendable {
         if descriptor.inputs.contains(.data) || descriptor.comparesVersions {
             request.previous = try queue.previousOutput(of: stage.plan.kind, job: job)
         }
+        request.limit = try limit(of: stage, descriptor, in: job)
         if stage.memoryHalvings > 0 { request.memoryHalvings = stage.memoryHalvings }
         do {
             return Begun(attempt: attempt, worker: try await start(attempt, request, stage, job))

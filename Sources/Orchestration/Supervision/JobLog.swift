@@ -20,6 +20,13 @@ struct JobLog: Sendable {
         say("stage started", facts)
     }
 
+    /// How long a stage may take at most, and how much is kept for what follows, in seconds.
+    func budgeted(_ stage: String, seconds: Double, reserve: Double) {
+        say(
+            "stage has a budget",
+            ["stage": "\(stage)", "seconds": "\(Int(max(0, seconds)))", "reserve": "\(Int(reserve))"])
+    }
+
     /// A stage that needed no process.
     func stagePassed(_ stage: String, _ state: StageState) {
         say("stage finished", ["stage": "\(stage)", "state": "\(state.rawValue)"])

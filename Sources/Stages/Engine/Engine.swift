@@ -50,6 +50,14 @@ extension Engine {
         try run { try MemoryEstimate(of: manifest).peak }
     }
 
+    /// What the training of a manifest computes, as far as that is known before its data are read: of text, a token is taken
+    /// for four bytes of it.
+    ///
+    /// - Returns: `nil` for a manifest that cannot be trained, and where the size of the files says too little.
+    package static func countedWork(of manifest: JobManifest) -> CountedTraining? {
+        try? CountedTraining(of: manifest)
+    }
+
     /// What to change in a manifest so that its stages use at most `limit` bytes, with what they then use; `nil` for a
     /// manifest that cannot be trained.
     package static func changeThatFits(_ limit: Int64, in manifest: JobManifest) -> String? {

@@ -24,6 +24,8 @@ package struct TrainingForecast: Codable, Sendable {
     package var kept = 0
     package var dropped = 0
     package var truncated = 0
+    /// Training records that are not in `data.sample`.
+    package var leftOut = 0
     package var reasons: [String: Int] = [:]
     /// Broken records that are tolerated, and the first of them with place and reason.
     package var badCount = 0
@@ -51,9 +53,9 @@ package struct TrainingForecast: Codable, Sendable {
     package var peakBytes: Int64 = 0
     /// Training alone, on this machine, while nothing else runs.
     package var seconds = 0.0
-    package var tokensPerSecond = 0.0
-    /// Large products in this process, on as many threads as the job has.
-    package var gigaflopsPerSecond = 0.0
+    package var speed: TrainingSpeed?
+    /// The training of each trial of a sweep, in seconds.
+    package var trialSeconds: [Double] = []
 
     /// Whether the counts are a sample's.
     package var isSample: Bool { bytesRead < bytes }
@@ -67,10 +69,13 @@ package struct TrainingForecast: Codable, Sendable {
     ///   - data: the pinned files by split key.
     ///   - isFull: read all of it, however large.
     ///   - exampleCount: how many examples to decode.
+    ///   - trials: of a sweep, the manifests, which read the same data.
+    ///   - known: how fast trainings of models of this size were here; `nil` where none was.
     /// - Throws: ``StageError``, as the stages would.
     package init(
         of manifest: JobManifest, data: [String: [PinnedFile]], tokenizer: [PinnedFile], isFull: Bool = false,
-        exampleCount: Int = 3
+        exampleCount: Int = 3, trials: [JobManifest] = [],
+        known: (_ operationsPerToken: Double) throws -> KnownSpeed? = { _ in nil }
     ) throws {
         Parallel.threadCount = manifest.run.threads
         var work = try TokenizeRun(
@@ -97,13 +102,15 @@ package struct TrainingForecast: Codable, Sendable {
         }
         let training = try TokenDataset(folder.appending(path: SplitName.train.tokensFile))
         let microBatches = try plan(training, manifest, outcome.task, tokens: splits["train"]?.tokens ?? 0)
-        try estimate(manifest, outcome.task, microBatches: microBatches)
+        try estimate(manifest, outcome.task, microBatches: microBatches, known)
+        trialSeconds = try trials.map { try seconds(of: $0, training, outcome.task) }
     }
 
     private mutating func take(_ report: TokenizeStage.Report) {
         formats = report.reading.formats
         records = report.reading.records
         (badCount, badRecords) = (report.reading.badCount, report.reading.badRecords)
+        leftOut = report.leftOut ?? 0
         (kept, dropped, truncated, reasons) = (report.kept, report.dropped, report.truncated, report.reasons)
         (lengths, longest, maxLength) = (report.lengths, report.longest, report.maxLength)
         splits = report.splits.mapValues { Split(sequences: $0.sequences, tokens: $0.tokens, targets: $0.targets) }
@@ -123,20 +130,36 @@ package struct TrainingForecast: Codable, Sendable {
         return forecast.microBatches
     }
 
-    private mutating func estimate(_ manifest: JobManifest, _ task: JobTask, microBatches: Set<Int>) throws {
+    private mutating func estimate(
+        _ manifest: JobManifest, _ task: JobTask, microBatches: Set<Int>,
+        _ known: (Double) throws -> KnownSpeed?
+    ) throws {
         let folder = URL(filePath: manifest.base.path, directoryHint: .isDirectory)
         let estimate = try MemoryEstimate(
             of: manifest, task, microBatches: microBatches, longestSequence: longest)
         (memory, peakBytes) = (estimate, estimate.peak)
         (parameters, trainedParameters) = (estimate.parameters, estimate.trainedParameters)
-        let speed = try TrainingSpeed(
-            ModelRegistry.outline(ModelConfiguration(folder: folder), for: task.model),
-            trainedParameters: trainedParameters,
-            trainsAll: manifest.adapter.method == .full, trainedShare: trainedShare, rows: microBatchTokens,
-            sequence: tokensPerSequence)
-        gigaflopsPerSecond = speed.productsPerSecond / 1e9
-        tokensPerSecond = speed.tokensPerSecond
+        let operations = TrainingOperations(
+            try ModelRegistry.outline(ModelConfiguration(folder: folder), for: task.model),
+            trainedParameters: trainedParameters, trainsAll: manifest.adapter.method == .full,
+            trainedShare: trainedShare, sequence: tokensPerSequence)
+        let speed = try TrainingSpeed(operations, rows: microBatchTokens, known: known)
+        self.speed = speed
         seconds = Double(trainedTokens) / speed.tokensPerSecond
+    }
+
+    /// The training of another manifest on the same sequences, at the same speed.
+    private func seconds(of manifest: JobManifest, _ training: TokenDataset, _ task: JobTask) throws -> Double {
+        let steps = try StepForecast(
+            training, manifest, task, scale: Double(bytes) / Double(max(bytesRead, 1)))
+        let memory = try MemoryEstimate(
+            of: manifest, task, microBatches: steps.microBatches, longestSequence: longest)
+        let folder = URL(filePath: manifest.base.path, directoryHint: .isDirectory)
+        let operations = TrainingOperations(
+            try ModelRegistry.outline(ModelConfiguration(folder: folder), for: task.model),
+            trainedParameters: memory.trainedParameters, trainsAll: manifest.adapter.method == .full,
+            trainedShare: trainedShare, sequence: tokensPerSequence)
+        return Double(steps.trainedTokens) * operations.perToken / ((speed?.gigaflops ?? 1) * 1e9)
     }
 
     private var tokensPerSequence: Int {

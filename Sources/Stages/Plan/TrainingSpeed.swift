@@ -1,40 +1,32 @@
-import Layers
 import TensorCore
 import Training
 
-/// How fast a model will train here, from its operations and a product timed for a moment.
-struct TrainingSpeed {
-    /// Floating-point operations a second in a large product of the model.
-    let productsPerSecond: Double
-    let tokensPerSecond: Double
+/// How fast a model will train here: as fast as trainings of its size did, or as its operations and a product that is timed for
+/// a moment say.
+package struct TrainingSpeed: Codable, Sendable, Equatable {
+    /// Counted operations a second in training.
+    package let gigaflops: Double
+    package let tokensPerSecond: Double
+    /// How many earlier trainings it is known from; `nil` when a product was timed.
+    package let runs: Int?
 
     /// What a step reaches of the speed of its products alone: the rest is attention, norms, activations and the update.
     private static let efficiency = 0.75
 
     /// - Parameters:
-    ///   - model: its shapes.
-    ///   - trainedShare: the share of the tokens that go through the head.
     ///   - rows: tokens computed at once.
-    ///   - sequence: tokens of a usual sequence.
-    init(
-        _ model: any SequenceModel, trainedParameters: Int, trainsAll: Bool, trainedShare: Double, rows: Int,
-        sequence: Int
-    ) {
-        let projections = model.projections
-        let linear = projections.reduce(0.0) { $0 + Double($1.inputSize) * Double($1.outputSize) }
-        let head = model.heads.reduce(0.0) { $0 + Double($1.inputSize) * Double($1.outputSize) } * trainedShare
-        let shape = ModelShape(model)
-        // Forward and input gradient, two operations a parameter each; what is trained also has a gradient of its own.
-        var operations = 4 * (linear + head)
-        operations += trainsAll ? 2 * (linear + head) : 6 * Double(trainedParameters)
-        // Scores and sums forward, twice that and once more for the scores backward; of a decoder half of the keys are in
-        // the past, and only those count.
-        let keys = model is any LanguageModel ? Double(sequence) / 2 : Double(sequence)
-        operations += 14 * keys * Double(shape.width) * Double(shape.layerCount)
-        let largest = projections.max { $0.inputSize * $0.outputSize < $1.inputSize * $1.outputSize }
-        let (inputs, outputs) = largest.map { ($0.inputSize, $0.outputSize) } ?? (512, 512)
-        productsPerSecond = Self.measure(rows: min(max(rows, 16), 512), inputs: inputs, outputs: outputs)
-        tokensPerSecond = Self.efficiency * productsPerSecond / operations
+    ///   - known: what is remembered of trainings of models of this size, from the operations of a token.
+    init(_ operations: TrainingOperations, rows: Int, known: (Double) throws -> KnownSpeed?) rethrows {
+        if let known = try known(operations.perToken) {
+            gigaflops = known.gigaflops
+            runs = known.runs
+        } else {
+            let (inputs, outputs) = operations.largestProduct
+            let products = Self.measure(rows: min(max(rows, 16), 512), inputs: inputs, outputs: outputs)
+            gigaflops = Self.efficiency * products / 1e9
+            runs = nil
+        }
+        tokensPerSecond = gigaflops * 1e9 / operations.perToken
     }
 
     /// Times a product for about half a second; the best of its runs.
@@ -49,5 +41,16 @@ struct TrainingSpeed {
             best = min(best, Trainer.monotonicSeconds() - start)
         } while Trainer.monotonicSeconds() < end
         return 2 * Double(rows) * Double(inputs) * Double(outputs) / max(best, 1e-9)
+    }
+}
+
+/// What is remembered of earlier trainings.
+package struct KnownSpeed: Sendable, Equatable {
+    package var gigaflops: Double
+    package var runs: Int
+
+    package init(gigaflops: Double, runs: Int) {
+        self.gigaflops = gigaflops
+        self.runs = runs
     }
 }

@@ -14,6 +14,8 @@ struct DataTokenizer: Sendable {
     var earlier: EarlierTokens?
     /// Bytes of each file that are read, when a sample is enough.
     var sampleBytes: Int64?
+    /// Which training records are left out; `nil` for none.
+    var sampling: Sampling?
 
     /// A record, tokenised.
     struct Item {
@@ -30,6 +32,8 @@ struct DataTokenizer: Sendable {
     enum Event {
         case began(PinnedFile, format: String)
         case record(Item)
+        /// A training record that is not in the sample.
+        case leftOut(hash: UInt64, end: Int64)
     }
 
     /// Reads the files and tells `body` of each record, in order. Records that cannot be read and those that only the
@@ -46,13 +50,18 @@ struct DataTokenizer: Sendable {
             let part = try earlier?.part(of: file, format: format)
             var cursor = part.map { EarlierTokens.Cursor($0) }
             try OrderedMap<Batch, [Tokenised]>.run(threads: threads) { batch in
-                try encode(batch, part)
+                try encode(batch, part, split == .train ? sampling : nil)
             } deliver: { results in
                 for result in results {
                     let encoded: EncodedRecord
                     switch result.outcome {
                     case .unreadable(let bad):
                         try reading.tolerate(bad, source.data)
+                        continue
+                    case .leftOut:
+                        cursor?.skip(result.ordinal)
+                        reading.records += 1
+                        try body(.leftOut(hash: result.hash, end: result.end))
                         continue
                     case .encoded(let new):
                         encoded = new
@@ -79,7 +88,7 @@ struct DataTokenizer: Sendable {
         }
     }
 
-    private func encode(_ batch: Batch, _ part: EarlierTokens.Part?) throws -> [Tokenised] {
+    private func encode(_ batch: Batch, _ part: EarlierTokens.Part?, _ sampling: Sampling?) throws -> [Tokenised] {
         var ordinal = batch.first
         return try batch.records.map { result in
             switch result {
@@ -88,6 +97,9 @@ struct DataTokenizer: Sendable {
             case .success(let record):
                 defer { ordinal += 1 }
                 let hash = record.hash
+                if sampling?.leavesOut(hash) == true {
+                    return Tokenised(outcome: .leftOut, ordinal: ordinal, hash: hash, end: record.end)
+                }
                 let isKnown = part?.has(ordinal, hash: hash, end: record.end) ?? false
                 return Tokenised(
                     outcome: isKnown ? .known : .encoded(try encoder.encode(record)), ordinal: ordinal, hash: hash,
@@ -130,6 +142,7 @@ struct DataTokenizer: Sendable {
     private struct Tokenised: Sendable {
         enum Outcome: Sendable {
             case unreadable(BadRecord)
+            case leftOut
             case encoded(EncodedRecord)
             /// It is found in the earlier output.
             case known

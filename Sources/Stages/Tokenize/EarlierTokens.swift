@@ -81,6 +81,7 @@ final class EarlierTokens: Sendable {
         func has(_ ordinal: Int, hash: UInt64, end: Int64) -> Bool {
             guard ordinal < recordCount, let entry = tokens.index[firstRecord + ordinal] else { return false }
             return entry.hash == hash && entry.end == end && entry.outcome != .bad
+                && entry.outcome != .leftOut
         }
     }
 

@@ -30,7 +30,8 @@ enum RecordIndex {
         /// As ``EncodedRecord/length``.
         var length: Int
 
-        enum Outcome: UInt64 { case kept, truncated, overlength, nothingToLearn, bad }
+        /// `leftOut` was not encoded, because it is not in the sample that was trained on.
+        enum Outcome: UInt64 { case kept, truncated, overlength, nothingToLearn, bad, leftOut }
     }
 
     /// A file of the data, whose records follow those of the file before it.
@@ -80,7 +81,7 @@ extension RecordIndex.Entry {
             case .truncated: .truncated
             case .overlength: .overlength
             case .nothingToLearn: .nothingToLearn
-            case .bad: nil
+            case .bad, .leftOut: nil
             }
         return outcome.map { EncodedRecord(outcome: $0, examples: examples, length: length) }
     }

@@ -17,6 +17,8 @@ extension TokenizeStage {
         /// Records that became none.
         var dropped = 0
         var truncated = 0
+        /// Training records that are not in the sample; `nil` without one.
+        var leftOut: Int?
         /// How many records were dropped or cut, by reason: `overlength`, `nothing_to_learn`, `truncated`, `bad`.
         var reasons: [String: Int] = [:]
         /// Lengths of the sequences before anything was cut or dropped.

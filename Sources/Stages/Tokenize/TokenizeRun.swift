@@ -105,7 +105,7 @@ struct TokenizeRun {
         var outcome = Outcome(report: .init())
         var earlier: EarlierTokens?
         if let previous { (earlier, outcome.whyNone) = EarlierTokens.open(previous, settings: settings) }
-        let tokenizer = DataTokenizer(
+        var tokenizer = DataTokenizer(
             source: source, encoder: encoder, threads: threads, earlier: earlier, sampleBytes: sampleBytes)
         outcome.task = task
         // Almost always every split that was asked for gets a record by itself. Only when not, one is moved there, and
@@ -114,6 +114,7 @@ struct TokenizeRun {
         var assignment = plain
         while true {
             var extremes = SplitExtremes(plain)
+            tokenizer.sampling = Sampling(manifest.data, assignment)
             outcome.report = try pass(
                 tokenizer, assignment, task, to: output, settings, &extremes, &outcome.reused, progress)
             let next = SplitAssignment(manifest.data, hashes: extremes.hashes)
@@ -134,6 +135,7 @@ struct TokenizeRun {
         var report = TokenizeStage.Report(maxLength: task.images?.rowCount ?? encoder.maxLength)
         (report.task, report.classes, report.maskID) = (task.kind, task.classes, task.maskID)
         report.imageRows = task.images?.rowCount
+        if manifest.data.sample != nil { report.leftOut = 0 }
         var writers: [SplitName: TokenDatasetWriter] = [:]
         for split in SplitName.allCases {
             writers[split] = try TokenDatasetWriter(
@@ -152,6 +154,12 @@ struct TokenizeRun {
                 finished += current?.length ?? 0
                 current = file
                 index.begin(file, format: format)
+            case .leftOut(let hash, let end):
+                extremes.insert(hash)
+                report.leftOut? += 1
+                try index.append(
+                    RecordIndex.Entry(
+                        hash: hash, end: end, outcome: .leftOut, split: .train, sequences: 0, length: 0))
             case .record(let item):
                 if item.split == .train { extremes.insert(item.hash) }
                 let split = item.split == .train ? assignment.split(of: item.hash) : item.split
@@ -215,9 +223,9 @@ struct TokenizeRun {
             var classes: [String]?
             var task: JobManifest.Task
         }
-        // Which split a record belongs to is decided anew.
+        // Which split a record belongs to, and whether it takes part, is decided anew.
         let keys = TokenizeStage.descriptor.manifestKeys.filter {
-            !["task", "data.validation", "data.test"].contains($0)
+            !["task", "data.sample", "data.validation", "data.test"].contains($0)
         }
         // What the configuration decides is here by itself.
         let files = tokenizerFiles.map { (URL(filePath: $0.path).lastPathComponent, $0.digest) }

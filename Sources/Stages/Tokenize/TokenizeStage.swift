@@ -12,7 +12,7 @@ enum TokenizeStage: Stage {
     static let descriptor = StageDescriptor(
         kind: "tokenize", version: 4,
         manifestKeys: [
-            "task", "data.validation", "data.test", "data.format", "data.columns", "data.train_on",
+            "task", "data.sample", "data.validation", "data.test", "data.format", "data.columns", "data.train_on",
             "data.chat_template",
             "data.labels", "data.max_length", "data.overlength", "data.max_bad_records",
         ],

@@ -112,6 +112,7 @@ struct Explain: ParsableCommand {
         case "RetryAt": "A stage failed and is tried again then; lorajobs logs JOB says why."
         case "DiskLow": "There is too little free space to start anything; free some and it goes on by itself."
         case "QueuePaused": "Its queue is paused; lorajobs queue resume NAME lets it go on."
+        case "Quiet": "These are quiet hours, in which nothing runs: quiet in lorajobs.yaml. It goes on by itself."
         case "DaemonDown": "Nobody is there to start it; lorajobs daemon does."
         default: nil
         }

@@ -33,7 +33,9 @@ struct Plan: ParsableCommand {
         let setup = try WorkspaceSetup(options.locate())
         let judgement = try ManifestSource(file).setting(set).judgeAsEither(setup).judgement
         let here = URL(filePath: FileManager.default.currentDirectoryPath, directoryHint: .isDirectory)
-        for warning in CallersFolder.warnings(judgement, workspace: setup.workspace, folder: here) { Talk.warn(warning) }
+        for warning in CallersFolder.warnings(judgement, workspace: setup.workspace, folder: here) {
+            Talk.warn(warning)
+        }
         guard let resolved = judgement.resolved else {
             try json
                 ? StandardOutput.json(Judgement.json([judgement]))
@@ -43,13 +45,24 @@ struct Plan: ParsableCommand {
         if !json { try StandardOutput.write(judgement.text(consequence: "")) }
         do {
             let configuration = try setup.orchestration(logger: DaemonLog.quiet)
-            let preview = try JobPreview(of: Submission(resolved), configuration)
+            var submission = try Submission(resolved)
+            if let sweep = submission.sweep { submission.stages = sweep.stages }
+            let preview = try JobPreview(of: submission, configuration)
+            let manifest = resolved.manifest
+            let queue = try QueueAccess.reading(setup.workspace)
             let forecast = try Engine.run {
                 try TrainingForecast(
-                    of: resolved.manifest, data: preview.data, tokenizer: preview.tokenizer, isFull: full,
-                    exampleCount: examples)
+                    of: manifest, data: preview.data, tokenizer: preview.tokenizer, isFull: full,
+                    exampleCount: examples,
+                    trials: resolved.sweep?.trials.map(\.manifest) ?? []
+                ) { operations in
+                    try queue?.trainingSpeed(
+                        operationsPerToken: operations, threads: manifest.run.threads, bits: manifest.precisionBits
+                    ).map { KnownSpeed(gigaflops: $0.gigaflops, runs: $0.runs) }
+                }
             }
-            let report = PlanReport(manifest: resolved.manifest, preview: preview, forecast: forecast)
+            var report = PlanReport(sweep: resolved.sweep, manifest: manifest, preview: preview, forecast: forecast)
+            if let queue { report.history = try queue.history(of: manifest) }
             try json ? StandardOutput.json(report.json(judgement)) : StandardOutput.write(report.text(.output))
         } catch let error as StageError where error.exit == .invalidInput {
             try refuse(error.code, error.description, judgement)

@@ -50,6 +50,9 @@ struct Submit: AsyncParsableCommand {
             let id = try InboxEntry.drop(source.data, name: source.name, tenant: tenant, in: setup.workspace)
             ids.append(id)
             if !json { try StandardOutput.line(id) }
+            if let sweep = judgement.resolved?.sweep {
+                Talk.say("a sweep of \(sweep.trials.count) trials; how they do: lorajobs sweep \(id)")
+            }
         }
         DaemonLock.poke(setup.workspace)
         guard waits else {
@@ -88,9 +91,13 @@ struct Submit: AsyncParsableCommand {
         for claim in claims {
             let job = try await watch.job(of: claim)
             if job != claim { Talk.say("\(claim) is done by \(job), which asks for the same") }
-            let status = try await watch.end(of: job)
-            Talk.say(JobWatch.summary(status))
-            jobs.append(status)
+            // The trials of a sweep, and one job otherwise.
+            let trials = try QueueAccess.reading(watch.workspace)?.jobs(ofClaim: job) ?? []
+            for job in trials.isEmpty ? [job] : trials {
+                let status = try await watch.end(of: job)
+                Talk.say(JobWatch.summary(status))
+                jobs.append(status)
+            }
         }
         if json { try StandardOutput.json(["jobs": .array(jobs.map { .object(StatusReport.json($0)) })]) }
         try JobWatch.exitStatus(jobs.map(\.state)).end()

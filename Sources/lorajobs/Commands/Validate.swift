@@ -24,7 +24,8 @@ struct Validate: ParsableCommand {
                 let times = next.map {
                     "; next due at \($0.localTime) (\(Occurrence.name(of: schedule?.timeZone ?? .gmt)))"
                 }
-                if isValid { try StandardOutput.line("\(judgement.source.path): valid\(times ?? "")") }
+                let trials = judgement.resolved?.sweep.map { "; \($0.trials.count) trials" }
+                if isValid { try StandardOutput.line("\(judgement.source.path): valid\(times ?? trials ?? "")") }
             }
             for warning in CallersFolder.warnings(judgement, workspace: setup.workspace, folder: here) {
                 Talk.warn(warning)

@@ -1,0 +1,233 @@
+import Foundation
+import GRDB
+import Glibc
+import PipelineSpec
+
+/// Sweeps: several jobs of one claim, which are compared when they have ended.
+extension JobQueue {
+    /// Makes the trials of a sweep, in the transaction that records its claim.
+    ///
+    /// - Parameter ids: of the trials' jobs; the first one is the claim's.
+    func insertSweep(
+        _ db: Database, _ first: NewJob, _ sweep: SweepPlan, ids: [String]? = nil, each: (NewJob) throws -> Void
+    ) throws {
+        let manifest = first.submission.manifest
+        func json(_ value: some Encodable) throws -> String {
+            String(decoding: try ProtocolJSON.encode(value), as: UTF8.self)
+        }
+        try db.execute(
+            sql: """
+                INSERT INTO sweep (id, tenant, name, owner_uid, keys, stages, trains_winner, created_ms)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                first.id, first.tenant, manifest.name, first.ownerID, try json(sweep.keys),
+                try json(first.submission.stages), sweep.trainsWinner, now(),
+            ])
+        for (index, trial) in sweep.trials.enumerated() {
+            var submission = Submission(
+                manifest: trial.manifest, stages: sweep.stages, origins: trial.origins, memoryBytes: trial.memoryBytes)
+            submission.work = trial.work
+            // Trials do not wait for each other, nor does the nightly job of their name for them.
+            if submission.manifest.run.concurrencyKey == nil {
+                submission.manifest.run.concurrencyKey = "\(first.tenant)/\(manifest.name)/sweep/\(first.id)/\(index)"
+            }
+            // The claim is one, and so is its key.
+            if index > 0 { submission.manifest.run.idempotencyKey = nil }
+            let id = index == 0 ? first.id : ids.flatMap { index < $0.count ? $0[index] : nil } ?? ULID().description
+            var job = try NewJob(
+                id: id, origin: first.origin, tenant: first.tenant, ownerID: first.ownerID,
+                manifestDigest: first.manifestDigest, submission)
+            job.onConflict = .queue
+            job.claimIndex = index
+            job.trial = NewJob.Trial(sweep: first.id, index: index)
+            try each(job)
+        }
+        try note(db, "sweep", job: first.id, ["trials": "\(sweep.trials.count)"])
+    }
+
+    /// The jobs of a claim's trials, in their order; only the claim's own job when it is no sweep's.
+    package func jobs(ofClaim claim: String) throws -> [String] {
+        try read { try jobs($0, ofClaim: claim) }
+    }
+
+    func jobs(_ db: Database, ofClaim claim: String) throws -> [String] {
+        try String.fetchAll(
+            db,
+            sql:
+                "SELECT id FROM job WHERE claim_id = ? AND (trial IS NOT NULL OR claim_index = 0) ORDER BY claim_index",
+            arguments: [claim])
+    }
+
+    // MARK: Looking
+
+    /// The sweeps there are, the newest first.
+    package func sweeps(limit: Int = 100) throws -> [SweepStatus] {
+        try read { db in
+            guard try db.tableExists("sweep") else { return [] }
+            return try String.fetchAll(db, sql: "SELECT id FROM sweep ORDER BY id DESC LIMIT ?", arguments: [limit])
+                .compactMap { try sweep(db, $0) }
+        }
+    }
+
+    /// The sweep that a person means: the newest of a name, or by its id, that of one of its jobs, or the beginning of one.
+    ///
+    /// - Throws: `notFound` or `ambiguous`.
+    package func sweep(_ text: String) throws -> SweepStatus {
+        try read { db in
+            let named = try String.fetchOne(
+                db, sql: "SELECT id FROM sweep WHERE name = ? ORDER BY id DESC LIMIT 1", arguments: [text])
+            let found =
+                try named
+                ?? String.fetchOne(
+                    db,
+                    sql:
+                        "SELECT coalesce(j.sweep_id, s.id) FROM job AS j LEFT JOIN sweep AS s ON s.follow_up = j.id WHERE j.id = ?",
+                    arguments: [try resolve(db, text)])
+            guard let id = found, let sweep = try sweep(db, id) else {
+                throw OrchestrationError(.notFound, "\"\(text)\" is no sweep, nor a job of one")
+            }
+            return sweep
+        }
+    }
+
+    private func sweep(_ db: Database, _ id: String) throws -> SweepStatus? {
+        guard let row = try Row.fetchOne(db, sql: "SELECT * FROM sweep WHERE id = ?", arguments: [id]) else {
+            return nil
+        }
+        let keyText: String = row["keys"]
+        let keys = try ProtocolJSON.decode([String].self, from: Data(keyText.utf8))
+        var newest: [Int: SweepStatus.Trial] = [:]
+        for job in try Row.fetchAll(
+            db, sql: "SELECT id, trial, state, reason, spec FROM job WHERE sweep_id = ? ORDER BY seq", arguments: [id])
+        {
+            let manifest = try ProtocolJSON.decode(JobManifest.self, from: job["spec"])
+            let numbers = try numbers(db, job["id"])
+            let index: Int = job["trial"]
+            newest[index] = SweepStatus.Trial(
+                index: index, job: job["id"], state: JobState(rawValue: job["state"]) ?? .queued, reason: job["reason"],
+                parameters: keys.map { ManifestSchema.value(of: $0, in: manifest) ?? .null },
+                validationLoss: numbers.metrics[StageMetric.validationLoss],
+                trainingLoss: numbers.metrics["training_loss"], steps: numbers.metrics["steps"].map { Int($0) },
+                seconds: numbers.seconds)
+        }
+        let (ranked, others) = Self.ranked(Array(newest.values))
+        return SweepStatus(
+            id: id, name: row["name"], tenant: row["tenant"], ownerID: row["owner_uid"], keys: keys,
+            trainsWinner: row["trains_winner"], followUp: row["follow_up"], trials: ranked + others,
+            createdAt: Self.date(row["created_ms"]))
+    }
+
+    /// Those that have succeeded by their loss on the validation split, of equal ones the earlier in the matrix first; and the
+    /// others in the matrix's order.
+    private static func ranked(_ trials: [SweepStatus.Trial]) -> (
+        ranked: [SweepStatus.Trial], others: [SweepStatus.Trial]
+    ) {
+        func loss(_ trial: SweepStatus.Trial) -> Double? {
+            trial.state == .succeeded ? trial.validationLoss.flatMap { $0.isFinite ? $0 : nil } : nil
+        }
+        let ranked = trials.filter { loss($0) != nil }.sorted {
+            (loss($0) ?? 0, $0.index) < (loss($1) ?? 0, $1.index)
+        }
+        let places = ranked.enumerated().map { place, trial in
+            var trial = trial
+            trial.rank = place + 1
+            return trial
+        }
+        return (places, trials.filter { loss($0) == nil }.sorted { $0.index < $1.index })
+    }
+
+    /// What the training of a job says, and what the job's stages took. Of a training from the cache, what the one says that
+    /// made it.
+    private func numbers(_ db: Database, _ job: String) throws -> (metrics: [String: Double], seconds: Double) {
+        let seconds = try Double.fetchOne(
+            db,
+            sql: """
+                SELECT sum(a.ended_ms - a.started_ms) / 1000.0 FROM stage_run AS s JOIN attempt AS a ON a.stage_id = s.id
+                WHERE s.job_id = ? AND a.ended_ms IS NOT NULL
+                """, arguments: [job])
+        let text = try String.fetchOne(
+            db,
+            sql: """
+                SELECT a.metrics_json FROM stage_run AS own
+                JOIN stage_run AS s ON s.cache_key = own.cache_key AND s.output_digest = own.output_digest
+                JOIN attempt AS a ON a.stage_id = s.id AND a.state = 'succeeded'
+                WHERE own.job_id = ? AND own.kind = 'train' AND own.output_digest IS NOT NULL
+                ORDER BY s.job_id = own.job_id DESC, a.ended_ms DESC LIMIT 1
+                """, arguments: [job])
+        let decoder = JSONDecoder()
+        decoder.nonConformingFloatDecodingStrategy = .convertFromString(
+            positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+        let metrics = try text.map { try decoder.decode([String: Double].self, from: Data($0.utf8)) }
+        return (metrics ?? [:], seconds ?? 0)
+    }
+
+    // MARK: The winner
+
+    /// Makes the jobs that follow sweeps of which every trial has ended.
+    func settleSweeps() throws {
+        let sql = """
+            SELECT s.id FROM sweep AS s WHERE s.trains_winner = 1 AND s.settled_ms IS NULL
+              AND NOT EXISTS (SELECT 1 FROM job AS j WHERE j.sweep_id = s.id AND j.finished_ms IS NULL)
+            """
+        guard try !read({ try String.fetchAll($0, sql: sql) }).isEmpty else { return }
+        try write { db in
+            for id in try String.fetchAll(db, sql: sql) {
+                guard let sweep = try sweep(db, id) else { continue }
+                guard let winner = sweep.winner else {
+                    try db.execute(sql: "UPDATE sweep SET settled_ms = ? WHERE id = ?", arguments: [now(), id])
+                    try note(db, "sweep_without_winner", job: id)
+                    continue
+                }
+                _ = try follow(db, sweep, winner)
+            }
+        }
+    }
+
+    /// Makes a job with the winner's values, on all data and through the whole pipeline. A sweep has one such job.
+    ///
+    /// - Returns: Its id, or that of the one there is.
+    /// - Throws: `notFound`; `wrongState` as long as a trial has not ended, and when none has succeeded; `permission`.
+    package func takeWinner(of text: String, as user: UInt32 = geteuid()) throws -> String {
+        let id = try sweep(text).id
+        return try write { db in
+            try authorize(db, id, as: user)
+            guard let sweep = try sweep(db, id) else { throw OrchestrationError(.notFound, "there is no sweep \(id)") }
+            if let job = sweep.followUp { return job }
+            guard sweep.isDone else {
+                let open = sweep.trials.count { !$0.state.isFinal }
+                throw OrchestrationError(.wrongState, "\(open) of \(sweep.trials.count) trials of \(id) have not ended")
+            }
+            guard let winner = sweep.winner else {
+                throw OrchestrationError(.wrongState, "no trial of \(id) has succeeded, so none has won")
+            }
+            return try follow(db, sweep, winner)
+        }
+    }
+
+    private func follow(_ db: Database, _ sweep: SweepStatus, _ winner: SweepStatus.Trial) throws -> String {
+        guard let row = try Row.fetchOne(db, sql: "SELECT * FROM job WHERE id = ?", arguments: [winner.job]),
+            let stages = try String.fetchOne(db, sql: "SELECT stages FROM sweep WHERE id = ?", arguments: [sweep.id])
+        else { throw OrchestrationError(.notFound, "there is no job \(winner.job)") }
+        var manifest = try ProtocolJSON.decode(JobManifest.self, from: row["spec"])
+        manifest.data.sample = nil
+        // When and after what the trials were to begin is past.
+        (manifest.run.hold, manifest.run.notBefore, manifest.run.after) = (false, nil, [])
+        manifest.run.idempotencyKey = nil
+        if manifest.run.concurrencyKey?.contains("/sweep/\(sweep.id)/") == true { manifest.run.concurrencyKey = nil }
+        let submission = Submission(
+            manifest: manifest, stages: try ProtocolJSON.decode([StagePlan].self, from: Data(stages.utf8)),
+            origins: row["origins"], memoryBytes: row["memory_bytes"])
+        var job = try NewJob(
+            id: ULID().description, origin: .claim(sweep.id), tenant: sweep.tenant, ownerID: sweep.ownerID,
+            manifestDigest: row["manifest_sha256"], submission)
+        job.onConflict = .queue
+        // The number after the last one: a claim has each once, so nobody makes a second.
+        job.claimIndex = sweep.trials.count
+        try insert(db, job)
+        try db.execute(
+            sql: "UPDATE sweep SET follow_up = ?, settled_ms = ? WHERE id = ?", arguments: [job.id, now(), sweep.id])
+        try note(db, "winner_taken", job: job.id, ["sweep": sweep.id, "trial": winner.job])
+        return job.id
+    }
+}
