@@ -12,7 +12,7 @@ CHECK  := --explicit-target-dependency-import-check error
 
 # What a fresh Debian 12 needs beside a Swift toolchain and git. dict-jargon is the text of the demo.
 PACKAGES := libopenblas-dev libinotifytools0-dev libsqlite3-dev libpcre2-dev zlib1g-dev libpng-dev \
-  libjpeg62-turbo-dev pkg-config dict-jargon
+  libjpeg62-turbo-dev pkg-config curl dict-jargon
 
 .PHONY: help deps build demo demo-base test soak peft-environment test-peft test-exports bench bench-table bench-context bench-check bench-tokenizers fuzz clean
 

@@ -13,6 +13,12 @@ package enum Digest {
         return text(hasher)
     }
 
+    /// The authentication code of bytes under a key, HMAC-SHA-256 after RFC 2104, in 64 hexadecimal digits.
+    package static func authenticationCode(of data: Data, key: Data) -> String {
+        HMAC<SHA256>.authenticationCode(for: data, using: SymmetricKey(data: key))
+            .map { byte in (byte < 16 ? "0" : "") + String(byte, radix: 16) }.joined()
+    }
+
     /// The digest of a file, or of its first `length` bytes, read as a stream.
     ///
     /// - Throws: `inputsChanged`, naming the file, when it is shorter than `length`.

@@ -71,6 +71,10 @@ package enum Failpoint: String, CaseIterable, Sendable {
     case decisionCommitted = "decision.committed"
     case decisionFollowed = "decision.followed"
 
+    // Somebody is told: the try is counted, and what came of it is known but not noted.
+    case noticeBegun = "notice.begun"
+    case noticeSent = "notice.sent"
+
     // A version that nothing needs is removed.
     case collectLogged = "collect.logged"
     case collectMoved = "collect.moved"

@@ -89,6 +89,8 @@ extension Finding.Code {
     /// A gate, and no general text by which forgetting would be seen.
     package static let noRetention = Self(rawValue: "no_retention")
     package static let unknownQueue = Self(rawValue: "unknown_queue")
+    /// A target of notices that `lorajobs.yaml` does not define.
+    package static let unknownTarget = Self(rawValue: "unknown_target")
 
     // Pipelines.
     package static let pipelineNotFound = Self(rawValue: "pipeline_not_found")

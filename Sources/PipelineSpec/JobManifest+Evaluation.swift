@@ -77,4 +77,12 @@ extension JobManifest {
             maxRegression["suite.\(name)"] ?? maxRegression["suite.*"]
         }
     }
+
+    /// Who else is told of a job.
+    package struct Notify: Codable, Sendable, Equatable {
+        /// Names of targets that the workspace's settings define.
+        package var to: [String] = []
+        package var on = NoticeEvent.ofJobs
+        package init() {}
+    }
 }

@@ -85,6 +85,19 @@ package struct JobManifest: Codable, Sendable, Equatable {
         package var overlength: Overlength = .drop
         package var packing = true
         package var maxBadRecords = 0
+        package var health = Health()
+        package init() {}
+    }
+
+    /// What data may be like at most; `nil` allows everything. Shares are 0…1.
+    package struct Health: Codable, Sendable, Equatable {
+        package var maxDuplicates: Double?
+        package var maxNearDuplicates: Double?
+        package var maxOverlap: Double?
+        package var maxLengthDrift: Double?
+        package var maxLabelDrift: Double?
+        /// Mail addresses, phone numbers and card numbers in all.
+        package var maxPersonal: Int?
         package init() {}
     }
 
@@ -217,6 +230,8 @@ package struct JobManifest: Codable, Sendable, Equatable {
     package var merge: Merge?
     /// `nil` moves no alias.
     package var gate: Gate?
+    /// `nil` tells nobody but whom the workspace's settings name.
+    package var notify: Notify?
     package var run = Run()
 
     package init(name: String, base: Base) {

@@ -108,6 +108,7 @@ private struct Resolution {
         for field in ManifestSchema.fields { resolve(field) }
         if case .random = manifest.base, origins["adapter.method"] == .default { manifest.adapter.method = .full }
         checkQueue()
+        checkNotify()
         checkTask()
         checkOverlap()
         checkWindow()
@@ -343,6 +344,28 @@ private struct Resolution {
         note(
             .unknownQueue, entry.node, "run.queue: there is no queue \(PrintableText.quoted(name))",
             hint: near.map { "did you mean \($0)?" } ?? "one of \(names.joined(separator: ", "))")
+    }
+
+    /// A manifest names targets and holds no address: who may drop a file could otherwise let the daemon send requests
+    /// wherever it can reach.
+    private mutating func checkNotify() {
+        let known = resolver.settings.notify.keys.sorted()
+        let entry = layer.entries["notify"]
+        let list = entry.map { $0.node.entries == nil ? $0.node : $0.node["to"] ?? $0.node }
+        for (index, name) in (manifest.notify?.to ?? []).enumerated() where !known.contains(name) {
+            let node = list?.elements?[index] ?? list
+            let near = KeySuggestion.nearest(name, among: known)
+            let others =
+                known.isEmpty
+                ? "notify: {team: {webhook: https://…}} there defines one"
+                : "there are \(known.joined(separator: ", "))"
+            findings.append(
+                Finding(
+                    .unknownTarget, at: node?.mark, pointer: node?.pointer ?? "/notify",
+                    "\(entry == nil ? "defaults." : "")notify: there is no target "
+                        + "\(PrintableText.quoted(name)) in lorajobs.yaml",
+                    hint: near.map { "did you mean \($0)?" } ?? others))
+        }
     }
 
     /// Data that a task cannot be learned from are refused before anything reads them.

@@ -46,6 +46,31 @@ extension ManifestSchema {
             "Under which conditions the new version becomes production; `gate: production` takes the defaults.",
             get: { $0.gate.map(json) ?? .null },
             set: { $0.gate = $1 == .null ? nil : try gate($1) }),
+        ManifestField(
+            "notify", .record(shorthand: "to", members: notifyMembers),
+            "Who is told of the job, beside those whom the workspace tells: names of targets in `lorajobs.yaml`.",
+            get: { manifest in
+                guard let notify = manifest.notify else { return .null }
+                return .object([
+                    "to": .array(notify.to.map { .string($0) }), "on": .array(notify.on.map { .string($0.rawValue) }),
+                ])
+            },
+            set: { manifest, value in
+                guard value != .null else { return manifest.notify = nil }
+                var notify = JobManifest.Notify()
+                if let names = value["to"] { notify.to = try names.strings() }
+                if let words = value["on"] {
+                    notify.on = try words.strings().map { try JSONValue.string($0).choice(NoticeEvent.self) }
+                }
+                manifest.notify = notify
+            }),
+    ]
+
+    private static let notifyMembers: [ValueConstraint.Member] = [
+        .init("to", .names, .array([]), "Targets by their names; a manifest holds no address itself."),
+        .init(
+            "on", .list(of: NoticeEvent.ofJobs.map(\.rawValue)),
+            .array(NoticeEvent.ofJobs.map { .string($0.rawValue) }), "What they are told."),
     ]
 
     private static let suiteMembers: [ValueConstraint.Member] = [

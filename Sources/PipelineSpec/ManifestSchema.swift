@@ -4,7 +4,7 @@ import Foundation
 package enum ManifestSchema {
     /// The fields in the order a full manifest writes them.
     package static let fields: [ManifestField] =
-        jobFields + [taskField] + dataFields + adapterFields + trainFields + resultFields + runFields
+        jobFields + [taskField] + dataFields + healthFields + adapterFields + trainFields + resultFields + runFields
 
     /// What a manifest has where nothing is written. Its name and base mean nothing.
     static let defaults = JobManifest(name: "", base: .folder(""))

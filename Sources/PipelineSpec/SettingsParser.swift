@@ -13,15 +13,14 @@ struct SettingsParser {
     private(set) var threads: Int?
     private(set) var memoryBytes: Int?
     private(set) var defaults = ManifestLayer()
-    private(set) var written: Set<String> = []
-    private var values = ValueParser()
+    private(set) var notify: [String: NoticeTarget] = [:]
+    var written: Set<String> = []
+    var values = ValueParser()
 
     private static let known = [
         "version", "roots", "queues", "tenants", "threads", "memory", "quiet", "inbox", "retention", "report",
-        "permissions",
-        "defaults",
+        "permissions", "notify", "defaults",
     ]
-    private static let planned = ["notify"]
     private static let inboxKeys = ["settle", "require_end_marker", "max_bytes"]
 
     var findings: [Finding] { values.findings }
@@ -66,11 +65,7 @@ struct SettingsParser {
                 written.insert("permissions")
             case "retention": parseRetention(entry.value)
             case "defaults": parseDefaults(entry.value)
-            case let key where Self.planned.contains(key):
-                values.findings.append(
-                    Finding(
-                        .unsupported, at: entry.keyMark, pointer: entry.value.pointer,
-                        "\(key) is not built yet", hint: "leave it out"))
+            case "notify": notify = parseNotify(entry.value)
             default: unknown(entry, "", Self.known)
             }
         }
@@ -183,7 +178,7 @@ struct SettingsParser {
     }
 
     /// The members of a mapping from names, without those whose name is none.
-    private mutating func named(_ node: SourceNode, _ section: String) -> [SourceNode.Entry] {
+    mutating func named(_ node: SourceNode, _ section: String) -> [SourceNode.Entry] {
         mapping(node, section).filter { entry in
             if ValueConstraint.isName(entry.key) { return true }
             values.findings.append(
@@ -299,7 +294,7 @@ struct SettingsParser {
         defaults = parser.layer
     }
 
-    private mutating func mapping(_ node: SourceNode, _ key: String) -> [SourceNode.Entry] {
+    mutating func mapping(_ node: SourceNode, _ key: String) -> [SourceNode.Entry] {
         if node.isNull { return [] }
         if let entries = node.entries { return entries }
         values.findings.append(
@@ -309,7 +304,7 @@ struct SettingsParser {
         return []
     }
 
-    private mutating func unknown(_ entry: SourceNode.Entry, _ prefix: String, _ known: [String]) {
+    mutating func unknown(_ entry: SourceNode.Entry, _ prefix: String, _ known: [String]) {
         let near = KeySuggestion.nearest(entry.key, among: known)
         values.findings.append(
             Finding(

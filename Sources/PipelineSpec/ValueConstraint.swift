@@ -63,6 +63,8 @@ package indirect enum ValueConstraint: Sendable, Equatable {
     case alias
     /// `95%`: above 0 and below 1.
     case share
+    /// `5%`: from 0 to 1.
+    case portion
     /// A number or a share, perhaps negative.
     case change
     /// A mapping from `retention`, `suite.NAME` or `suite.*` to shares.
@@ -119,6 +121,7 @@ package indirect enum ValueConstraint: Sendable, Equatable {
         case .table(let members, _):
             "a mapping from names to {" + members.map { "\($0.key): …" }.joined(separator: ", ") + "}"
         case .alias: "a name of letters, digits, _ and - (at most 64, the first a letter), not latest"
+        case .portion: "a share such as 5%"
         case .share: "a share above 0% and below 100%, such as 95%"
         case .change: "a number, or a share such as 1%"
         case .tolerances: "a mapping such as {retention: 1%, suite.*: 2%}"
@@ -174,7 +177,11 @@ package indirect enum ValueConstraint: Sendable, Equatable {
         case .orWord(let word, let inner): Self.any([["const": .string(word)], inner.jsonSchema])
         case .orNull(let inner): Self.any([["type": "null"], inner.jsonSchema])
         case .switchable(_, let members): Self.any([["type": ["boolean", "null"]], Self.mapping(members)])
-        case .record(_, let members): Self.any([["type": ["string", "null"]], Self.mapping(members)])
+        case .record(let shorthand, let members):
+            Self.any(
+                members.contains { $0.key == shorthand && $0.constraint == .names }
+                    ? [["type": "null"], ValueConstraint.names.jsonSchema, Self.mapping(members)]
+                    : [["type": ["string", "null"]], Self.mapping(members)])
         case .table(let members, let required):
             [
                 "type": "object", "propertyNames": ["pattern": .string(Self.namePattern)],
@@ -182,7 +189,7 @@ package indirect enum ValueConstraint: Sendable, Equatable {
                     Self.mapping(members).merging(["required": .array(required.map { .string($0) })]) { $1 }),
             ]
         case .alias: ["type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_-]{0,63}$"]
-        case .share: Self.percent
+        case .share, .portion: Self.percent
         case .change: Self.any([["type": "number"], ["type": "string", "pattern": #"^-?[0-9]+(\.[0-9]+)? *%$"#]])
         case .tolerances:
             [

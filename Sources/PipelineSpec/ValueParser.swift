@@ -96,6 +96,7 @@ struct ValueParser {
                 return refuse(node, .outOfRange, key, constraint)
             }
             return .string(text)
+        case .portion: return share(node, constraint, key)
         case .change: return change(node, constraint, key)
         case .tolerances: return tolerances(node, constraint, key)
         case .anything: return node.json
@@ -395,7 +396,11 @@ struct ValueParser {
     ) -> JSONValue? {
         if node.isNull { return .null }
         if let entries = node.entries { return .object(self.members(entries, members, key)) }
-        guard case .string? = node.scalar?.value, let member = members.first(where: { $0.key == shorthand }) else {
+        guard let member = members.first(where: { $0.key == shorthand }) else {
+            return refuse(node, .wrongType, key, constraint)
+        }
+        if case .string? = node.scalar?.value {
+        } else if node.elements == nil || member.constraint != .names {
             return refuse(node, .wrongType, key, constraint)
         }
         guard let value = parse(node, member.constraint, key: key) else { return nil }

@@ -99,6 +99,8 @@ package struct WorkspaceSettings: Sendable {
     package private(set) var retention = RetentionPolicy()
     /// By name; others have the weight 1.
     package private(set) var tenants: [String: Tenant] = [:]
+    /// Where notices go, by name; a folder's path is as it was written, which ``noticeTargets(in:)`` completes.
+    package private(set) var notify: [String: NoticeTarget] = [:]
     /// Threads that the daemon's jobs may keep busy in all; `nil` is every core.
     package private(set) var threads: Int?
     /// Bytes that the daemon's jobs may use in all; `nil` is nine tenths of what the machine or the control group has.
@@ -144,10 +146,30 @@ package struct WorkspaceSettings: Sendable {
         quiet = parser.quiet
         retention = parser.retention
         tenants = parser.tenants
+        notify = parser.notify
         threads = parser.threads
         memoryBytes = parser.memoryBytes
         defaults = parser.defaults
         written = parser.written
+    }
+
+    /// The targets of notices, relative paths completed with the workspace's folder.
+    package func noticeTargets(in workspace: Workspace) -> [String: NoticeTarget] {
+        func absolute(_ secret: NoticeTarget.Secret?) -> NoticeTarget.Secret? {
+            guard case .file(let path)? = secret else { return secret }
+            return .file(FilePaths.absolute(path, in: workspace.root))
+        }
+        return notify.mapValues { target in
+            var target = target
+            target.token = absolute(target.token)
+            target.signingKey = absolute(target.signingKey)
+            switch target.place {
+            case .folder(let path): target.place = .folder(FilePaths.absolute(path, in: workspace.root))
+            case .webhook(.secret(let secret)): target.place = .webhook(address: .secret(absolute(secret) ?? secret))
+            case .webhook(.text): break
+            }
+            return target
+        }
     }
 
     /// Every value with its origin, sorted by key; the defaults of manifests that the settings change are last.
@@ -161,6 +183,16 @@ package struct WorkspaceSettings: Sendable {
             setting("inbox.settle", .string(Quantity.duration(inbox.settleSeconds))),
             setting("memory", .string(memoryBytes.map(Quantity.size) ?? "auto")),
         ]
+        for (name, target) in notify.sorted(by: { $0.key < $1.key }) {
+            settings.append(setting("notify.\(name).on", .array(target.events.map { .string($0.rawValue) })))
+            settings.append(setting("notify.\(name).retries", .integer(target.retries)))
+            if case .folder = target.place {
+                settings.append(setting("notify.\(name).folder", .string(target.summary)))
+            } else {
+                settings.append(setting("notify.\(name).timeout", .string(Quantity.duration(target.timeoutSeconds))))
+                settings.append(setting("notify.\(name).webhook", .string(target.summary)))
+            }
+        }
         settings.append(setting("permissions", .string(permissions.rawValue)))
         for (name, queue) in queues.sorted(by: { $0.key < $1.key }) {
             settings.append(setting("queues.\(name).max_jobs", .integer(queue.maxJobs)))

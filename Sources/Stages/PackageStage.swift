@@ -62,6 +62,8 @@ struct VersionRecord: Codable {
     var gate: GateVerdict?
     var training: TrainStage.Report
     var data: [String: TokenizeStage.Report.Split]
+    /// How often each class was named in the training records, where classes are: a later job's data are compared with it.
+    var labels: [String: Int]?
     /// What was learned.
     var task: JobManifest.Task
     /// The names of the classes by index, where a head chooses between some.
@@ -106,6 +108,7 @@ struct VersionRecord: Codable {
         training = try run.read(TrainStage.Report.self, from: train.appending(path: "training.json"))
         let report = try run.read(TokenizeStage.Report.self, from: tokenize.appending(path: "report.json"))
         data = report.splits
+        labels = report.health.flatMap { $0.labels.isEmpty ? nil : $0.labels }
         (task, classes) = (report.task, report.classes)
         lineage = Lineage(
             manifest: run.manifest, manifest_digest: run.request.manifestDigest, base: trainInputs.base,

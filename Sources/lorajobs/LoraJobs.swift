@@ -30,7 +30,7 @@ struct LoraJobs: AsyncParsableCommand {
                 name: "Intervene",
                 subcommands: [
                     Cancel.self, Pause.self, Resume.self, Retry.self, Hold.self, Release.self, Prioritize.self,
-                    QueueCommand.self, ScheduleCommand.self,
+                    QueueCommand.self, ScheduleCommand.self, NotifyCommand.self,
                 ]),
             CommandGroup(
                 name: "The store",

@@ -68,6 +68,7 @@ struct PlanReport {
                     + (repeats > 0 ? ", \(repeats) repeated records" : "")
                     + (shared > 0 ? ", \(shared) records that are also trained on" : ""))
         }
+        lines += forecast.healthLines
         for bad in forecast.badRecords.prefix(10) {
             lines.append(terminal.paint("bad: ", .yellow) + PrintableText.line(bad, limit: 300))
         }
@@ -187,6 +188,20 @@ struct PlanReport {
 
     // MARK: For programs
 
+    private func health(_ health: DataHealth) -> JSON {
+        .object([
+            "duplicates": .number(health.duplicates), "near_duplicates": .number(health.nearDuplicates.share),
+            "overlap": .object(health.overlap.mapValues { .number($0) }),
+            "personal": .object([
+                "mail_addresses": .integer(health.personal.mailAddresses),
+                "phone_numbers": .integer(health.personal.phoneNumbers),
+                "card_numbers": .integer(health.personal.cardNumbers),
+            ]),
+            "labels": .object(health.labels.mapValues { .integer($0) }), "mean_length": .number(health.meanLength),
+            "passages_compared_one_in": .integer(health.passagesComparedOneIn),
+        ])
+    }
+
     func json(_ judgement: Judgement) throws -> [String: JSON] {
         var members = Judgement.json([judgement])
         members["stages"] = .array(
@@ -215,7 +230,7 @@ struct PlanReport {
                     ])
                 }),
             "trained_share": .number(f.trainedShare),
-            "duplicates": counts(f.duplicates), "overlap": counts(f.overlap),
+            "duplicates": counts(f.duplicates), "overlap": counts(f.overlap), "health": health(f.health),
         ])
         members["examples"] = .array(
             f.examples.map { example in

@@ -72,7 +72,7 @@ struct WorkspaceSetup: Sendable {
 
     /// What a daemon, or a run in the foreground, needs.
     ///
-    /// `LORAJOBS_RETRY_SECONDS` overrides the first pause after a failed attempt, as `LORAJOBS_CHECKPOINT_SECONDS` does
+    /// `LORAJOBS_RETRY_SECONDS` overrides the first pause after a failed attempt and after a failed notice, as `LORAJOBS_CHECKPOINT_SECONDS` does
     /// the time between checkpoints.
     func orchestration(logger: Logger) throws -> OrchestrationConfiguration {
         var configuration = OrchestrationConfiguration(
@@ -80,7 +80,10 @@ struct WorkspaceSetup: Sendable {
             estimateMemory: Self.estimateMemory, fittingChange: Self.fittingChange, countWork: Self.countWork,
             logger: logger)
         let pause = ProcessInfo.processInfo.environment["LORAJOBS_RETRY_SECONDS"].flatMap(Double.init)
-        if let pause, (0...86_400).contains(pause) { configuration.retry.firstPause = pause }
+        if let pause, (0...86_400).contains(pause) {
+            configuration.retry.firstPause = pause
+            configuration.noticePause = min(configuration.noticePause, pause)
+        }
         return configuration
     }
 

@@ -14,6 +14,8 @@ import Testing
         .collectLogged, .collectMoved,
         // `firing`: it needs a schedule whose time has passed.
         .scheduleFired,
+        // `telling`: it needs somebody who is told.
+        .noticeBegun, .noticeSent,
     ]
     static let points = Failpoint.allCases.filter { !elsewhere.contains($0) }
     /// Points where each hit is another place in the life of a job.
@@ -113,6 +115,36 @@ import Testing
             try run.expectSound()
             #expect(try count("job") == 1 && count("schedule_fire") == 1, "\(orders)")
             if orders.hasPrefix("schedule") { #expect(run.hits()[.scheduleFired] ?? 0 > 0, "\(orders)") }
+        }
+    }
+
+    /// Whoever is to be told is told, of each thing in one file, whatever happens to the daemon meanwhile.
+    @Test func telling() async throws {
+        let points: [Failpoint] = [.noticeBegun, .noticeSent]
+        let orders = points.flatMap { point in
+            ["kill@1", "kill@2", "throw@1", "enospc@1", "eio@2", "delay:50@1"].map { "\(point.rawValue)=\($0)" }
+        }
+        try await inTurns(orders + ["notice.begun=kill@3;notice.sent=kill@1", "file.renamed=kill@2"]) { order in
+            guard let run = try await Survival.make(order) else { return }
+            let settings = try run.shop.text("lorajobs.yaml")
+            try run.shop.write(settings + "notify: {board: {folder: told, retries: 50}}\n", to: "lorajobs.yaml")
+            try run.drop(run.manifest("tone"), as: "tone.yaml")
+            try run.drop("nmae: tone\n", as: "broken.yaml")
+            // Finished, promoted and rejected, each delivered.
+            try await run.live(order) { _ in
+                guard run.hasDatabase else { return true }
+                return try run.query {
+                    try Int.fetchOne($0, sql: "SELECT count(*) FROM notice_delivery WHERE state = 'delivered'")
+                } != 3
+            }
+            try run.expectSound()
+            let told = try run.shop.names(in: "told").filter { !$0.hasPrefix(".") }
+            #expect(told.count == 3, "\(order): \(told)")
+            for event in ["finished", "promoted", "rejected"] {
+                #expect(told.count { $0.contains("__\(event)-") } == 1, "\(order): \(told)")
+            }
+            for name in told { #expect(try run.shop.json("told/\(name)")["schema"] == 1) }
+            if order.hasPrefix("notice") { #expect(run.hits()[.noticeBegun] ?? 0 >= 3, "\(order)") }
         }
     }
 

@@ -106,7 +106,18 @@ import Testing
         ("queues: {a b: {}}", [Place("invalid_value", 1, 10)]),
         ("queues: {a: {max_jobs: 0}}", [Place("out_of_range", 1, 24)]),
         ("queues: {a: 2}", [Place("wrong_type", 1, 13)]), ("queues: {a: {jobs: 2}}", [Place("unknown_key", 1, 14)]),
-        ("notify: {}", [Place("unsupported", 1, 1)]), ("tenants: {a: {weight: 0}}", [Place("out_of_range", 1, 23)]),
+        ("notify: {a b: {}}", [Place("invalid_value", 1, 10)]), ("notify: {a: {}}", [Place("missing_key", 1, 10)]),
+        ("notify: {a: {webhook: ftp://x}}", [Place("invalid_value", 1, 14)]),
+        ("notify: {a: {webhook: https://u:p@x/}}", [Place("invalid_value", 1, 14)]),
+        ("notify: {a: {webhook: http://x, folder: y}}", [Place("conflict", 1, 33)]),
+        ("notify: {a: {folder: y, token_env: T}}", [Place("conflict", 1, 25)]),
+        ("notify: {a: {webhook: http://x, token_env: T, token_file: t}}", [Place("conflict", 1, 47)]),
+        ("notify: {a: {webhook: http://x, secret_env: a b}}", [Place("invalid_value", 1, 45)]),
+        ("notify: {a: {folder: y, on: [finish]}}", [Place("invalid_value", 1, 30)]),
+        ("notify: {a: {folder: y, to: z}}", [Place("unknown_key", 1, 25)]),
+        ("notify: {a: {webhook: http://x, timeout: 10}}", [Place("wrong_type", 1, 42)]),
+        ("notify: {a: {folder: y, retries: 101}}", [Place("out_of_range", 1, 34)]),
+        ("tenants: {a: {weight: 0}}", [Place("out_of_range", 1, 23)]),
         ("tenants: {a: {owner: x}}", [Place("unknown_key", 1, 15)]), ("threads: 0", [Place("out_of_range", 1, 10)]),
         ("memory: 20", [Place("wrong_type", 1, 9)]), ("memory: 0B", [Place("out_of_range", 1, 9)]),
         ("queues: {a: {priority: 101}}", [Place("out_of_range", 1, 24)]),
@@ -118,6 +129,56 @@ import Testing
     func settingsAreStrict(_ text: String, _ places: [Place]) throws {
         let error = try #require(throws: InvalidFile.self) { try WorkspaceSettings(Data(text.utf8)) }
         #expect(error.findings.map(Place.init) == places)
+    }
+
+    @Test func targetsOfNotices() throws {
+        let text = """
+            notify:
+              team: {webhook: "https://hooks.example.org:8443/services/T0/B0?x=y", token_file: secrets/token, timeout: 3s}
+              chat: {webhook_env: CHAT_URL, secret_env: KEY, on: [failed, gate_failed], retries: 0}
+              board: {folder: told, on: []}
+            """
+        let settings = try WorkspaceSettings(Data(text.utf8))
+        let root = FileManager.default.temporaryDirectory.appending(path: "w", directoryHint: .isDirectory)
+        let targets = settings.noticeTargets(in: Workspace(root: root))
+        let path = root.path(percentEncoded: false)
+        #expect(targets["team"]?.token == .file(path + "secrets/token"))
+        #expect(targets["team"]?.timeoutSeconds == 3 && targets["team"]?.events == NoticeEvent.allCases)
+        #expect(targets["chat"]?.place == .webhook(address: .secret(.variable("CHAT_URL"))))
+        #expect(targets["chat"]?.events == [.failed, .gateFailed] && targets["chat"]?.retries == 0)
+        #expect(targets["chat"]?.signingKey == .variable("KEY"))
+        #expect(targets["board"]?.place == .folder(path + "told") && targets["board"]?.events == [])
+        // What may be a secret is printed nowhere.
+        #expect(targets["team"]?.summary == "https://hooks.example.org:8443/…")
+        for setting in settings.all { #expect(!setting.value.text().contains("services"), "\(setting)") }
+        #expect(settings.all.contains { $0.key == "notify.team.webhook" && $0.origin == .workspace })
+    }
+
+    @Test func aManifestNamesTargetsAndHoldsNone() throws {
+        let fixture = try WorkspaceFixture.shared.get()
+        let settings = "notify: {team: {webhook: https://example.org}, board: {folder: told}}\n"
+        let start = "name: x\nbase: models/tiny\ndata: data/a.jsonl\n"
+        func notify(_ text: String) throws -> JobManifest.Notify? {
+            try fixture.resolve(start + text, settings: settings).manifest.notify
+        }
+        #expect(try notify("") == nil && notify("notify: null\n") == nil)
+        var expected = JobManifest.Notify()
+        expected.to = ["team"]
+        #expect(try notify("notify: team\n") == expected)
+        expected.to = ["team", "board"]
+        #expect(try notify("notify: [team, board]\n") == expected)
+        expected.on = [.failed]
+        #expect(try notify("notify: {to: [team, board], on: failed}\n") == expected)
+        func places(_ text: String) throws -> [Place] {
+            try fixture.findings(start + text, settings: settings).map(Place.init)
+        }
+        #expect(try places("notify: [team, bored]\n") == [Place("unknown_target", 4, 16)])
+        #expect(try places("notify: {to: https://evil.example}\n") == [Place("unknown_target", 4, 14)])
+        #expect(try places("notify: {webhook: https://evil.example}\n") == [Place("unknown_key", 4, 10)])
+        #expect(try places("notify: {to: team, on: rejected}\n") == [Place("invalid_value", 4, 24)])
+        #expect(try places("notify: 4\n") == [Place("wrong_type", 4, 9)])
+        let own = try fixture.findings(start, settings: "defaults: {notify: team}\n")
+        #expect(own.map(\.code) == [.unknownTarget])
     }
 
     @Test func aDefaultWithAMissingPathIsReportedAgainstTheSettings() throws {

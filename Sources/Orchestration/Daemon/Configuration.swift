@@ -30,6 +30,11 @@ package struct OrchestrationConfiguration: Sendable {
     /// When no job runs, from the workspace's settings.
     package var quiet: QuietHours?
 
+    /// Who is told of what, by name, from the workspace's settings.
+    package var notify: [String: NoticeTarget] = [:]
+    /// The pause after the first try at a delivery that failed, in seconds; each further one is twice as long.
+    package var noticePause = 5.0
+
     /// Threads that may be busy at once.
     package var cores = ProcessInfo.processInfo.activeProcessorCount
     /// Memory that jobs may use in all, in bytes; `nil` is without a limit.
@@ -157,6 +162,7 @@ extension OrchestrationConfiguration {
         reportsExamples = resolver.settings.report.examples
         queues = resolver.settings.queues
         tenants = resolver.settings.tenants
+        notify = resolver.settings.noticeTargets(in: resolver.workspace)
         cores = capacity.threads
         memoryBytes = capacity.memoryBytes
         quiet = resolver.settings.quiet

@@ -86,6 +86,7 @@ package actor Daemon {
         }
         try queue.configure(queues: configuration.queues, tenants: configuration.tenants)
         try queue.configure(quiet: configuration.quiet)
+        try queue.setNoticeTargets(Set(configuration.notify.keys))
         try GateDecisions.follow(queue, ArtifactStore(workspace.artifacts))
         for job in try queue.runningJobs() { drive(job, queue) }
         var endings = try EndingLog(queue, configuration.logger)
@@ -94,6 +95,10 @@ package actor Daemon {
         var scheduler = Scheduler(configuration, queue)
         let watcher = makeWatcher()
         defer { watcher?.stop() }
+        // Also for what an earlier daemon had to leave.
+        let isTelling = try !configuration.notify.isEmpty || queue.hasNotices()
+        let notices = isTelling ? NoticeDispatcher(configuration, queue) : nil
+        await notices?.start()
         var lastNote: DaemonLock.Note?
         var isSignalled = true
         var nextScan = 0.0
@@ -137,7 +142,9 @@ package actor Daemon {
                 }
                 // A driver does so itself, unless an error came between.
                 if isScan { try GateDecisions.follow(queue, ArtifactStore(workspace.artifacts)) }
+                notices?.signal()
             } catch  where OrchestrationError.endsDaemon(error) {
+                await notices?.stop()
                 throw error
             } catch {
                 complain(error)
@@ -151,6 +158,7 @@ package actor Daemon {
         // Drivers leave their workers, or stop them; a finalisation that has begun is finished.
         for wakeup in driverWakeups.values { wakeup.signal() }
         for driver in drivers.values { await driver.value }
+        await notices?.stop()
         try queue.close()
         withExtendedLifetime(lock) {}
     }

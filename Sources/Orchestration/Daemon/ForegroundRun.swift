@@ -48,6 +48,7 @@ package struct ForegroundRun: Sendable {
         defer { withExtendedLifetime(lock) {} }
         let queue = try JobQueue.open(workspace.database).taken(
             by: getpid(), cores: configuration.cores, memoryBytes: configuration.memoryBytes)
+        try queue.setNoticeTargets(Set(configuration.notify.keys))
         try GateDecisions.follow(queue, ArtifactStore(workspace.artifacts))
         let verdict = try Inbox.record(manifest, name: name, tenant: tenant, submission, configuration, queue)
         guard let job = verdict.job else {
@@ -55,6 +56,8 @@ package struct ForegroundRun: Sendable {
         }
         started(job)
         try await drive(job, queue)
+        // Once each; what does not get through waits for a daemon.
+        if !configuration.notify.isEmpty { await NoticeDispatcher(configuration, queue).finish(within: 30) }
         var filter = JobFilter()
         filter.ids = [job]
         guard let status = try queue.list(filter).first else {

@@ -102,6 +102,8 @@ package struct QueueRebuild: Sendable {
         report = try queue.write { [report] db in
             try queue.withoutGuards(db) {
                 var report = report
+                // Nobody is told again of what happened long ago; the next daemon says who is told from then on.
+                try db.execute(sql: "DELETE FROM notice_target")
                 for job in try queue.unfinishedJobs(db) {
                     try recover(db, queue, job, files, &report) { try queue.settle(db, job, as: $0) }
                 }

@@ -10,7 +10,7 @@ enum QueueSchema {
     /// `PRAGMA user_version`.
     ///
     /// A database with a higher one is refused.
-    static let version: Int32 = 5
+    static let version: Int32 = 6
 
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
@@ -19,6 +19,7 @@ enum QueueSchema {
         migrator.registerMigration("3") { try $0.execute(sql: gates) }
         migrator.registerMigration("budget") { try $0.execute(sql: budget) }
         migrator.registerMigration("sweeps") { try $0.execute(sql: sweeps) }
+        migrator.registerMigration("notices") { try $0.execute(sql: notices) }
         return migrator
     }
 

@@ -168,7 +168,8 @@ struct JobDriver: Sendable {
             manifestDigest: job.manifestDigest, resumeFrom: attempt.resumeFrom, threads: job.threads)
         if descriptor.inputs.contains(.suites) { request.suites = pins.suites }
         request.parent = pins.parent
-        if descriptor.comparesVersions { request.rivals = try rivals(of: job) }
+        // A stage that reads data compares them with those that production was trained on.
+        if descriptor.comparesVersions || descriptor.inputs.contains(.data) { request.rivals = try rivals(of: job) }
         // Data grow from run to run; the stage sees for itself what it can take over.
         if descriptor.inputs.contains(.data) || descriptor.comparesVersions {
             request.previous = try queue.previousOutput(of: stage.plan.kind, job: job)

@@ -37,6 +37,9 @@ package struct TrainingForecast: Codable, Sendable {
     package var trainedShare = 0.0
     package var duplicates: [String: Int] = [:]
     package var overlap: [String: Int] = [:]
+    package var health = DataHealth()
+    /// What of that is worth saying, in sentences.
+    package var healthLines: [String] = []
     package var examples: [DecodedExample] = []
 
     /// Of the whole data; estimated from the sample where there is one.
@@ -70,11 +73,12 @@ package struct TrainingForecast: Codable, Sendable {
     ///   - isFull: read all of it, however large.
     ///   - exampleCount: how many examples to decode.
     ///   - trials: of a sweep, the manifests, which read the same data.
+    ///   - champion: what is in production, with whose data these are compared.
     ///   - known: how fast trainings of models of this size were here; `nil` where none was.
     /// - Throws: ``StageError``, as the stages would.
     package init(
         of manifest: JobManifest, data: [String: [PinnedFile]], tokenizer: [PinnedFile], isFull: Bool = false,
-        exampleCount: Int = 3, trials: [JobManifest] = [],
+        exampleCount: Int = 3, trials: [JobManifest] = [], champion: PinnedVersion? = nil,
         known: (_ operationsPerToken: Double) throws -> KnownSpeed? = { _ in nil }
     ) throws {
         Parallel.threadCount = manifest.run.threads
@@ -100,6 +104,9 @@ package struct TrainingForecast: Codable, Sendable {
                 "the training split has nothing to learn: \(records) records read, \(dropped) dropped "
                     + "(\(reasons["overlength"] ?? 0) longer than \(maxLength) tokens), \(badCount) bad")
         }
+        let drift = DataDrift(health, from: champion)
+        healthLines = health.lines(drift)
+        try health.check(manifest.data.health, drift)
         let training = try TokenDataset(folder.appending(path: SplitName.train.tokensFile))
         let microBatches = try plan(training, manifest, outcome.task, tokens: splits["train"]?.tokens ?? 0)
         try estimate(manifest, outcome.task, microBatches: microBatches, known)
@@ -116,6 +123,7 @@ package struct TrainingForecast: Codable, Sendable {
         splits = report.splits.mapValues { Split(sequences: $0.sequences, tokens: $0.tokens, targets: $0.targets) }
         trainedShare = report.trainedShare
         (duplicates, overlap, examples) = (report.duplicates, report.overlap, report.examples)
+        health = report.health ?? DataHealth()
     }
 
     /// - Returns: the sizes of the micro-batches.

@@ -34,6 +34,9 @@ protocol RecordContent: Sendable {
     /// All that is read of the record, as one text: records are the same when these are.
     var identity: String { get }
 
+    /// What people have written in it, without labels and roles; `nil` where it is no text.
+    var prose: String? { get }
+
     /// The sequences of the record in full. Only running text is cut, since it has no end of its own.
     ///
     /// - Throws: ``UnusableRecord`` for a record that cannot become tokens; anything else ends the stage.
@@ -48,6 +51,7 @@ extension RecordContent {
     /// Most are text that is written.
     static var tasks: [JobManifest.Task] { [.causalLM] }
     var labels: [ClassLabel] { [] }
+    var prose: String? { identity }
 }
 
 /// Why a record cannot become tokens.

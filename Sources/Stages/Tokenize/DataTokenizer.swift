@@ -5,7 +5,7 @@ import Training
 
 /// Streams the records of a job's files through the encoder on several threads, in their order.
 ///
-/// In memory at any moment: some batches of records, of about a megabyte of text each, and ``RecordHashes``.
+/// In memory at any moment: some batches of records, of about a megabyte of text each, and ``HealthSurvey``.
 struct DataTokenizer: Sendable {
     let source: RecordSource
     let encoder: ExampleEncoder
@@ -23,6 +23,9 @@ struct DataTokenizer: Sendable {
         let file: PinnedFile
         let hash: UInt64
         let end: Int64
+        /// The line it begins on, from 1.
+        let line: Int
+        let features: RecordFeatures
         let encoded: EncodedRecord
         /// Whether it was found in the earlier output.
         let isReused: Bool
@@ -53,7 +56,7 @@ struct DataTokenizer: Sendable {
                 try encode(batch, part, split == .train ? sampling : nil)
             } deliver: { results in
                 for result in results {
-                    let encoded: EncodedRecord
+                    let (encoded, features): (EncodedRecord, RecordFeatures)
                     switch result.outcome {
                     case .unreadable(let bad):
                         try reading.tolerate(bad, source.data)
@@ -63,24 +66,24 @@ struct DataTokenizer: Sendable {
                         reading.records += 1
                         try body(.leftOut(hash: result.hash, end: result.end))
                         continue
-                    case .encoded(let new):
-                        encoded = new
+                    case .encoded(let new, let found):
+                        (encoded, features) = (new, found)
                         cursor?.skip(result.ordinal)
-                    case .known:
+                    case .known(let own):
                         guard let found = cursor?.record(result.ordinal) else {
                             throw StageError(
                                 "damaged_input", "the earlier output lost a record of \(file.path) while it was read",
                                 exit: .tryAgain)
                         }
-                        encoded = found
+                        (encoded, features) = (found, own)
                     }
                     reading.records += 1
                     if case .bad(let bad) = encoded.outcome { try reading.tolerate(bad, source.data) }
                     try body(
                         .record(
                             Item(
-                                split: split, file: file, hash: result.hash, end: result.end, encoded: encoded,
-                                isReused: result.isKnown)))
+                                split: split, file: file, hash: result.hash, end: result.end, line: result.line,
+                                features: features, encoded: encoded, isReused: result.isKnown)))
                 }
             } produce: { submit in
                 try forEachBatch(in: file, submit)
@@ -93,17 +96,19 @@ struct DataTokenizer: Sendable {
         return try batch.records.map { result in
             switch result {
             case .failure(let bad):
-                return Tokenised(outcome: .unreadable(bad), ordinal: ordinal, hash: 0, end: 0)
+                return Tokenised(outcome: .unreadable(bad), ordinal: ordinal, hash: 0, end: 0, line: bad.place.line)
             case .success(let record):
                 defer { ordinal += 1 }
                 let hash = record.hash
                 if sampling?.leavesOut(hash) == true {
-                    return Tokenised(outcome: .leftOut, ordinal: ordinal, hash: hash, end: record.end)
+                    return Tokenised(
+                        outcome: .leftOut, ordinal: ordinal, hash: hash, end: record.end, line: record.place.line)
                 }
                 let isKnown = part?.has(ordinal, hash: hash, end: record.end) ?? false
+                let features = RecordFeatures(record)
                 return Tokenised(
-                    outcome: isKnown ? .known : .encoded(try encoder.encode(record)), ordinal: ordinal, hash: hash,
-                    end: record.end)
+                    outcome: isKnown ? .known(features) : .encoded(try encoder.encode(record), features),
+                    ordinal: ordinal, hash: hash, end: record.end, line: record.place.line)
             }
         }
     }
@@ -143,15 +148,16 @@ struct DataTokenizer: Sendable {
         enum Outcome: Sendable {
             case unreadable(BadRecord)
             case leftOut
-            case encoded(EncodedRecord)
+            case encoded(EncodedRecord, RecordFeatures)
             /// It is found in the earlier output.
-            case known
+            case known(RecordFeatures)
         }
 
         let outcome: Outcome
         let ordinal: Int
         let hash: UInt64
         let end: Int64
+        let line: Int
 
         var isKnown: Bool { if case .known = outcome { true } else { false } }
     }

@@ -28,12 +28,14 @@ extension TokenizeStage {
         var splits: [String: Split] = [:]
         /// The share of the training tokens that are learned.
         var trainedShare = 0.0
-        /// Records of each split that repeat another of it.
+        /// Records of each split that repeat another of it, but for case, white space and punctuation.
         var duplicates: [String: Int] = [:]
         /// Records of validation and test that are also trained on.
         var overlap: [String: Int] = [:]
         /// One record in so many was compared for the two numbers above.
         var comparedOneIn = 1
+        /// `nil` in what an earlier version wrote.
+        var health: DataHealth?
         /// Tokens of the training split: what an epoch reads.
         var tokensPerEpoch = 0
         /// What is learned.

@@ -142,7 +142,7 @@ struct TokenizeRun {
                 output.appending(path: split.tokensFile), areBytes: task.images != nil)
         }
         let index = try RecordIndex.Writer(output.appending(path: RecordIndex.fileName), settings: settings)
-        var hashes = RecordHashes()
+        var health = HealthSurvey()
         let total = Double(max(files.reduce(0) { $0 + $1.file.length }, 1))
         var finished: Int64 = 0
         var current: PinnedFile?
@@ -154,6 +154,7 @@ struct TokenizeRun {
                 finished += current?.length ?? 0
                 current = file
                 index.begin(file, format: format)
+                health.begin(file)
             case .leftOut(let hash, let end):
                 extremes.insert(hash)
                 report.leftOut? += 1
@@ -169,7 +170,7 @@ struct TokenizeRun {
                         example.ids, scored: example.scored, label: example.label, types: example.types)
                     report.count(example, in: split)
                 }
-                hashes.insert(item.hash, in: split)
+                health.insert(item.features, line: item.line, in: split)
                 if item.isReused { reused += 1 }
                 try index.append(RecordIndex.Entry(item.encoded, hash: item.hash, end: item.end, split: split))
                 if split == .train, report.examples.count < exampleCount, let first = item.encoded.examples.first {
@@ -181,8 +182,7 @@ struct TokenizeRun {
         report.reading = reading
         for writer in writers.values { try writer.finish() }
         try index.finish()
-        (report.duplicates, report.overlap) = hashes.summary()
-        report.comparedOneIn = hashes.sampledOneIn
+        health.finish(&report)
         if let train = report.splits["train"], train.tokens > 0 {
             report.tokensPerEpoch = train.tokens
             report.trainedShare = Double(train.targets) / Double(train.tokens)
@@ -223,9 +223,9 @@ struct TokenizeRun {
             var classes: [String]?
             var task: JobManifest.Task
         }
-        // Which split a record belongs to, and whether it takes part, is decided anew.
+        // Which split a record belongs to, and whether it takes part, is decided anew, and so is whether the data are fit.
         let keys = TokenizeStage.descriptor.manifestKeys.filter {
-            !["task", "data.sample", "data.validation", "data.test"].contains($0)
+            !["task", "data.sample", "data.validation", "data.test", "data.health"].contains($0)
         }
         // What the configuration decides is here by itself.
         let files = tokenizerFiles.map { (URL(filePath: $0.path).lastPathComponent, $0.digest) }

@@ -10,11 +10,12 @@ import Training
 /// `data.max_length`; an example that is longer is dropped, truncated or an error, as `data.overlength` says.
 enum TokenizeStage: Stage {
     static let descriptor = StageDescriptor(
-        kind: "tokenize", version: 4,
+        kind: "tokenize", version: 5,
         manifestKeys: [
             "task", "data.sample", "data.validation", "data.test", "data.format", "data.columns", "data.train_on",
             "data.chat_template",
             "data.labels", "data.max_length", "data.overlength", "data.max_bad_records",
+            "data.health",
         ],
         inputs: [.data, .tokenizer], requires: [])
 
@@ -41,6 +42,7 @@ enum TokenizeStage: Stage {
                     + "\(report.reading.badCount) bad")
         }
         try run.write(report, to: "report.json")
+        try judge(report.health ?? DataHealth(), run)
         for (name, split) in report.splits {
             run.metrics["\(name)_tokens"] = Double(split.tokens)
             run.metrics["\(name)_sequences"] = Double(split.sequences)
@@ -59,6 +61,19 @@ enum TokenizeStage: Stage {
             1,
             "\(report.reading.records) records; \(train.tokens) training tokens in \(train.sequences) sequences, "
                 + "\(steps.steps) steps")
+    }
+
+    /// Says how the data are, and ends the job when they are not as the manifest wants them.
+    private static func judge(_ health: DataHealth, _ run: StageRun) throws {
+        let drift = DataDrift(health, from: run.request.rivals?.champion)
+        for line in health.lines(drift) { run.log(line) }
+        run.metrics["duplicates"] = health.duplicates
+        run.metrics["near_duplicates"] = health.nearDuplicates.share
+        for (split, share) in health.overlap { run.metrics["\(split)_overlap"] = share }
+        run.metrics["personal"] = Double(health.personal.total)
+        run.metrics["length_drift"] = drift?.length
+        run.metrics["label_drift"] = drift?.labels
+        try health.check(run.manifest.data.health, drift)
     }
 
     /// The classes that a head is made for: those of the data or, where the base has a head for such a choice that knows

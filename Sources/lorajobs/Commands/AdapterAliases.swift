@@ -21,6 +21,7 @@ extension Adapters {
         mutating func run() throws {
             let store = try Adapters.settledStore(options)
             let moved = try store.promote(ArtifactReference(reference), alias: to, reason: reason)
+            try Adapters.note(moved.version, to, before: moved.before, "hand", reason, options)
             try Adapters.tell(moved.version, to, before: moved.before, json)
         }
     }
@@ -40,6 +41,7 @@ extension Adapters {
         mutating func run() throws {
             let store = try Adapters.settledStore(options)
             let moved = try store.rollBack(name, alias: alias, to: to, reason: "rollback: \(reason)")
+            try Adapters.note(moved.now, alias, before: moved.before, "rollback", reason, options)
             try Adapters.tell(moved.now, alias, before: moved.before, json)
         }
     }
@@ -86,6 +88,25 @@ extension Adapters {
         let workspace = try options.locate()
         try GateDecisions.follow(in: workspace)
         return ArtifactStore(workspace.artifacts)
+    }
+
+    /// Lets those be told who want to know of promotions.
+    private static func note(
+        _ version: Version, _ alias: String, before: Int?, _ cause: String, _ reason: String,
+        _ options: WorkspaceOptions
+    ) throws {
+        let workspace = try options.locate()
+        guard before != version.number, access(workspace.database.path(percentEncoded: false), F_OK) == 0 else {
+            return
+        }
+        let queue = try JobQueue.open(workspace.database)
+        try queue.notePromotion(
+            NoticePromotion(
+                name: version.name, alias: alias, version: version.number, before: before, digest: version.digest,
+                cause: cause, reason: reason),
+            id: ULID().description)
+        try queue.close()
+        DaemonLock.poke(workspace)
     }
 
     /// Says what an alias points at now.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Artifacts
 import Foundation
 import Orchestration
 import PipelineSpec
@@ -50,11 +51,14 @@ struct Plan: ParsableCommand {
             let preview = try JobPreview(of: submission, configuration)
             let manifest = resolved.manifest
             let queue = try QueueAccess.reading(setup.workspace)
+            let champion = try ArtifactStore(setup.workspace.artifacts).rivals(
+                of: manifest.name, alias: manifest.gate?.alias ?? ArtifactReference.production,
+                in: manifest.adapter.method == .full ? .models : .adapters
+            ).champion
             let forecast = try Engine.run {
                 try TrainingForecast(
                     of: manifest, data: preview.data, tokenizer: preview.tokenizer, isFull: full,
-                    exampleCount: examples,
-                    trials: resolved.sweep?.trials.map(\.manifest) ?? []
+                    exampleCount: examples, trials: resolved.sweep?.trials.map(\.manifest) ?? [], champion: champion
                 ) { operations in
                     try queue?.trainingSpeed(
                         operationsPerToken: operations, threads: manifest.run.threads, bits: manifest.precisionBits

@@ -10,6 +10,11 @@ struct ChatRecord: RecordContent {
         return parts.map(\.compactText).joined(separator: "\u{1E}")
     }
 
+    var prose: String? {
+        messages.compactMap { if case .string(let text)? = $0.json["content"] { text } else { nil } }
+            .joined(separator: "\n")
+    }
+
     func encode(with encoder: ExampleEncoder) throws -> [EncodedExample] {
         [try encoder.example(of: messages, tools: tools)]
     }

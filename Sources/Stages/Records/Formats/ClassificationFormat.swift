@@ -100,6 +100,7 @@ struct LabelledText: RecordContent {
     let label: ClassLabel
 
     var identity: String { [text, pair ?? "", label.text].joined(separator: "\u{1E}") }
+    var prose: String? { pair.map { "\(text)\n\($0)" } ?? text }
 
     private func prompted(for encoder: ExampleEncoder) throws -> (content: PromptedText, label: SequenceLabel?) {
         let resolved = try encoder.classes?.resolve(label)

@@ -40,6 +40,8 @@ struct LabelledImage: RecordContent {
     var source: Source
     let label: ClassLabel
 
+    var prose: String? { nil }
+
     /// An image is what its file holds, wherever that lies.
     var identity: String {
         let image =

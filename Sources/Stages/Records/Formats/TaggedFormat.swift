@@ -65,6 +65,8 @@ struct TaggedText: RecordContent {
         (words + tags.map { $0?.text ?? "\u{1D}" }).joined(separator: "\u{1E}")
     }
 
+    var prose: String? { words.joined(separator: " ") }
+
     var labels: [ClassLabel] { tags.compactMap { $0 } }
 
     func encode(with encoder: ExampleEncoder) throws -> [EncodedExample] {
