@@ -1,4 +1,4 @@
-package import Foundation
+import Foundation
 package import PipelineSpec
 
 /// What gates need of the store: the versions that a new one is measured against, and that it follows what was decided.

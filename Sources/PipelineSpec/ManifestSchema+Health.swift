@@ -26,7 +26,7 @@ extension ManifestSchema {
     ]
 
     private static func share(
-        _ key: String, _ path: WritableKeyPath<JobManifest.Health, Double?> & Sendable, _ documentation: String
+        _ key: String, _ path: any WritableKeyPath<JobManifest.Health, Double?> & Sendable, _ documentation: String
     ) -> ManifestField {
         ManifestField(
             "data.health.\(key)", .orNull(.portion), documentation,

@@ -53,7 +53,7 @@ private let seeded = """
         // Asked again, it is the same job; the job leads to its sweep, and so does a trial.
         #expect(try queue.takeWinner(of: job) == job)
         #expect(try queue.sweep(sweep.trials[2].job).id == id && queue.sweeps().map(\.id) == [id])
-        #expect(try queue.violations().isEmpty)
+        #expect(try queue.read { try queue.violations($0) }.isEmpty)
         // One file became all of these, and the receipt says so.
         let receipts = test.files(test.workspace.accepted, ending: "receipt.json")
         let receipt = try JSONDecoder().decode(
@@ -88,7 +88,7 @@ private let seeded = """
             #expect(states == [.cached, .cached, .skipped, .succeeded])
         }
         #expect(throws: OrchestrationError.self) { try test.queue().sweep("nothing") }
-        #expect(try test.queue().violations().isEmpty)
+        #expect(try test.queue().read { try test.queue().violations($0) }.isEmpty)
     }
 
     @Test func aSweepWithoutASuccessHasNoWinner() async throws {

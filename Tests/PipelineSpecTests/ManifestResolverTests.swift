@@ -19,6 +19,10 @@ import Testing
                 "test": "5%", "format": "auto",
                 "columns": [:], "train_on": ["assistant"], "chat_template": "model", "labels": [], "max_length": 1024,
                 "overlength": "drop", "packing": true, "max_bad_records": 0,
+                "health": [
+                    "max_duplicates": .null, "max_near_duplicates": .null, "max_overlap": .null,
+                    "max_length_drift": .null, "max_label_drift": .null, "max_personal": .null,
+                ],
             ],
             "adapter": [
                 "method": "lora", "rank": 8, "alpha": 16, "dropout": 0, "rslora": false, "targets": "all-linear",
@@ -31,7 +35,7 @@ import Testing
                 "early_stopping": ["metric": "loss", "patience": 3],
             ],
             "evaluate": ["metrics": ["loss"], "suites": [:], "retention": .null, "samples": 0], "merge": false,
-            "gate": .null,
+            "gate": .null, "notify": .null,
             "run": [
                 "queue": "default", "priority": 0, "retries": 2, "timeout": "8h", "budget": .null, "threads": 2,
                 "memory": "auto",
@@ -93,6 +97,8 @@ import Testing
               overlength: error
               packing: false
               max_bad_records: 7
+              health: {max_duplicates: 5%, max_near_duplicates: 100%, max_overlap: 0%, max_length_drift: 12.5%,
+                       max_label_drift: null, max_personal: 3}
             adapter: {method: lora, rank: 16, alpha: 32, dropout: 0.1, rslora: true, targets: [q_proj, v_proj],
                       names: transformers4}
             train:
@@ -113,6 +119,7 @@ import Testing
             evaluate: {metrics: loss, suites: {faq: {data: data/b.jsonl, metrics: [rougeL, loss]}}, retention: data/b.jsonl, samples: 2}
             merge: {dtype: bf16}
             gate: null
+            notify: null
             run:
               queue: default
               priority: -5
@@ -133,6 +140,9 @@ import Testing
         #expect(m.data.test == .fraction(0.125))
         #expect(m.data.columns == ["prompt": "question", "completion": "answer"])
         #expect(m.data.trainOn == ["assistant"] && m.data.chatTemplate == .chatml && m.data.labels == ["bad", "good"])
+        let health = m.data.health
+        #expect(health.maxDuplicates == 0.05 && health.maxNearDuplicates == 1 && health.maxOverlap == 0)
+        #expect(health.maxLengthDrift == 0.125 && health.maxLabelDrift == nil && health.maxPersonal == 3)
         #expect(m.adapter.method == .lora)
         #expect(m.adapter.targets == .suffixes(["q_proj", "v_proj"]) && m.adapter.names == .transformers4)
         #expect(m.train.duration == .steps(500))

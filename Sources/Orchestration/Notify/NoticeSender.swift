@@ -1,5 +1,5 @@
 import Artifacts
-package import Foundation
+import Foundation
 package import PipelineSpec
 import Subprocess
 import SystemPackage
@@ -104,8 +104,8 @@ package struct NoticeSender: Sendable {
                 environment: variables, platformOptions: platform,
                 input: .string(lines.joined(separator: "\n") + "\n"), output: .string(limit: 64),
                 error: .string(limit: 4096))
-            output = result.standardOutput ?? ""
-            problem = result.standardError ?? ""
+            output = result.standardOutput
+            problem = result.standardError
             isDone = result.terminationStatus.isSuccess
         } catch let error as SubprocessError where error.code == .executableNotFound {
             throw NoticeProblem("there is no curl on PATH, which webhooks need: apt-get install curl")
