@@ -31,6 +31,9 @@ package final class AttachedAdapter {
     package var embeddings: [EmbeddingModule] { parts.embeddings }
     /// The modules that are trained whole.
     package var saved: [SavedModule] { parts.saved }
+
+    /// Whether a module is trained whole and kept whole.
+    package func isSaved(_ path: String) -> Bool { saved.contains { $0.path == path } }
     /// What training changes.
     package let parameters: [Parameter]
     /// What an adapter folder holds; the name of each is its PEFT key in transformers 5.

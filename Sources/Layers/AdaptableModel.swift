@@ -40,6 +40,9 @@ package protocol SequenceModel: AdaptableModel {
     var vocabularySize: Int { get }
     /// The longest sequence it has positions for.
     var contextLength: Int { get }
+    /// Paths of linear maps between body and head that the checkpoint lacks and that were drawn: BERT's pooler, where the
+    /// checkpoint was for hidden tokens. An adapter must keep them whole, or they are lost.
+    var newModules: [String] { get }
 
     /// What the head gives: logits, one row a token, or one row a sequence where the task judges whole sequences; for
     /// ``ModelTask/featureExtraction`` a unit vector a sequence.
@@ -49,4 +52,8 @@ package protocol SequenceModel: AdaptableModel {
     ///
     /// Likelihoods come one a token, or one a sequence where the task judges whole sequences.
     func score(_ batch: TokenBatch, scale: Float, context: ForwardContext) -> ScoredTokens
+}
+
+extension SequenceModel {
+    package var newModules: [String] { [] }
 }

@@ -6,6 +6,8 @@ package enum ModelTask: Sendable, Hashable {
     case maskedLM
     /// One of `labels` classes for a whole sequence.
     case sequenceClassification(labels: Int)
+    /// A number for a whole sequence.
+    case sequenceRegression
     /// One of `labels` classes for every token.
     case tokenClassification(labels: Int)
     /// One of `labels` classes for an image.
@@ -18,7 +20,7 @@ package enum ModelTask: Sendable, Hashable {
         switch self {
         case .causalLM: "CAUSAL_LM"
         case .maskedLM, .imageClassification: nil
-        case .sequenceClassification: "SEQ_CLS"
+        case .sequenceClassification, .sequenceRegression: "SEQ_CLS"
         case .tokenClassification: "TOKEN_CLS"
         case .featureExtraction: "FEATURE_EXTRACTION"
         }
@@ -29,8 +31,13 @@ package enum ModelTask: Sendable, Hashable {
         switch self {
         case .sequenceClassification(let labels), .tokenClassification(let labels), .imageClassification(let labels):
             labels
-        case .causalLM, .maskedLM, .featureExtraction: nil
+        case .causalLM, .maskedLM, .featureExtraction, .sequenceRegression: nil
         }
+    }
+
+    /// What a head with so many outputs for a sequence is for: transformers takes a single one for a number.
+    package static func judgingSequences(outputs: Int) -> ModelTask {
+        outputs == 1 ? .sequenceRegression : .sequenceClassification(labels: outputs)
     }
 
     /// The modules that PEFT trains whole beside an adapter, because a pretrained body comes without them.
@@ -55,6 +62,7 @@ extension ModelTask: CustomStringConvertible {
         case .causalLM: "causal language modelling"
         case .maskedLM: "masked language modelling"
         case .sequenceClassification(let labels): "classification of sequences into \(labels) classes"
+        case .sequenceRegression: "a number for a sequence"
         case .tokenClassification(let labels): "classification of tokens into \(labels) classes"
         case .imageClassification(let labels): "classification of images into \(labels) classes"
         case .featureExtraction: "sentence embeddings"

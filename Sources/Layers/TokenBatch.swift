@@ -10,8 +10,8 @@ package struct TokenBatch: Sendable {
     package var sequences: [Range<Int>]
     /// The id or class each row is to predict, or a negative number where nothing is asked.
     package var targets: [Int32]
-    /// The class of each sequence, where whole sequences are judged; for embeddings, the sequence that belongs to each;
-    /// else empty.
+    /// The class of each sequence, where whole sequences are judged; for embeddings, the sequence that belongs to each; its
+    /// own index where a number is wanted; else empty.
     package var labels: [Int32] = []
     /// The number that each sequence is to give, or NaN where nothing is asked; empty where no numbers are.
     package var values: [Float] = []

@@ -95,6 +95,12 @@ package enum CheckpointWriter {
             set("id2label", .object(names.enumerated().map { JSONValue.Member("\($0.offset)", .string($0.element)) }))
             set("label2id", .object(names.enumerated().map { JSONValue.Member($0.element, .number($0.offset)) }))
         }
+        if model.task == .sequenceRegression {
+            set("id2label", .object([JSONValue.Member("0", .string("LABEL_0"))]))
+            set("label2id", .object([JSONValue.Member("LABEL_0", .number(0))]))
+        }
+        // It would say which loss another head had.
+        members.removeAll { $0.key == "problem_type" }
         return JSONValue.object(members).text + "\n"
     }
 }

@@ -110,7 +110,7 @@ package struct ModelConfiguration {
         return switch task {
         case .causalLM: stem + "ForCausalLM"
         case .maskedLM: stem + "ForMaskedLM"
-        case .sequenceClassification: stem + "ForSequenceClassification"
+        case .sequenceClassification, .sequenceRegression: stem + "ForSequenceClassification"
         case .tokenClassification: stem + "ForTokenClassification"
         case .imageClassification: stem + "ForImageClassification"
         case .featureExtraction: stem + "Model"
@@ -124,7 +124,7 @@ package struct ModelConfiguration {
         func labelCount() throws -> Int { try labels()?.count ?? size("num_labels", default: 2) }
         switch try words("architectures")?.first {
         case let name? where name.hasSuffix("ForSequenceClassification"):
-            return .sequenceClassification(labels: try labelCount())
+            return .judgingSequences(outputs: try labelCount())
         case let name? where name.hasSuffix("ForTokenClassification"):
             return .tokenClassification(labels: try labelCount())
         case let name? where name.hasSuffix("ForImageClassification"):

@@ -66,10 +66,11 @@ extension ModelArchitecture {
     ) throws -> any SequenceModel {
         switch task {
         case .causalLM: return try model(configuration, weights)
-        case .sequenceClassification(let labels):
+        case .sequenceClassification, .sequenceRegression:
             weights.isHeadless = true
             return try DecoderClassifier(
-                body: model(configuration, weights), labels: labels, padID: configuration.tokenID("pad_token_id"),
+                body: model(configuration, weights), outputs: task.labelCount ?? 1,
+                padID: configuration.tokenID("pad_token_id"),
                 weights)
         case .maskedLM, .tokenClassification, .imageClassification, .featureExtraction:
             throw ModelError(.unsupported, "\(configuration.file.path): \(task) is not supported with a decoder")
@@ -203,7 +204,7 @@ package enum ModelRegistry {
         if let labels = task.labelCount, labels < 2 {
             throw ModelError(
                 .unsupported,
-                "\(configuration.file.path): a head of \(labels) class(es), which is a regression, is not built"
+                "\(configuration.file.path): a head of \(labels) class(es) leaves nothing to choose"
             )
         }
         let weights = try weights()

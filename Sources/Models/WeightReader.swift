@@ -136,6 +136,9 @@ final class WeightReader {
             bias: hasBias ? try takeHead("\(path).bias", [output], .zeros) : nil, layout: .outputByInput)
     }
 
+    /// Whether a linear map of a head was drawn, because the checkpoint has none.
+    func isNew(_ path: String) -> Bool { !has("\(path).weight") }
+
     /// Whether the checkpoint has `name`; a random model has everything.
     func has(_ name: String) -> Bool {
         guard case .checkpoint(let files, _) = source else { return true }

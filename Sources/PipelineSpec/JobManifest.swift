@@ -37,6 +37,7 @@ package struct JobManifest: Codable, Sendable, Equatable {
         case auto
         case causalLM = "causal-lm"
         case sequenceClassification = "sequence-classification"
+        case sequenceRegression = "sequence-regression"
         case tokenClassification = "token-classification"
         case maskedLM = "masked-lm"
         case embedding
@@ -47,7 +48,7 @@ package struct JobManifest: Codable, Sendable, Equatable {
             switch self {
             case .auto: DataFormat.allCases
             case .causalLM: [.text, .completion, .chat, .alpaca, .classification, .preference]
-            case .sequenceClassification: [.classification]
+            case .sequenceClassification, .sequenceRegression: [.classification]
             case .tokenClassification: [.tagged]
             case .maskedLM: [.text]
             case .embedding: [.pairs]

@@ -371,6 +371,11 @@ private struct Resolution {
     /// Data that a task cannot be learned from are refused before anything reads them.
     private mutating func checkTask() {
         let (task, format) = (manifest.task, manifest.data.format)
+        if task == .sequenceRegression, !manifest.data.labels.isEmpty, let node = layer.entries["data.labels"]?.node {
+            note(
+                .unsupported, node, "data.labels: task: \(task.rawValue) learns numbers, which have no names",
+                hint: "leave it out, or choose between classes with task: sequence-classification")
+        }
         guard format != .auto, !task.formats.contains(format) else { return }
         guard let node = layer.entries["task"]?.node ?? layer.entries["data.format"]?.node else { return }
         note(

@@ -24,6 +24,7 @@ struct JobTask: Sendable, Equatable {
         return switch kind {
         case .auto, .causalLM: .causalLM
         case .sequenceClassification: .sequenceClassification(labels: labels)
+        case .sequenceRegression: .sequenceRegression
         case .tokenClassification: .tokenClassification(labels: labels)
         case .maskedLM: .maskedLM
         case .embedding: .featureExtraction
@@ -34,6 +35,9 @@ struct JobTask: Sendable, Equatable {
     /// Whether a head chooses between classes.
     var hasClasses: Bool { model.labelCount != nil }
 
+    /// Whether there is a head that is trained whole and kept beside an adapter.
+    private var keepsHead: Bool { !model.modulesToSave.isEmpty }
+
     /// How tokens are hidden from a model.
     func hiding(_ model: any SequenceModel) -> TokenHiding? {
         maskID.map { TokenHiding(maskID: $0, vocabularySize: model.vocabularySize) }
@@ -41,11 +45,11 @@ struct JobTask: Sendable, Equatable {
 
     /// The seed of a head that the base does not have; `nil` where only the base's own will do, because nothing would keep
     /// a new one.
-    func newHeadSeed(_ seed: UInt64) -> UInt64? { hasClasses ? seed : nil }
+    func newHeadSeed(_ seed: UInt64) -> UInt64? { keepsHead ? seed : nil }
 
     /// Whether the base at `folder` can be judged without an adapter: one that comes with the head that the job trains.
     func isTask(ofBase folder: URL) throws -> Bool {
-        try !hasClasses || ModelRegistry.task(ModelConfiguration(folder: folder)) == model
+        try !keepsHead || ModelRegistry.task(ModelConfiguration(folder: folder)) == model
     }
 }
 
@@ -53,8 +57,8 @@ extension JobTask {
     /// What can be learned on a base.
     static func choices(_ family: ModelFamily) -> [JobManifest.Task] {
         switch family {
-        case .decoder: [.causalLM, .sequenceClassification]
-        case .encoder: [.sequenceClassification, .tokenClassification, .maskedLM, .embedding]
+        case .decoder: [.causalLM, .sequenceClassification, .sequenceRegression]
+        case .encoder: [.sequenceClassification, .sequenceRegression, .tokenClassification, .maskedLM, .embedding]
         case .vision: [.imageClassification]
         }
     }
@@ -77,7 +81,12 @@ extension JobTask {
             switch family {
             case .vision: kind = .imageClassification
             case .decoder:
-                if case .sequenceClassification = own { kind = .sequenceClassification } else { kind = .causalLM }
+                kind =
+                    switch own {
+                    case .sequenceClassification: .sequenceClassification
+                    case .sequenceRegression: .sequenceRegression
+                    default: .causalLM
+                    }
             case .encoder:
                 let found = try format()
                 // Text by itself is for a base that can find hidden tokens; for any other, its classes are missing.
@@ -85,6 +94,7 @@ extension JobTask {
                 kind =
                     choices.first { choice in !isText && found.map { choice.formats.contains($0) } ?? false }
                     ?? .sequenceClassification
+                if kind == .sequenceClassification, own == .sequenceRegression { kind = .sequenceRegression }
             }
         }
         guard choices.contains(kind) else {

@@ -141,15 +141,18 @@ struct VersionRecord: Codable {
     /// - Parameter base: how readers know the base.
     func card(base: String, isAdapter: Bool) -> ModelCard {
         let manifest = lineage.manifest, words = TaskCard(task)
-        let hasAccuracy = evaluation.test.values[.trained]?["accuracy"] != nil
+        let trained = evaluation.test.values[.trained] ?? [:]
+        // Beside the loss, which for numbers is the mean squared error and says all.
+        let second = ["accuracy", "perplexity"].first { trained[$0] != nil }
         func cells(_ name: String, _ values: [String: Double]) -> [String] {
-            let second =
-                hasAccuracy
-                ? values["accuracy"].map { String(format: "%.2f%%", 100 * $0) }
-                : values["perplexity"].map { String(format: "%.3f", $0) }
-            return [name, values["loss"].map { String(format: "%.4f", $0) } ?? "", second ?? ""]
+            let loss = values["loss"].map { String(format: "%.4f", $0) } ?? ""
+            guard let second else { return [name, loss] }
+            let figure = values[second].map {
+                second == "accuracy" ? String(format: "%.2f%%", 100 * $0) : String(format: "%.3f", $0)
+            }
+            return [name, loss, figure ?? ""]
         }
-        var rows = [cells(isAdapter ? "with this adapter" : "this model", evaluation.test.values[.trained] ?? [:])]
+        var rows = [cells(isAdapter ? "with this adapter" : "this model", trained)]
         if let before = evaluation.test.values[.base] { rows.insert(cells("base", before), at: 0) }
         var training: [(name: String, value: String)] = [
             (
@@ -174,15 +177,13 @@ struct VersionRecord: Codable {
             ModelCard.Section(
                 "Results",
                 .table(
-                    header: [
-                        "", "test loss (mean per \(words.unit))", "test \(hasAccuracy ? "accuracy" : "perplexity")",
-                    ],
+                    header: ["", "test loss (mean per \(words.unit))"] + (second.map { ["test \($0)"] } ?? []),
                     rows: rows)),
             ModelCard.Section(
                 "How it was measured",
                 .text(
-                    "Loss and \(hasAccuracy ? "accuracy" : "perplexity") on \(evaluation.test.tokens) \(words.unit)s of the test "
-                        + "split (\(evaluation.test.examples) sequences), which training did not see.")),
+                    "\(second.map { "Loss and \($0)" } ?? "Squared error") on \(evaluation.test.tokens) \(words.unit)s of the "
+                        + "test split (\(evaluation.test.examples) sequences), which training did not see.")),
             ModelCard.Section("Training", .list(training)),
             ModelCard.Section("Data", .list(sources)),
         ]
@@ -192,7 +193,8 @@ struct VersionRecord: Codable {
                     "Classes", .list(classes.enumerated().map { (name: "\($0.offset)", value: $0.element) })))
         }
         if isAdapter {
-            let count = classes.map { ", num_labels=\($0.count)" } ?? ""
+            let outputs = task == .sequenceRegression ? 1 : classes?.count
+            let count = outputs.map { ", num_labels=\($0)" } ?? ""
             sections.append(
                 ModelCard.Section(
                     "Use",

@@ -14,6 +14,7 @@ struct TaskCard {
             switch task {
             case .auto, .causalLM: ("text-generation", "ForCausalLM", "token")
             case .sequenceClassification: ("text-classification", "ForSequenceClassification", "text")
+            case .sequenceRegression: ("text-classification", "ForSequenceClassification", "text")
             case .tokenClassification: ("token-classification", "ForTokenClassification", "tagged word")
             case .maskedLM: ("fill-mask", "ForMaskedLM", "hidden token")
             case .embedding: ("sentence-similarity", "", "pair")

@@ -190,7 +190,7 @@ private enum Product {
         self = .adapter(
             try AttachedAdapter(
                 method.init(options), targets: TargetModules(manifest: adapter.targets), to: model,
-                modulesToSave: task.model.modulesToSave, seed: run.manifest.train.seed,
+                modulesToSave: task.model.modulesToSave + model.newModules, seed: run.manifest.train.seed,
                 dialect: NameDialect(adapter.names)
             ) { stored, optional in
                 guard let warmStart else { return }

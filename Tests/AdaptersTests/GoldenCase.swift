@@ -32,6 +32,12 @@ struct GoldenInput {
             judgesSequences = true
             let none = [Int](repeating: -1, count: shape[0])
             batch = TokenBatch(sequences, labels: (labels ?? none).map { Int32($0) }, tokenTypes: types.map(picked))
+        case .sequenceRegression:
+            judgesSequences = true
+            var batch = TokenBatch(
+                sequences, labels: sequences.indices.map { Int32($0) }, tokenTypes: types.map(picked))
+            batch.values = try file.floats(of: "in.values")
+            self.batch = batch
         case .tokenClassification, .maskedLM:
             judgesSequences = false
             var batch = TokenBatch(sequences)

@@ -34,7 +34,8 @@ import Testing
     static let cases: [(String, ModelTask)] = [
         ("gpt2_tiny", .causalLM), ("llama_tiny", .causalLM), ("bert_cls_tiny", .sequenceClassification(labels: 3)),
         ("bert_mlm_tiny", .maskedLM), ("roberta_mlm_tiny", .maskedLM), ("distilbert_mlm_tiny", .maskedLM),
-        ("bert_pairs_tiny", .featureExtraction), ("mixtral_tiny", .causalLM),
+        ("bert_pairs_tiny", .featureExtraction), ("bert_regression_tiny", .sequenceRegression),
+        ("mixtral_tiny", .causalLM),
         ("../experts/mixtral_experts_tiny", .causalLM), ("../experts/qwen2_moe_experts_tiny", .causalLM),
         ("../experts/qwen3_moe_experts_tiny", .causalLM),
     ]

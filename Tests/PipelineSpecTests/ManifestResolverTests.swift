@@ -288,6 +288,10 @@ import Testing
             whole: "name: x\nbase: models/tiny\ntask: masked-lm\ndata: {train: data/a.jsonl, format: chat}",
             "unsupported",
             3, 7, hint: "it reads text"),
+        Case(
+            whole:
+                "name: x\nbase: models/tiny\ntask: sequence-regression\ndata: {train: data/a.jsonl, labels: [low, high]}",
+            "unsupported", 4, 37),
         Case(whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, format: csv}", "invalid_value", 3, 37),
         Case(
             whole: "name: x\nbase: models/tiny\ndata: {train: data/a.jsonl, train_on: [users]}", "invalid_value", 3, 40),

@@ -3,7 +3,7 @@
 Usage: python encoder_fixtures.py [OUTDIR]      (torch, transformers and peft, as in requirements.txt)
 Writes NAME_tiny.safetensors with the keys of the other *_tiny files. Masked language models have labels at the hidden
 tokens alone; the task of bert_pairs is that of sentence-transformers' MultipleNegativesRankingLoss on mean-pooled unit
-vectors, `in.labels` naming each row's partner.
+vectors, `in.labels` naming each row's partner. The loss of bert_regression is the model's own; `in.values` are the numbers.
 """
 import json
 import os
@@ -54,6 +54,10 @@ def run(name, model, targets, task, r=2, alpha=4, steps=5, lr=1e-2):
         labels = torch.tensor([1, -1, 3, -1])
         forward = lambda m: unit_means(m, inputs)
         loss_of = lambda y: pair_loss(y, labels)
+    elif task == "regression":
+        labels = torch.tensor([0.5, -1.25, 3.0, 0.0])
+        forward = lambda m: m(**inputs).logits
+        loss_of = None
     else:
         labels = torch.where((torch.arange(8) % 3 == 1) & (inputs["attention_mask"] == 1), inputs["input_ids"] + 1, -100)
         forward = lambda m: m(**inputs).logits
@@ -68,17 +72,17 @@ def run(name, model, targets, task, r=2, alpha=4, steps=5, lr=1e-2):
             p.data.normal_(std=0.05)
     out = {"base." + k: v for k, v in base.items()}
     out.update({"lora." + n: p.detach().clone() for n, p in lora()})
-    y = forward(pm)
-    loss = loss_of(y)
+    measure = (lambda: loss_of(forward(pm))) if loss_of else (lambda: pm(**inputs, labels=labels).loss)
+    y, loss = forward(pm), measure()
     loss.backward()
     out.update({"grad." + n: p.grad.clone() for n, p in lora()})
-    out.update({"in." + k: v for k, v in inputs.items()}, **{"in.labels": labels})
+    out.update({"in." + k: v for k, v in inputs.items()}, **{"in.values" if task == "regression" else "in.labels": labels})
     out["out.base"], out["out.lora"], out["out.loss"] = base_out, y.detach(), loss.detach().reshape(1)
     optimizer = torch.optim.AdamW([p for p in pm.parameters() if p.requires_grad], lr=lr, weight_decay=0.01)
     curve = []
     for _ in range(steps):
         optimizer.zero_grad()
-        step_loss = loss_of(forward(pm))
+        step_loss = measure()
         step_loss.backward()
         optimizer.step()
         curve.append(step_loss.item())
@@ -98,3 +102,5 @@ run("bert_mlm", tf.BertForMaskedLM(tf.BertConfig(**SIZES)), ["query", "value"], 
 run("roberta_mlm", tf.RobertaForMaskedLM(tf.RobertaConfig(**SIZES)), ["query", "value"], "mlm")
 run("distilbert_mlm", tf.DistilBertForMaskedLM(tf.DistilBertConfig(**DISTIL)), ["q_lin", "v_lin"], "mlm")
 run("bert_pairs", tf.BertModel(tf.BertConfig(**SIZES)), ["query", "value"], "pairs")
+run("bert_regression", tf.BertForSequenceClassification(tf.BertConfig(**SIZES, num_labels=1)), ["query", "value"],
+    "regression")

@@ -202,10 +202,15 @@ def headed():
     return [
         Headed("bert-seq", lambda: tf.BertModel(tf.BertConfig(**ENCODER)), "sequence-classification", "SEQ_CLS", sequence,
                **bert),
+        Headed("bert-reg", lambda: tf.BertModel(tf.BertConfig(**ENCODER)), "sequence-regression", "SEQ_CLS", sequence,
+               **bert, labels=1),
         Headed("bert-tok", lambda: tf.BertModel(tf.BertConfig(**ENCODER)), "token-classification", "TOKEN_CLS", token,
                **bert),
         Headed("bert-mlm", lambda: tf.BertForMaskedLM(tf.BertConfig(**ENCODER)), "masked-lm", None,
                tf.AutoModelForMaskedLM, **bert),
+        # Without the pooler that its new head needs; PEFT keeps one where it is asked to.
+        Headed("bert-new", lambda: tf.BertForMaskedLM(tf.BertConfig(**ENCODER)), "sequence-classification", "SEQ_CLS",
+               sequence, **bert, saved=["bert.pooler.dense"]),
         Headed("bert-embed", lambda: tf.BertModel(tf.BertConfig(**ENCODER)), "embedding", "FEATURE_EXTRACTION",
                tf.AutoModel, ["query", "value"], bert["pattern"].replace("bert\\.", "")),
         Headed("roberta-seq", lambda: tf.RobertaModel(tf.RobertaConfig(**ENCODER, pad_token_id=1)),
@@ -221,6 +226,9 @@ def headed():
         Headed("llama-seq", lambda: tf.LlamaForSequenceClassification(tf.LlamaConfig(**DECODER, num_labels=3)),
                "sequence-classification", "SEQ_CLS", sequence, ["q_proj", "v_proj"],
                r"model\.layers\.1\.(self_attn\.k_proj|mlp\.down_proj)", tokenizer="models/stories260K"),
+        Headed("llama-reg", lambda: tf.LlamaForSequenceClassification(tf.LlamaConfig(**DECODER, num_labels=1)),
+               "sequence-regression", "SEQ_CLS", sequence, ["q_proj", "v_proj"],
+               r"model\.layers\.1\.(self_attn\.k_proj|mlp\.down_proj)", labels=1, tokenizer="models/stories260K"),
         Headed("vit", lambda: tf.ViTForImageClassification(vit), "image-classification", None,
                tf.AutoModelForImageClassification, ["q_proj", "v_proj"], r"vit\.layers\.1\.(attention\.k_proj|mlp\.fc2)",
                saved=["classifier"], tokenizer=None),
@@ -294,6 +302,10 @@ class Heads:
             train = [{"text": self.text(6), "label": names[i % family.labels]} for i in range(48)]
             asked = [(text, index) for text in (self.text(3 + i) for i in range(6)) for index in range(family.labels)]
             records = [{"text": text, "label": names[index]} for text, index in asked]
+        elif family.task == "sequence-regression":
+            train = [{"text": self.text(6), "label": i % 4 - 1.5} for i in range(48)]
+            asked = [(self.text(3 + i), 0.75 * i - 2) for i in range(8)]
+            records = [{"text": text, "label": number} for text, number in asked]
         elif family.task == "token-classification":
             train = [{"tokens": (words := self.text(6).split()), "tags": [names[(i + j) % family.labels] for j in
                                                                          range(len(words))]} for i in range(48)]
@@ -332,6 +344,8 @@ class Heads:
             logits = model(**encoded).logits[0, place]
         else:
             logits = model(**tokenizer(item, return_tensors="pt")).logits[0]
+        if family.task == "sequence-regression":
+            return (logits.item() - other) ** 2
         return -torch.log_softmax(logits.double(), -1)[other].item()
 
     @staticmethod
@@ -362,7 +376,7 @@ class Heads:
     # Both ways.
 
     def load(self, family, folder):
-        extra = {"num_labels": family.labels} if family.task.endswith("classification") else {}
+        extra = {"num_labels": family.labels} if family.task.startswith(("sequence", "token", "image")) else {}
         if family.task == "embedding":
             extra = {"add_pooling_layer": False} if family.name.startswith("roberta") else {}
         return family.auto.from_pretrained(folder, dtype=torch.float32, **extra).eval()
@@ -422,7 +436,7 @@ class Heads:
             **basic, target_modules=family.targets, rank_pattern={first: 2}, alpha_pattern={second: 11}, use_rslora=True)
         yield f"{prefix}-regex", dict(**basic, target_modules=family.pattern)
         # PEFT takes the head for one of all linear maps where its task has no word for it, and then cannot save it.
-        if family.task not in ("token-classification", "image-classification"):
+        if family.task not in ("token-classification", "image-classification") and not family.saved:
             yield f"{prefix}-all", dict(**basic, target_modules="all-linear")
 
     def train(self, family, base, tokenizer, asked, settings, folder):

@@ -48,6 +48,8 @@ class Family:
     rank_pattern: dict
     alpha_pattern: dict
     excluded: list
+    # Modules that are trained whole beside the factors.
+    saved: tuple = ()
 
     def __post_init__(self):
         self.model, self.tokenizer, self.trouble = reference.load_checkpoint(self.base)
@@ -65,7 +67,7 @@ def families(data):
         {"default": ("default", None), "all": ("all-linear", "all-linear"), "list": (suffixes, suffixes),
          "regex": (pattern, pattern)},
         {"c_attn": 2, r"h\.1\.mlp\.c_fc": 5}, {"transformer.h.0.attn.c_attn": 3, "c_fc": 11},
-        ["transformer.h.1.attn.c_proj"])
+        ["transformer.h.1.attn.c_proj"], ("mlp.c_proj",))
     suffixes = ["k_proj", "o_proj", "model.layers.2.mlp.up_proj"]
     pattern = r"model\.layers\.[13]\.(self_attn\.(q|v)_proj|mlp\.down_proj)"
     llama = Family(
@@ -73,7 +75,7 @@ def families(data):
         {"default": ("default", None), "all": ("all-linear", "all-linear"), "list": (suffixes, suffixes),
          "regex": (pattern, pattern)},
         {"q_proj": 2, r"layers\.1\.mlp\.up_proj": 5}, {"model.layers.0.self_attn.q_proj": 3, "up_proj": 11},
-        ["gate_proj"])
+        ["gate_proj"], ("down_proj",))
     return [llama, gpt2]
 
 
@@ -348,6 +350,8 @@ class Exchange:
             r=4, lora_alpha=8, target_modules=family.targets["list"][1], layers_to_transform=[0, 2])
         yield f"{prefix}-excluded", dict(
             r=4, lora_alpha=8, target_modules="all-linear", exclude_modules=family.excluded)
+        yield f"{prefix}-saved", dict(
+            r=4, lora_alpha=8, target_modules=family.targets["list"][1], modules_to_save=list(family.saved))
 
     def run(self):
         self.program.make_workspace(self.data)

@@ -7,7 +7,8 @@ The base is `models/vit-mnist-trained-here` of the test data, which was trained 
 `RotatedDigitsTests`: rank 8, alpha 16 on q_proj and v_proj, the classifier saved whole, three passes over the 7000 digits
 in batches of 32, AdamW with a constant rate of 2e-3 and no decay, fp32. Prints the base's accuracy on the 1000 turned
 test digits, and each seed's; with --program also those of as many jobs of the same recipe, and exits with 1 when their mean
-is lower by more than two standard errors of the difference.
+is lower by more than two standard errors of the difference. --theirs FILE reads what an earlier run printed in place of
+training the other side again.
 """
 
 import argparse
@@ -69,7 +70,7 @@ def our_results(executable, data, seeds):
                 "data": {"train": train, "test": test, "validation": "0%"},
                 "adapter": {"rank": 8, "alpha": 16, "targets": ["q_proj", "v_proj"]},
                 "train": {"epochs": 3, "batch_size": 32, "learning_rate": 2e-3, "lr_schedule": "constant", "warmup": 0,
-                          "clip_norm": 1e9, "seed": seed}}))
+                          "clip_norm": 1e9, "precision": "fp32", "seed": seed}}))
             program.run("run", manifest)
             record = json.loads((program.root / f"Artifacts/adapters/{name}/1/lorajobs.json").read_text())
             results.append(record["metrics"]["accuracy"])
@@ -84,12 +85,16 @@ def main():
     parser.add_argument("--data", default=os.environ.get("LORAJOBS_TEST_DATA") or ROOT.parent / "shared/data")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--program", help="the built program")
+    parser.add_argument("--theirs", type=Path, help="the output of an earlier run with as many seeds")
     arguments = parser.parse_args()
     data = Path(arguments.data)
     torch.set_num_threads(1)
     train, test = digits(data / "datasets/mnist", "train-7000"), digits(data / "datasets/mnist", "test-1000")
     results = []
-    for seed in range(arguments.seeds):
+    if arguments.theirs:
+        lines = arguments.theirs.read_text().splitlines()
+        results = [float(line.split()[2]) for line in lines if line.startswith("seed ")][:arguments.seeds]
+    for seed in range(len(results), arguments.seeds):
         torch.manual_seed(seed)
         base = ViTForImageClassification.from_pretrained(data / "models/vit-mnist-trained-here")
         if seed == 0:

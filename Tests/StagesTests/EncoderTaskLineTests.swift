@@ -1,3 +1,4 @@
+import Adapters
 import Foundation
 import Layers
 import Models
@@ -139,6 +140,41 @@ import Testing
         #expect(outputs.largestDifference(from: adapted.outputs(batch)) < 1e-4)
     }
 
+    @Test func numbersAreGiven() throws {
+        guard hasBase else { return }
+        // As many as five names, from half numbers to whole ones, some of them as tables write them.
+        let lines = (0..<200).map { index in
+            let number = 0.5 * Double(index % 5) - 1
+            let label = index % 7 == 0 ? "\"\(number)\"" : "\(number)"
+            return #"{"text": "review \#(index) by \#(Self.people[index % 5])", "label": \#(label)}"#
+        }
+        var manifest = manifest(try file(lines), steps: 120)
+        manifest.task = .sequenceRegression
+        let result = try run(manifest)
+        let loss = try #require(result.metrics["loss"])
+        #expect(loss < 0.1, "the numbers' variance is 0.5")
+        #expect(result.metrics["accuracy"] == nil && result.metrics["perplexity"] == nil)
+        let settings = try settings(result.adapter)
+        #expect(settings["task_type"] == .string("SEQ_CLS"))
+        let card = try String(contentsOf: result.adapter.appending(path: "README.md"), encoding: .utf8)
+        #expect(card.contains("text-classification") && card.contains("num_labels=1") && !card.contains("perplexity"))
+        let head = try PEFTFolder.labelCount(in: result.adapter)
+        #expect(head == 1)
+
+        // The checkpoint says by itself what it is for, and so does whoever judges with it.
+        #expect(try ModelRegistry.load(folder: result.model, for: nil).task == .sequenceRegression)
+        let asked = try file([#"{"text": "review 3 by john", "label": 7.5}"#])
+        func judged(_ base: URL, _ adapter: URL?, _ task: JobManifest.Task) throws -> Double {
+            try TaskEvaluation(
+                base: base, adapter: adapter, on: [asked], task: task, labels: [], format: .auto, columns: [:]
+            ).nll
+        }
+        let merged = try judged(result.model, nil, .auto)
+        #expect(try abs(merged - judged(base, result.adapter, .sequenceRegression)) < 1e-3 * merged)
+        #expect(abs(merged - 49) < 5, "john's number is 0.5, and 7.5 is wanted")
+        #expect(throws: StageError.self) { try judged(base, nil, .sequenceClassification) }
+    }
+
     @Test func whatABaseCannotLearnIsRefusedByName() throws {
         guard hasBase else { return }
         let text = try file([#"{"text": "one text"}"#, #"{"text": "another"}"#])
@@ -150,7 +186,7 @@ import Testing
         let decoder = try Fixtures.folder("golden/peft-adapters/llama_default/base")
         #expect(try failure(decoder, .embedding)?.contains("embedding is not for a base such as llama") == true)
         #expect(
-            try failure(base, .causalLM)?.contains("sequence-classification, token-classification, masked-lm") == true)
+            try failure(base, .causalLM)?.contains("sequence-regression, token-classification, masked-lm") == true)
         #expect(try failure(base, .tokenClassification)?.contains("names 0 class(es)") == true)
         // Without its head, a base cannot find hidden words.
         let bare = folder.url.appending(path: "bare")

@@ -166,6 +166,7 @@ import Tokenizers
         let names = ClassNames(["negative", "positive"])
         #expect(try names.resolve(.index(1)).name == "positive" && names.resolve(.name("negative")).index == 0)
         #expect(throws: UnusableRecord.self) { try names.resolve(.index(2)) }
+        #expect(throws: UnusableRecord.self) { try names.resolve(.number(0.5)) }
         #expect(throws: UnusableRecord.self) { try names.resolve(.name("other")) }
         let found = try RecordSupport.read("text,category\na,x\nb,1\nc,\n", named: "a.csv")
         #expect(try found.contents(LabelledText.self).map(\.label) == [.name("x"), .index(1)])

@@ -50,6 +50,27 @@ import Testing
         #expect(labelled.targets == [-1, 2, 0] && labelled.labels.isEmpty && labelled.targetCount == 2)
     }
 
+    @Test func batchesCarryNumbers() throws {
+        let writer = try TokenDatasetWriter(folder.url.appending(path: "numbers.tokens"))
+        for (ids, value) in [([2, 5, 6] as [Int32], Float(1.5)), ([2, 7], -3)] {
+            try writer.append(ids, scored: ids.map { _ in false }, label: .values([value]))
+        }
+        let data = try writer.finish()
+        let batch = TokenBatch(data, [1, 0], for: .sequenceRegression)
+        #expect(batch.values == [-3, 1.5] && batch.labels == [0, 1] && batch.targetCount == 2)
+        let configuration = try ModelConfiguration(folder: Fixtures.folder("golden/bert_cls"))
+        let model = try ModelRegistry.random(configuration, for: .sequenceRegression, seed: 4)
+        let evaluation = try Evaluation(of: model, on: data, batchTokens: 50)
+        let outputs = Autograd.withoutGradients { model.outputs(of: batch, context: ForwardContext()).values }
+        #expect(outputs.count == 2 && evaluation.accuracy == nil && evaluation.tokens == 2)
+        for (example, error) in zip(evaluation.examples, [outputs[1] - 1.5, outputs[0] + 3]) {
+            #expect(abs(example.negativeLogLikelihood - Double(error * error)) < 1e-4)
+        }
+        #expect(throws: TrainingError.self) { try Evaluation(of: self.model(), on: data, batchTokens: 50) }
+        let classes = try dataset("classes.tokens", count: 3)
+        #expect(throws: TrainingError.self) { try Evaluation(of: model, on: classes, batchTokens: 50) }
+    }
+
     @Test func classesAreLearnedAndCounted() throws {
         let training = try dataset("train.tokens", count: 60), test = try dataset("test.tokens", count: 30, from: 60)
         let model = try model()

@@ -2,19 +2,19 @@ import Layers
 import TensorCore
 
 /// A decoder that judges whole sequences, as transformers' `…ForSequenceClassification`: a linear map without a bias on the
-/// state of the last token that is not padding.
+/// state of the last token that is not padding. It chooses between classes or, with one output, gives a number.
 final class DecoderClassifier: SequenceModel {
     let task: ModelTask
     private let body: any LanguageModel
     private let score: Projection
     private let padID: Int32?
 
-    init(body: any LanguageModel, labels: Int, padID: Int32?, _ weights: WeightReader) throws {
+    init(body: any LanguageModel, outputs: Int, padID: Int32?, _ weights: WeightReader) throws {
         self.body = body
         self.padID = padID
-        task = .sequenceClassification(labels: labels)
+        task = .judgingSequences(outputs: outputs)
         score = try weights.headProjection(
-            "score", body.outputHead.tensor.columns, labels, hasBias: false, spread: 0.02)
+            "score", body.outputHead.tensor.columns, outputs, hasBias: false, spread: 0.02)
     }
 
     var modelType: String { body.modelType }
@@ -34,6 +34,9 @@ final class DecoderClassifier: SequenceModel {
     }
 
     func score(_ batch: TokenBatch, scale: Float, context: ForwardContext) -> ScoredTokens {
-        outputs(of: batch, context: context).crossEntropy(targets: batch.labels, scale: scale)
+        let outputs = outputs(of: batch, context: context)
+        return task == .sequenceRegression
+            ? outputs.squaredError(targets: batch.values, scale: scale)
+            : outputs.crossEntropy(targets: batch.labels, scale: scale)
     }
 }

@@ -58,6 +58,28 @@ struct ClassificationHead: EncoderHead {
     }
 }
 
+/// A number for each sequence: the head of classes with one output, and the mean squared error in place of a choice, as
+/// transformers has it where `num_labels` is 1.
+struct RegressionHead: EncoderHead {
+    private let head: ClassificationHead
+
+    init(_ design: EncoderDesign, _ weights: WeightReader) throws {
+        head = try ClassificationHead(design, sequencesInto: 1, weights)
+    }
+
+    var bodyProjections: [Projection] { head.bodyProjections }
+    var heads: [Projection] { head.heads }
+    var parameters: [Parameter] { head.parameters }
+
+    func outputs(_ states: Tensor, _ batch: TokenBatch, _ context: ForwardContext) -> Tensor {
+        head.outputs(states, batch, context)
+    }
+
+    func score(_ states: Tensor, _ batch: TokenBatch, scale: Float, _ context: ForwardContext) -> ScoredTokens {
+        outputs(states, batch, context).squaredError(targets: batch.values, scale: scale)
+    }
+}
+
 /// The ids of hidden tokens: `output(norm(act(transform x)))`, with the embedding as output matrix where they are tied.
 struct MaskedLMHead: EncoderHead {
     private let transform: Projection

@@ -17,6 +17,7 @@ protocol EncoderHead {
 /// An encoder with the head of its task.
 final class EncoderModel: SequenceModel {
     let task: ModelTask
+    let newModules: [String]
     private let body: Encoder
     private let head: any EncoderHead
 
@@ -30,6 +31,7 @@ final class EncoderModel: SequenceModel {
         switch task {
         case .sequenceClassification(let labels):
             head = try ClassificationHead(design, sequencesInto: labels, weights)
+        case .sequenceRegression: head = try RegressionHead(design, weights)
         case .tokenClassification(let labels): head = try ClassificationHead(design, tokensInto: labels, weights)
         case .maskedLM: head = try MaskedLMHead(design, words: body.words, weights)
         case .featureExtraction: head = try EmbeddingHead(design, weights)
@@ -40,6 +42,7 @@ final class EncoderModel: SequenceModel {
             throw ModelError(
                 .unsupported, "\(design.file): an encoder such as \(design.modelType) predicts no next token")
         }
+        newModules = head.bodyProjections.map(\.path).filter { weights.isNew($0) }
     }
 
     var modelType: String { body.design.modelType }

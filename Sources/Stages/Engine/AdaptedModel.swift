@@ -17,7 +17,15 @@ final class AdaptedModel {
     init(base: URL, adapter: URL? = nil, for task: ModelTask) throws {
         let model = try ModelRegistry.load(folder: base, for: task, newHeadSeed: adapter == nil ? nil : 0)
         self.model = model
-        self.adapter = try adapter.map { try PEFTFolder.read($0, attachingTo: model) }
+        let attached = try adapter.map { try PEFTFolder.read($0, attachingTo: model) }
+        if let adapter, let attached, let lost = model.newModules.first(where: { !attached.isSaved($0) }) {
+            throw StageError(
+                "unsuited_base",
+                "\(adapter.path): \(base.path) has no \(lost), with which the adapter was trained, and the adapter does not "
+                    + "hold it either: whoever loads it draws another. Train again here, where it is kept, or with "
+                    + "modules_to_save: [\(lost)] in PEFT")
+        }
+        self.adapter = attached
     }
 
     /// Runs `body` with the adapter off: the model is then exactly the base.

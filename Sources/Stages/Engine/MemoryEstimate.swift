@@ -163,7 +163,7 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
                 * Self.resident(4 * rows * Int64(width))
         case .tokenClassification(let labels): return 2 * Self.resident(4 * Int64(tokens) * Int64(labels))
         // A row a sequence.
-        case .sequenceClassification, .imageClassification, .featureExtraction: return 0
+        case .sequenceClassification, .sequenceRegression, .imageClassification, .featureExtraction: return 0
         }
     }
 

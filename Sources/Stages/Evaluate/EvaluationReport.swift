@@ -74,7 +74,8 @@ struct EvaluationReport: Codable, Equatable {
             return "test \(metric) \(before.joined())\(format(after)) on \(test.examples) examples"
         }
         return text("accuracy") { String(format: "%.1f%%", 100 * $0) }
-            ?? text("perplexity") { String(format: "%.3f", $0) } ?? "evaluated \(test.examples) examples"
+            ?? text("perplexity") { String(format: "%.3f", $0) } ?? text("loss") { String(format: "%.4f", $0) }
+            ?? "evaluated \(test.examples) examples"
     }
 }
 

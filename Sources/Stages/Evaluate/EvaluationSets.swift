@@ -41,7 +41,8 @@ struct EvaluationSets {
                 throw StageError("missing_input", "the files of evaluate.suites.\(name) were not pinned")
             }
             guard name != EvaluationSet.test, name != EvaluationSet.retention else {
-                throw StageError("invalid_name", "evaluate.suites.\(name): this is the name of a set that is always there")
+                throw StageError(
+                    "invalid_name", "evaluate.suites.\(name): this is the name of a set that is always there")
             }
             sets.append(try suiteSet(name, suite, files))
         }
@@ -80,8 +81,12 @@ struct EvaluationSets {
             maxNewTokens: JobManifest.Suite().maxNewTokens)
     }
 
-    /// The metrics by name; where no text is written, how much was judged rightly is always asked.
+    /// The metrics by name; where no text is written, how much was judged rightly is always asked. Of a squared error
+    /// there is no perplexity.
     private func metrics(_ wanted: [JobManifest.Metric]) throws -> [any Metric.Type] {
+        if task.kind == .sequenceRegression {
+            return try EvaluationSet.metrics(wanted).filter { $0.name != JobManifest.Metric.perplexity.rawValue }
+        }
         let isJudging = task.kind != .causalLM && !wanted.contains(.accuracy)
         return try EvaluationSet.metrics(wanted) + (isJudging ? [MetricRegistry.metric(named: "accuracy")] : [])
     }
@@ -92,7 +97,8 @@ struct EvaluationSets {
             let isPossible =
                 switch metric.evidence {
                 case .likelihood: true
-                case .classes: hasClasses || task.kind != .causalLM && metric.name == "accuracy"
+                case .classes:
+                    hasClasses || ![.causalLM, .sequenceRegression].contains(task.kind) && metric.name == "accuracy"
                 case .choices: hasChoices
                 case .text: task.model == .causalLM
                 }

@@ -79,7 +79,7 @@ enum AdapterTask {
         let labels = try PEFTFolder.labelCount(in: adapter)
         switch try PEFTFolder.configuration(in: adapter).taskType {
         case "CAUSAL_LM": return .causalLM
-        case "SEQ_CLS": return labels.map { .sequenceClassification(labels: $0) }
+        case "SEQ_CLS": return labels.map { .judgingSequences(outputs: $0) }
         case "TOKEN_CLS": return labels.map { .tokenClassification(labels: $0) }
         case "FEATURE_EXTRACTION": return .featureExtraction
         default:

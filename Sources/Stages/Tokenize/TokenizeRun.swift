@@ -93,7 +93,8 @@ struct TokenizeRun {
         source.listedImages = survey.images
         var encoder = encoder
         let isGiven = encoder.classes != nil
-        if !isGiven { encoder.classes = survey.classes }
+        // Numbers are no classes.
+        if !isGiven, task.kind != .sequenceRegression { encoder.classes = survey.classes }
         var task = task
         if task.hasClasses {
             task.classes = try TokenizeStage.classes(

@@ -1,11 +1,13 @@
 import Layers
 
-/// Checks that a dataset says what the model is asked: classes that its head has, for sequences that fit into its context.
+/// Checks that a dataset says what the model is asked: classes that its head has, or a number, for sequences that fit into
+/// its context.
 ///
 /// - Throws: ``TrainingError``: `invalidInput` for labels that are missing, of another kind or beyond the head; `tooLong`.
 func checkLabels(of dataset: TokenDataset, for model: any SequenceModel) throws {
     if model.task == .featureExtraction { return try checkPairs(of: dataset, contextLength: model.contextLength) }
-    guard let classes = model.task.labelCount else { return }
+    let classes = model.task.labelCount ?? 1
+    guard model.task.labelCount != nil || model.task == .sequenceRegression else { return }
     for index in 0..<dataset.count {
         let sequence = dataset[index]
         let place = "\(dataset.path): sequence \(index)"
@@ -13,6 +15,7 @@ func checkLabels(of dataset: TokenDataset, for model: any SequenceModel) throws 
         switch (model.task, sequence.label) {
         case (.sequenceClassification, .class(let label)?), (.imageClassification, .class(let label)?): found = [label]
         case (.tokenClassification, .tokens(let labels)?): found = labels
+        case (.sequenceRegression, .values(let values)?) where values.count == 1: found = []
         case (_, let label):
             throw TrainingError(
                 .invalidInput,

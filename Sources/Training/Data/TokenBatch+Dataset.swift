@@ -24,6 +24,12 @@ extension TokenBatch {
         case (.sequenceClassification, .class(let index)?), (.imageClassification, .class(let index)?):
             labels.append(index)
         case (.sequenceClassification, _), (.imageClassification, _): labels.append(-1)
+        case (.sequenceRegression, .values(let values)?):
+            labels.append(Int32(sequences.count - 1))
+            self.values.append(values.first ?? .nan)
+        case (.sequenceRegression, _):
+            labels.append(-1)
+            values.append(.nan)
         case (.tokenClassification, .tokens(let indices)?): targets.replaceSubrange(start..., with: indices)
         default: break
         }

@@ -2,7 +2,7 @@ import PipelineSpec
 import Tokenizers
 import Training
 
-/// A text, or a pair of texts, and the class it belongs to.
+/// A text, or a pair of texts, and the class it belongs to or the number that is to be given for it.
 enum ClassificationFormat: RecordFormat {
     static let name = JobManifest.DataFormat.classification
     static let shape = "classification {text, label} or {text, text_pair, label}"
@@ -33,10 +33,12 @@ enum ClassificationFormat: RecordFormat {
     }
 }
 
-/// A class, as a record names it.
+/// A class, as a record names it, or a number.
 enum ClassLabel: Sendable, Equatable {
     case name(String)
     case index(Int)
+    /// A number that is no index of a class.
+    case number(Double)
 
     /// Reads a name, a whole number, or a whole number written as text, as tables have them.
     init(_ value: OrderedJSON?) throws(UnusableRecord) {
@@ -46,6 +48,7 @@ enum ClassLabel: Sendable, Equatable {
             guard !name.isEmpty else { throw UnusableRecord(reason: "the label is empty") }
             self = Int(text).flatMap { "\($0)" == text ? .index($0) : nil } ?? .name(text)
         case .integer(let index)?: self = .index(index)
+        case .number(let number)?: self = .number(number)
         case .bool(let isTrue)?: self = .index(isTrue ? 1 : 0)
         case nil: throw UnusableRecord(reason: "the field \"label\" is missing")
         case let other?: throw UnusableRecord(reason: "the label is not a name or a whole number but \(other.kind)")
@@ -56,7 +59,29 @@ enum ClassLabel: Sendable, Equatable {
         switch self {
         case .name(let name): name
         case .index(let index): String(index)
+        case .number(let number): String(number)
         }
+    }
+
+    /// The label as a number that fits into 32 bits, also where it is written as text, as tables have it.
+    ///
+    /// - Throws: ``UnusableRecord`` for a name.
+    func value() throws(UnusableRecord) -> Float {
+        guard let number = Float(text), number.isFinite else {
+            throw UnusableRecord(
+                reason:
+                    "the label is no number but \"\(PrintableText.line(text, limit: 40))\", and the task is to give one"
+            )
+        }
+        return number
+    }
+
+    /// - Throws: ``UnusableRecord`` for a number that can be no class.
+    func requireClass() throws(UnusableRecord) {
+        guard case .number = self else { return }
+        throw UnusableRecord(
+            reason:
+                "the label \(text) is not a name or a whole number; numbers are learned with task: sequence-regression")
     }
 }
 
@@ -83,6 +108,7 @@ struct ClassNames: Sendable, Equatable {
 
     /// The name and the index of a label.
     func resolve(_ label: ClassLabel) throws(UnusableRecord) -> (name: String, index: Int) {
+        try label.requireClass()
         if let index = indices[label.text] { return (label.text, index) }
         if case .index(let index) = label, names.indices.contains(index) { return (names[index], index) }
         let known = names.prefix(12).joined(separator: ", ") + (names.count > 12 ? ", …" : "")
@@ -93,7 +119,7 @@ struct ClassNames: Sendable, Equatable {
 /// A text, or a pair, and its class. For a model that writes text the name of the class is a completion; one with
 /// a head for classes reads the text alone.
 struct LabelledText: RecordContent {
-    static let tasks: [JobManifest.Task] = [.causalLM, .sequenceClassification]
+    static let tasks: [JobManifest.Task] = [.causalLM, .sequenceClassification, .sequenceRegression]
 
     let text: String
     let pair: String?
@@ -103,6 +129,7 @@ struct LabelledText: RecordContent {
     var prose: String? { pair.map { "\(text)\n\($0)" } ?? text }
 
     private func prompted(for encoder: ExampleEncoder) throws -> (content: PromptedText, label: SequenceLabel?) {
+        try label.requireClass()
         let resolved = try encoder.classes?.resolve(label)
         let prompt = text + (pair.map { "\n\($0)" } ?? "") + "\nLabel:"
         let content = PromptedText(prompt: prompt, completion: " " + (resolved?.name ?? label.text))
@@ -113,24 +140,31 @@ struct LabelledText: RecordContent {
         examples.map { EncodedExample(ids: $0.ids, scored: $0.scored, label: label) }
     }
 
-    var labels: [ClassLabel] { [label] }
+    var labels: [ClassLabel] {
+        if case .number = label { return [] }
+        return [label]
+    }
 
-    /// The label as the head of a model has it.
-    private func judgement(for encoder: ExampleEncoder) throws -> SequenceLabel {
-        .class(Int32(try encoder.index(of: label)))
+    /// The label as the head of a model has it; `nil` where a model writes.
+    private func judgement(for encoder: ExampleEncoder) throws -> SequenceLabel? {
+        switch encoder.task {
+        case .sequenceClassification: .class(Int32(try encoder.index(of: label)))
+        case .sequenceRegression: .values([try label.value()])
+        default: nil
+        }
     }
 
     func encode(with encoder: ExampleEncoder) throws -> [EncodedExample] {
-        if encoder.task == .sequenceClassification {
-            return [try encoder.example(judging: text, pair, as: judgement(for: encoder))]
+        if let judgement = try judgement(for: encoder) {
+            return [try encoder.example(judging: text, pair, as: judgement)]
         }
         let (content, label) = try prompted(for: encoder)
         return labelled(try content.encode(with: encoder), label)
     }
 
     func truncate(with encoder: ExampleEncoder) throws -> [EncodedExample]? {
-        if encoder.task == .sequenceClassification {
-            return try encoder.shortExample(judging: text, pair, as: judgement(for: encoder)).map { [$0] }
+        if let judgement = try judgement(for: encoder) {
+            return try encoder.shortExample(judging: text, pair, as: judgement).map { [$0] }
         }
         let (content, label) = try prompted(for: encoder)
         return try content.truncate(with: encoder).map { labelled($0, label) }

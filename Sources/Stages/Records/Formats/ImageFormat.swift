@@ -14,6 +14,7 @@ enum ImageFormat: RecordFormat {
 
     static func read(_ fields: RecordFields) throws(UnusableRecord) -> any RecordContent {
         let image = try fields.string("image"), label = try ClassLabel(fields.value("label"))
+        try label.requireClass()
         guard case .integer(let height)? = fields.value("height"), case .integer(let width)? = fields.value("width")
         else { return LabelledImage(source: .path(image), label: label) }
         guard let pixels = Data(base64Encoded: image), height > 0, width > 0, pixels.count == height * width else {
