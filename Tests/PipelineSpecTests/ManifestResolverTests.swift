@@ -15,7 +15,8 @@ import Testing
             "version": 1, "name": "support-tone", "pipeline": "finetune", "base": .string(root + "models/tiny"),
             "task": "auto",
             "data": [
-                "train": [.string(root + "data/*.jsonl")], "exclude": [], "window": .null, "sample": .null, "validation": "5%",
+                "train": [.string(root + "data/*.jsonl")], "exclude": [], "window": .null, "sample": .null,
+                "validation": "5%",
                 "test": "5%", "format": "auto",
                 "columns": [:], "train_on": ["assistant"], "chat_template": "model", "labels": [], "max_length": 1024,
                 "overlength": "drop", "packing": true, "max_bad_records": 0,
