@@ -1,6 +1,6 @@
 import Foundation
 import Models
-package import PipelineSpec
+import PipelineSpec
 
 /// The operations of a whole training, from `config.json`, the manifest and the size of its files alone.
 package struct CountedTraining: Sendable, Equatable {
