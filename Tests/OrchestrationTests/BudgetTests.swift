@@ -192,7 +192,8 @@ private final class Clock: Sendable {
             clock.set("2026-11-20T08:00Z")
             try await eventually("it is quiet") { try test.status(id).state == .queued }
             #expect(WorkerProcess.startTime(pid) == nil)
-            #expect(try reason(id)?.hasPrefix("Quiet(until ") == true, "\(try reason(id) ?? "")")
+            let why = try reason(id) ?? ""
+            #expect(why.hasPrefix("Quiet(until "), "\(why)")
             #expect(try reason(paused) == "Paused")
             // Nothing starts, except where a queue has hours of its own.
             let late = try test.submit("name: late\nseed: 3\n", name: "late.yaml")
