@@ -117,6 +117,12 @@ private struct MatrixReader {
                 .conflict, entry.keyMark, entry.value.pointer, "matrix.\(key): \(key) is written too",
                 hint: "leave one out")
         }
+        if let other = ManifestSchema.field(key)?.excludes, axes.contains(where: { $0.key == other }) {
+            note(
+                .conflict, entry.keyMark, entry.value.pointer,
+                "matrix.\(key): it takes the place of \(other), which is in the matrix",
+                hint: "leave one out")
+        }
         axes.append(Axis(key: key, values: values))
     }
 

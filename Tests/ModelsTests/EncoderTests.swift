@@ -168,7 +168,7 @@ import Testing
         arguments: [
             ("num_attention_heads", 3, "not a multiple"), ("position_embedding_type", "relative_key", "relative_key"),
             ("hidden_act", "swish", "swish"), ("is_decoder", true, "is_decoder"),
-            ("id2label", ["0": "A", "2": "B"], "id2label"), ("id2label", ["0": "A"], "regression"),
+            ("id2label", ["0": "A", "2": "B"], "id2label"), ("id2label", ["0": "A"], "[1, 16]"),
         ] as [(String, any Sendable, String)])
     func whatIsNotComputedIsRefused(key: String, value: any Sendable, word: String) throws {
         let folder = try copy("golden/bert_cls", configuration: { $0[key] = value })

@@ -98,6 +98,7 @@ import Testing
               overlength: error
               packing: false
               max_bad_records: 7
+              sample: 50%
               health: {max_duplicates: 5%, max_near_duplicates: 100%, max_overlap: 0%, max_length_drift: 12.5%,
                        max_label_drift: null, max_personal: 3}
             adapter: {method: lora, rank: 16, alpha: 32, dropout: 0.1, rslora: true, targets: [q_proj, v_proj],
@@ -126,6 +127,7 @@ import Testing
               priority: -5
               retries: 0
               timeout: 6h30m
+              budget: {wall: 4h, by: "06:00"}
               threads: 4
               memory: auto
               concurrency: {key: mine, on_conflict: replace}
