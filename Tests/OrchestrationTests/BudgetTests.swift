@@ -9,6 +9,7 @@ import Testing
 
 /// A training that has ended early, as its result says.
 private let cut = """
+    echo 'three steps' > out/train.txt
     printf '{"schema":1,"attemptID":"%s","exitCode":0,"metrics":{"steps":3},"publications":[],"cut":{"step":3,"steps":9},"peakRSSBytes":1024,"cpuSeconds":0.5}' "$id" > result.tmp
     mv result.tmp result.json
     exit 0
@@ -28,6 +29,18 @@ extension TestWorkspace {
         }
         change(&configuration)
         return configuration
+    }
+
+    /// Lets the training keep what each attempt was told, whose folder may be gone later.
+    fileprivate func behaveKeepingRequests(_ shell: String) throws {
+        try behave("train", "cp request.json \"$root/request.$attempt\"\n" + shell)
+    }
+
+    /// What each attempt at the training was told.
+    fileprivate func keptLimits(_ attempts: Int) throws -> [StageLimit?] {
+        try (1...attempts).map { number in
+            try ProtocolJSON.decode(StageRequest.self, from: Data(contentsOf: root("request.\(number)"))).limit
+        }
     }
 
     /// What the newest attempt at the training was told.
@@ -109,16 +122,15 @@ private final class Clock: Sendable {
         let test = try TestWorkspace()
         let clock = Clock("2026-11-21T23:00Z")
         // The first try is stopped from outside; the second one is hours later.
-        try test.behave(
-            "train", "[ \"$attempt\" = 1 ] && { mkdir -p checkpoint; touch checkpoint/x; fail 143 stopped stopped; }\n")
+        try test.behaveKeepingRequests(
+            "[ \"$attempt\" = 1 ] && { mkdir -p checkpoint; touch checkpoint/x; fail 143 stopped stopped; }\n")
         let id = try test.submit("name: tone\nby: 06:00\n")
         let configuration = test.cuttable { $0.now = { clock.now } }
         try await withDaemon(configuration) { _ async throws -> Void in
             let status = try await test.end(of: id)
             #expect(status.state == .succeeded, "\(status)")
         }
-        let attempts = try test.queue().show(id).stages[1].attempts
-        let limits = try attempts.map { try $0.directory.readRequest().limit }
+        let limits = try test.keptLimits(test.queue().show(id).stages[1].attempts.count)
         let end = try #require(Moment.parse("2026-11-22T06:00Z", timeZone: .gmt))
         // 15 % of seven hours are kept, each time.
         #expect(limits.count == 2)
@@ -148,13 +160,11 @@ private final class Clock: Sendable {
 
     @Test func onlyWorkUsesUpTheWall() async throws {
         let test = try TestWorkspace()
-        try test.behave(
-            "train",
+        try test.behaveKeepingRequests(
             "sleep 0.3\n[ \"$attempt\" = 1 ] && { mkdir -p checkpoint; touch checkpoint/x; fail 143 stopped x; }\n")
         let id = try test.submit("name: tone\nwall: 1000\n")
         try await withDaemon(test.cuttable()) { _ async throws -> Void in _ = try await test.end(of: id) }
-        let attempts = try test.queue().show(id).stages[1].attempts
-        let limits = try attempts.map { try $0.directory.readRequest().limit?.seconds ?? 0 }
+        let limits = try test.keptLimits(test.queue().show(id).stages[1].attempts.count).map { $0?.seconds ?? 0 }
         // The first one slept; how long the job waited in between is not in it.
         #expect(limits.count == 2 && limits[1] <= limits[0] - 0.85 * 0.3 + 1e-6, "\(limits)")
         let worked = try test.queue().budgetState(id).worked
