@@ -43,6 +43,8 @@ package protocol SequenceModel: AdaptableModel {
     /// Paths of linear maps between body and head that the checkpoint lacks and that were drawn: BERT's pooler, where the
     /// checkpoint was for hidden tokens. An adapter must keep them whole, or they are lost.
     var newModules: [String] { get }
+    /// Of the experts of a layer, the share that each token passes; 1 where there are none.
+    var expertShare: Double { get }
 
     /// What the head gives: logits, one row a token, or one row a sequence where the task judges whole sequences; for
     /// ``ModelTask/featureExtraction`` a unit vector a sequence.
@@ -56,4 +58,10 @@ package protocol SequenceModel: AdaptableModel {
 
 extension SequenceModel {
     package var newModules: [String] { [] }
+    package var expertShare: Double { 1 }
+
+    /// The share of the tokens that pass a projection: of an expert's not all.
+    package func tokenShare(of projection: Projection) -> Double {
+        projection.stack.map { $0.count > 1 ? expertShare : 1 } ?? 1
+    }
 }

@@ -94,6 +94,16 @@ package struct RotaryVariant: Equatable, Sendable {
         attentionFactor = attention
     }
 
+    /// How long a sequence may be. The other variants write the stretched length as `max_position_embeddings`; with `dynamic`
+    /// that is the trained one, and the factor says how much further the angles are meant to reach.
+    package static func contextLength(of configuration: [String: Any], trained: Int) -> Int {
+        let source = Source(configuration, layers: nil)
+        guard source.word("rope_type") ?? source.word("type") == "dynamic",
+            let factor = try? source.positive("factor"), factor > 1
+        else { return trained }
+        return Int(min(Double(trained) * factor, 1e9))
+    }
+
     /// One angle step a rotated pair, in radians per position.
     ///
     /// - Parameter length: tokens of the longest sequence of the batch; dynamic and longrope change with it, for the whole

@@ -169,6 +169,13 @@ package struct BatchPlan: Sendable {
         return parts
     }
 
+    /// The most tokens that are computed at once in an epoch, as far as the run goes.
+    package func largestMicroBatch(inEpoch epoch: Int) -> Int {
+        steps(inEpoch: epoch).reduce(1) { most, step in
+            microBatches(of: step).reduce(most) { max($0, $1.reduce(0) { $0 + Int(lengths[$1]) }) }
+        }
+    }
+
     private struct Cut {
         let sequences: ArraySlice<Int>
         let tokens: Int

@@ -19,6 +19,8 @@ package final class Trainer {
     private let validation: TokenDataset?
     private let hiding: TokenHiding?
     private let plan: BatchPlan
+    /// Of the first epoch: the others differ little, and a run that goes on from a checkpoint must find the same.
+    private lazy var largestMicroBatch = plan.largestMicroBatch(inEpoch: 0)
     private let schedule: LearningRateSchedule
     private let fingerprint: [String: String]
 
@@ -272,7 +274,8 @@ package final class Trainer {
         guard let validation else { return }
         let batchTokens =
             switch options.microBatchSize {
-            case .tokens(let tokens): tokens
+            // No more than a step needs, so that memory is a matter of the steps alone.
+            case .tokens(let tokens): min(tokens, largestMicroBatch)
             case .sequences(let sequences): sequences * max(1, min(validation.longest, model.contextLength))
             }
         let evaluation = try Evaluation(of: model, on: validation, batchTokens: batchTokens, hiding: hiding)

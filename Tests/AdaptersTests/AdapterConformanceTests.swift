@@ -21,7 +21,11 @@ import Testing
         func method() throws -> any AdapterMethod { try AdapterRegistry.method(named: methodName).init(options) }
 
         func load() throws -> any SequenceModel {
-            try ModelRegistry.load(folder: Fixtures.folder("golden/\(model)"), for: nil)
+            guard let configuration = AdapterConformanceTests.drawn[model]?.configuration else {
+                return try ModelRegistry.load(folder: Fixtures.folder("golden/\(model)"), for: nil)
+            }
+            let file = URL(filePath: "\(model)/config.json")
+            return try ModelRegistry.random(ModelConfiguration(Data(configuration.utf8), file: file), seed: 4)
         }
 
         func attach(to model: any SequenceModel, seed: UInt64 = 3) throws -> AttachedAdapter {
@@ -37,13 +41,48 @@ import Testing
         "mixtral": ["q_proj", "embed_tokens"], "peft-adapters/distilbert_seqcls/base": ["q_lin", "word_embeddings"],
     ]
 
+    /// Families without a small checkpoint here, with weights that are drawn, large enough that everything matters.
+    static let drawn: [String: (configuration: String, targets: [String])] = {
+        let sizes = """
+            "hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 48,
+            "num_hidden_layers": 2, "vocab_size": 64, "initializer_range": 0.15
+            """
+        func design(_ rest: String) -> String { "{\(rest), \(sizes)}" }
+        let caps = #""attn_logit_softcapping": 0.5, "final_logit_softcapping": 2.0"#
+        return [
+            "mistral": (design(#""model_type": "mistral", "sliding_window": 3"#), ["q_proj", "embed_tokens"]),
+            "qwen2": (design(#""model_type": "qwen2""#), ["k_proj", "lm_head"]),
+            "qwen3": (design(#""model_type": "qwen3""#), ["q_proj", "k_proj"]),
+            "gemma": (design(#""model_type": "gemma""#), ["v_proj", "embed_tokens"]),
+            "gemma2": (design(#""model_type": "gemma2", "sliding_window": 3, \#(caps)"#), ["q_proj", "up_proj"]),
+            "gemma3_text": (
+                design(#""model_type": "gemma3_text", "sliding_window": 3, "sliding_window_pattern": 2"#), ["k_proj"]
+            ),
+            "phi3": (
+                design(#""model_type": "phi3", "sliding_window": null, "partial_rotary_factor": 0.5"#), ["qkv_proj"]
+            ),
+            "qwen2_moe": (
+                design(
+                    #""model_type": "qwen2_moe", "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16"#
+                ),
+                ["q_proj"]
+            ),
+            "qwen3_moe": (
+                design(
+                    #""model_type": "qwen3_moe", "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16"#
+                ),
+                ["o_proj"]
+            ),
+        ]
+    }()
+
     static let variants: [Variant] = AdapterRegistry.methods.flatMap { method in
-        models.keys.sorted().flatMap { model in
+        (Array(models.keys) + Array(drawn.keys)).sorted().flatMap { model in
             [
                 (AdapterOptions(rank: 2, alpha: 4), TargetModules.Selection.architectureDefault),
                 (AdapterOptions(rank: 3, alpha: 5, useRSLoRA: true), .allLinear),
                 (AdapterOptions(rank: 4, alpha: 8, dropout: 0.2), .allLinear),
-                (AdapterOptions(rank: 2, alpha: 4), .names(.list(models[model] ?? []))),
+                (AdapterOptions(rank: 2, alpha: 4), .names(.list(models[model] ?? drawn[model]?.targets ?? []))),
             ].map { Variant(methodName: method.name, options: $0.0, model: model, targets: $0.1) }
         }
     }
@@ -79,6 +118,49 @@ import Testing
         #expect(logits(model, Self.batch) != base)
         adapter.detach()
         #expect(logits(model, Self.batch) == base)
+    }
+
+    /// Through the whole model, along each parameter's own gradient: `(L(θ + h g/|g|) − L(θ − h g/|g|)) / 2h = |g|`.
+    @Test(arguments: variants.filter { $0.options.dropout == 0 }) func gradientsAreDifferences(variant: Variant) throws
+    {
+        let model = try variant.load()
+        let adapter = try variant.attach(to: model)
+        disturb(adapter)
+        let scale = 1 / Float(Self.batch.targetCount)
+        func loss() -> Double {
+            Autograd.withoutGradients {
+                let scored = model.score(Self.batch, scale: scale, context: ForwardContext())
+                // A mixture's balance is part of the loss, and of no likelihood.
+                let sum = scored.negativeLogLikelihoods.reduce(0.0) { $0 + Double($1) } * Double(scale)
+                return abs(sum - Double(scored.loss.scalar)) < 1e-5 ? sum : Double(scored.loss.scalar)
+            }
+        }
+        model.score(Self.batch, scale: scale, context: ForwardContext()).loss.backward()
+        var largest = 0.0
+        for parameter in adapter.parameters {
+            let gradient = try #require(parameter.gradient).values, value = parameter.tensor.values
+            let length = gradient.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
+            largest = max(largest, length)
+            guard length > 1e-3 else { continue }
+            func moved(_ step: Double) -> Double {
+                let values = zip(value, gradient).map { Float(Double($0) + step * Double($1) / length) }
+                parameter.assign(Tensor(values, shape: parameter.tensor.shape))
+                return loss()
+            }
+            func slope(_ step: Double) -> Double { (moved(step) - moved(-step)) / (2 * step) }
+            // Of two steps, without the term in h² (Richardson); where the slope is steep, smaller ones.
+            let step = 2e-3 / max(length, 0.5)
+            var difference = (4 * slope(step / 2) - slope(step)) / 3
+            if model.expertShare < 1, abs(difference - length) >= 0.02 * length + 2e-4 {
+                // Where a token changes its experts the loss jumps; on the other side it is smooth.
+                let start = moved(0)
+                let sides = [step, -step].map { (4 * moved($0 / 2) - moved($0) - 3 * start) / $0 }
+                difference = sides.min { abs($0 - length) < abs($1 - length) } ?? difference
+            }
+            parameter.assign(Tensor(value, shape: parameter.tensor.shape))
+            #expect(abs(difference - length) < 0.02 * length + 2e-4, "\(parameter.name): \(difference), \(length)")
+        }
+        #expect(largest > 0.01)
     }
 
     @Test(arguments: variants) func trainsNothingButItself(variant: Variant) throws {

@@ -201,6 +201,31 @@ import Testing
              "intermediate_size":1024,"vocab_size":512,"max_position_embeddings":512}
             """#
         ),
+        // Many words: the head's part of the peak is large.
+        (
+            "words", "[q_proj, v_proj]",
+            #"""
+            {"model_type":"llama","hidden_size":128,"num_hidden_layers":4,"num_attention_heads":4,"num_key_value_heads":2,
+             "intermediate_size":384,"vocab_size":50257,"max_position_embeddings":512}
+            """#
+        ),
+        // Few of many experts see a token.
+        (
+            "mixtral", "[q_proj, gate_up_proj, down_proj]",
+            #"""
+            {"model_type":"mixtral","hidden_size":256,"num_hidden_layers":5,"num_attention_heads":4,"num_key_value_heads":2,
+             "intermediate_size":512,"num_local_experts":8,"num_experts_per_tok":2,"vocab_size":512,
+             "max_position_embeddings":512}
+            """#
+        ),
+        (
+            "qwen3_moe", "default",
+            #"""
+            {"model_type":"qwen3_moe","hidden_size":192,"num_hidden_layers":5,"num_attention_heads":4,
+             "num_key_value_heads":2,"head_dim":48,"intermediate_size":512,"moe_intermediate_size":128,"num_experts":32,
+             "num_experts_per_tok":4,"vocab_size":512,"max_position_embeddings":512}
+            """#
+        ),
     ])
     func peakMemoryIsForeseen(family: String, targets: String, config: String) async throws {
         guard let shop = try await Workshop.make(),
@@ -221,6 +246,30 @@ import Testing
 
             """, to: "\(family).yaml")
         try await expectPeak(of: family, shop)
+    }
+
+    /// The same for a base that lies in a file, with small steps and a validation behind them.
+    @Test(arguments: ["fp32", "bf16"]) func peakMemoryOfAFileIsForeseen(precision: String) async throws {
+        guard let shop = try await Workshop.make(), let base = try TestData.folder("models/minilm-l6-v2-bert") else {
+            return
+        }
+        let words = try shop.text("data/play.txt").split(whereSeparator: \.isWhitespace)
+        let lines = (0..<600).map { index in
+            let text = words[(index * 7)..<(index * 7 + 8 + index % 30)].filter { $0.allSatisfy(\.isLetter) }
+            return #"{"text": "\#(text.joined(separator: " "))", "label": "\#(index % 3)"}"#
+        }
+        try shop.write(lines.joined(separator: "\n"), to: "data/texts.jsonl")
+        try shop.write(
+            """
+            name: \(precision)
+            base: \(base.path)
+            data: {train: data/texts.jsonl, validation: 10%}
+            adapter: {rank: 16, targets: all-linear}
+            train: {steps: 30, batch_size: 16, precision: \(precision)}
+            run: {threads: 2}
+
+            """, to: "\(precision).yaml")
+        try await expectPeak(of: precision, shop)
     }
 
     /// The same for what reads whole texts and what sees, with adapters.

@@ -51,10 +51,12 @@ import Testing
         }
         // Made before the daemon opens it.
         let queue = try test.queue()
-        let before = try await withDaemon(configuration) { daemon in
+        let (before, curve) = try await withDaemon(configuration) { daemon in
             var begun: Int64 = 0
+            var curve: [String] = []
             for first in stride(from: 0, to: all, by: batch) {
                 if first == warm { begun = try residentBytes() }
+                if first % 1000 == 0 { curve.append("\(first): \(try residentBytes() >> 10) KiB") }
                 for number in first..<(first + batch) {
                     try test.submit("name: job\(number % batch)\nseed: \(number)\n", name: "job\(number % batch).yaml")
                 }
@@ -63,12 +65,14 @@ import Testing
                     try queue.count(.succeeded) == first + batch
                 }
             }
-            return begun
+            return (begun, curve.joined(separator: ", "))
         }
         let growth = try residentBytes() - before
         let jobs = Int64(all - warm)
         // The allocator's own noise is a few MiB; a forgotten driver or job would be some kilobytes each.
-        #expect(growth < (8 << 20) + jobs * 256, "\(growth) bytes after \(jobs) jobs, \(growth / jobs) each")
+        #expect(
+            growth < (8 << 20) + jobs * 256,
+            "\(growth) bytes after \(jobs) jobs, \(growth / jobs) each; resident after so many: \(curve)")
     }
 }
 

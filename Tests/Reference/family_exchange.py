@@ -22,6 +22,7 @@ import numpy
 import torch
 import torch_side as reference
 import transformers as tf
+from job_start import Stream
 from lorajobs_program import Program, ProgramFailed
 from peft import LoraConfig
 from peft_exchange import EXACT, Exchange, Family, Table, largest
@@ -38,11 +39,16 @@ DECODERS = {
     "qwen2": lambda: tf.Qwen2ForCausalLM(tf.Qwen2Config(**DECODER)),
     "qwen3": lambda: tf.Qwen3ForCausalLM(tf.Qwen3Config(**DECODER, head_dim=16)),
     "gemma": lambda: tf.GemmaForCausalLM(tf.GemmaConfig(**{**DECODER, "head_dim": 16, "tie_word_embeddings": True})),
+    # Caps as low as these weights' scores and logits, or nothing would show that they are there.
     "gemma2": lambda: tf.Gemma2ForCausalLM(tf.Gemma2Config(**{
-        **DECODER, "head_dim": 16, "sliding_window": 16, "query_pre_attn_scalar": 16, "tie_word_embeddings": True})),
+        **DECODER, "head_dim": 16, "sliding_window": 16, "query_pre_attn_scalar": 16, "tie_word_embeddings": True,
+        "attn_logit_softcapping": 0.5, "final_logit_softcapping": 2.0})),
     "gemma3": lambda: tf.Gemma3ForCausalLM(tf.Gemma3TextConfig(**{
         **DECODER, "head_dim": 16, "sliding_window": 16, "query_pre_attn_scalar": 16, "tie_word_embeddings": True})),
-    "phi3": lambda: tf.Phi3ForCausalLM(tf.Phi3Config(**DECODER)),
+    "phi3": lambda: tf.Phi3ForCausalLM(tf.Phi3Config(**DECODER, rope_parameters={
+        "rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5})),
+    "yarn": lambda: tf.LlamaForCausalLM(tf.LlamaConfig(**{**DECODER, "max_position_embeddings": 512}, rope_parameters={
+        "rope_type": "yarn", "rope_theta": 100.0, "factor": 4.0, "original_max_position_embeddings": 128})),
     "mixtral": lambda: tf.MixtralForCausalLM(tf.MixtralConfig(**DECODER, **EXPERTS, num_local_experts=4)),
     "qwen2_moe": lambda: tf.Qwen2MoeForCausalLM(tf.Qwen2MoeConfig(
         **DECODER, **EXPERTS, num_experts=4, moe_intermediate_size=24, shared_expert_intermediate_size=40)),
@@ -235,36 +241,6 @@ def headed():
     ]
 
 
-class Stream:
-    """Random numbers by position, as the program draws what it hides."""
-
-    MASK = (1 << 64) - 1
-
-    def __init__(self, key):
-        self.key = key
-
-    @classmethod
-    def mix(cls, value):
-        value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & cls.MASK
-        value = (value ^ value >> 27) * 0x94D049BB133111EB & cls.MASK
-        return value ^ value >> 31
-
-    @classmethod
-    def seed(cls, seed):
-        return cls(cls.mix(seed + 0x9E3779B97F4A7C15 & cls.MASK))
-
-    def substream(self, what):
-        if isinstance(what, int):
-            return Stream(self.mix(self.key ^ self.mix(what + 0xD1B54A32D192ED03 & self.MASK)))
-        value = 0xCBF29CE484222325
-        for byte in what.encode():
-            value = (value ^ byte) * 0x100000001B3 & self.MASK
-        return Stream(self.mix(self.key ^ self.mix(value)))
-
-    def uniform(self, place):
-        return (self.mix(self.key + (place + 1) * 0x9E3779B97F4A7C15 & self.MASK) >> 11) * 2.0**-53
-
-
 class Heads:
     def __init__(self, program, data, table, folder):
         self.program, self.data, self.table, self.folder = program, data, table, folder
@@ -356,19 +332,19 @@ class Heads:
     @staticmethod
     def masked_nats(model, tokenizer, asked):
         """The mean nats of what the program hides when it judges."""
-        judged, result = Stream.seed(0).substream("judged"), []
+        judged, result = Stream(0).sub("judged"), []
         for number, text in enumerate(asked):
             encoded = tokenizer(text, return_special_tokens_mask=True)
-            ids, special, stream = encoded["input_ids"], encoded["special_tokens_mask"], judged.substream(number)
+            ids, special, stream = encoded["input_ids"], encoded["special_tokens_mask"], judged.sub(number)
             seen, places = list(ids), []
             for place in range(1, len(ids)):
-                if special[place] or stream.uniform(3 * place) >= 0.15:
+                if special[place] or stream.number(3 * place) >= 0.15:
                     continue
                 places.append(place)
-                kind = stream.uniform(3 * place + 1)
+                kind = stream.number(3 * place + 1)
                 if kind < 0.9:
                     seen[place] = tokenizer.mask_token_id if kind < 0.8 else int(
-                        stream.uniform(3 * place + 2) * model.config.vocab_size)
+                        stream.number(3 * place + 2) * model.config.vocab_size)
             scores = torch.log_softmax(model(input_ids=torch.tensor([seen])).logits[0].double(), -1)
             result.append(-sum(scores[place, ids[place]].item() for place in places) / max(len(places), 1))
         return result
@@ -382,13 +358,11 @@ class Heads:
         return family.auto.from_pretrained(folder, dtype=torch.float32, **extra).eval()
 
     def compare(self, what, family, base, model, tokenizer, asked, files, adapter, floor=1e-2):
-        names = [f"class{index}" for index in range(family.labels)]
-        chosen = [] if family.task == "image-classification" else [
-            part for name in names for part in ("--label", name)]
-        if not family.task.endswith("classification"):
-            chosen = []
+        chosen = []
         if family.task == "image-classification":
             chosen = [part for index in range(family.labels) for part in ("--label", str(index))]
+        elif family.task.endswith("classification"):
+            chosen = [part for index in range(family.labels) for part in ("--label", f"class{index}")]
         data = [part for file in files for part in ("--data", file)]
         answer = self.program.json(
             "eval", "--base", base, *(["--adapter", adapter] if adapter else []), *data, "--task", family.task, *chosen,
@@ -396,6 +370,9 @@ class Heads:
         theirs = self.nats(family, model, tokenizer, asked)
         self.table.at_most(f"{what}: loss of {len(theirs)} records", largest(
             [example["nll"] for example in answer["examples"]], theirs), EXACT)
+        with model.disable_adapter():
+            self.table.at_least(f"{what}: the adapter moves a loss by", largest(
+                self.nats(family, model, tokenizer, asked), theirs), floor)
         return theirs
 
     def check(self, family):

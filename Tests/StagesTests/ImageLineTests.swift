@@ -49,6 +49,27 @@ import Testing
             TokenizeStage.Report.self, from: Data(contentsOf: directory.out.appending(path: "report.json")))
     }
 
+    /// transformers renamed the maps of ViT in version 5; an adapter may have either names, chosen by names of targets in them.
+    @Test(arguments: [
+        (JobManifest.ModuleNames.transformers4, ["query", "value"]), (.transformers5, ["q_proj", "v_proj"]),
+    ])
+    func targetsAreNamedInTheAdaptersDialect(names: JobManifest.ModuleNames, targets: [String]) throws {
+        let files = try (0..<20).map { index in
+            let file = folder.url.appending(path: "\(names)/\(index % 2 == 0 ? "top" : "bottom")/\(index).png")
+            try write(index, isTop: index % 2 == 0, to: file)
+            return file
+        }
+        var manifest = manifest(files)
+        manifest.adapter.names = names
+        (manifest.adapter.targets, manifest.adapter.rank) = (.suffixes(targets), 4)
+        manifest.train.duration = .steps(2)
+        let line = try StageLine(manifest)
+        #expect(try line.run("tokenize").result.failure == nil)
+        let trained = try line.run("train")
+        #expect(trained.result.failure == nil)
+        #expect(try MemoryEstimate(of: manifest).trainedParameters == 2 * 2 * 4 * (16 + 16) + 3 * (16 + 1))
+    }
+
     @Test func aFolderForEachClassIsLearnedJudgedMergedAndPackaged() throws {
         var files: [URL] = []
         for index in 0..<80 {

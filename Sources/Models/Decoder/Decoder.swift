@@ -7,12 +7,18 @@ import TensorCore
 /// each block, rotary positions (halves), gated feed-forward blocks. Weights have transformers' names in memory.
 final class Decoder: LanguageModel {
     let outputProjection: Projection
-    private let design: DecoderDesign
+    let design: DecoderDesign
     private let embedding: Embedding
     private let blocks: [DecoderBlock]
     private let finalNorm: RMSNorm
 
     init(_ design: DecoderDesign, _ weights: WeightReader) throws {
+        guard !design.isFused || !design.hasHeadNorms && design.attentionCap == nil else {
+            throw ModelError(
+                .unsupported,
+                "\(design.file): a fused map of queries, keys and values with norms of heads or a cap of scores"
+            )
+        }
         self.design = design
         embedding = try weights.embedding(
             "model.embed_tokens", design.vocabularySize, design.width, .normal(design.spread))
@@ -28,6 +34,7 @@ final class Decoder: LanguageModel {
     var defaultTargets: [String] { design.defaultTargets }
     var logitCap: Float? { design.logitCap }
     var balanceLossWeight: Float? { design.experts?.balanceLossWeight }
+    var expertShare: Double { design.experts.map { Double($0.perToken) / Double($0.count) } ?? 1 }
     var formerNames: FormerNames { design.formerNames }
     var keyValueShape: (layers: Int, columns: Int) { (blocks.count, design.keyValueHeads * design.headSize) }
     var projections: [Projection] { blocks.flatMap(\.projections) }

@@ -21,6 +21,7 @@ final class DecoderClassifier: SequenceModel {
     var vocabularySize: Int { body.vocabularySize }
     var contextLength: Int { body.contextLength }
     var defaultTargets: [String] { body.defaultTargets }
+    var expertShare: Double { body.expertShare }
     var projections: [Projection] { body.projections }
     var embeddings: [Embedding] { body.embeddings }
     var heads: [Projection] { [score] }

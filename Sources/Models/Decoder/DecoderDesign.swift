@@ -94,9 +94,10 @@ struct DecoderDesign {
     }
 
     static func limits(_ configuration: ModelConfiguration, contextLength: Int = 2048) throws -> ModelLimits {
-        ModelLimits(
+        let trained = try configuration.size("max_position_embeddings", default: contextLength)
+        return ModelLimits(
             vocabularySize: try configuration.size("vocab_size"),
-            contextLength: try configuration.size("max_position_embeddings", default: contextLength))
+            contextLength: RotaryVariant.contextLength(of: configuration.values, trained: trained))
     }
 
     /// The rotary embedding of all layers, or of one kind.

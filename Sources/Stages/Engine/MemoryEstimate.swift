@@ -115,10 +115,12 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
             adapted = Set(model.projections.map(\.path))
             trainedParameters = parameters
         } else {
-            let match = try TargetModules(manifest: adapter.targets).match(in: model)
-            adapted = Set(match.projections.map(\.path))
+            let match = try TargetModules(manifest: adapter.targets).match(
+                in: model, saving: model.task.modulesToSave + model.newModules, dialect: NameDialect(adapter.names))
+            adapted = Set((match.projections + match.stacks.flatMap(\.projections)).map(\.path))
             rank = adapter.rank
             trainedParameters = match.projections.reduce(0) { $0 + rank * ($1.inputSize + $1.outputSize) }
+            trainedParameters += match.stacks.reduce(0) { $0 + rank * $1.count * ($1.inputSize + $1.outputSize) }
             trainedParameters += match.embeddings.reduce(0) { $0 + rank * $1.weight.tensor.shape.reduce(0, +) }
             // A head for classes is trained whole beside the adapter.
             if !model.task.modulesToSave.isEmpty { trainedParameters += shape.headCount }
@@ -153,8 +155,8 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
     private func logits(_ model: any SequenceModel, _ tokens: Int, _ width: Int) -> Int64 {
         switch model.task {
         case .causalLM:
-            // CrossEntropyOp: logits of a chunk of at most 32 MB and its hidden states.
-            let chunk = Int64(max(1, min(tokens, (32 << 20) / (4 * model.vocabularySize))))
+            // CrossEntropyOp: logits of a chunk, and its hidden states.
+            let chunk = Int64(Tensor.crossEntropyChunk(tokens, vocabulary: model.vocabularySize))
             return Self.resident(4 * chunk * Int64(model.vocabularySize)) + Self.resident(4 * chunk * Int64(width))
         case .maskedLM:
             // Of the tokens that are hidden: logits, and their gradient.
@@ -240,8 +242,11 @@ struct ModelShape {
     /// Elements of the head's parameters.
     let headCount: Int
     private let groups: [(projections: [Projection], norms: [Parameter])]
+    /// The share of the tokens that pass a projection.
+    private let share: (Projection) -> Double
 
     init(_ model: any SequenceModel) {
+        share = { model.tokenShare(of: $0) }
         width = model.projections.first?.inputSize ?? 1
         headCount = model.heads.reduce(0) { $0 + $1.parameters.reduce(0) { $0 + $1.tensor.count } }
         /// `model.layers.3.self_attn.q_proj` to `model.layers.3`.
@@ -296,26 +301,34 @@ struct ModelShape {
             }
         }
         if isFirst, !layer.kept.isEmpty { layer.kept.removeFirst() }
+        // An expert sees some of the tokens only.
+        func keep(_ columns: Int, of projection: Projection) {
+            layer.kept.append(Int((Double(columns) * share(projection)).rounded(.up)))
+        }
         // LinearOp keeps the input of a trained weight: once for all that read it, unless dropout makes a copy for each.
-        var inputs: Set<Role.Source> = []
+        var inputs: Set<String> = []
         for projection in projections where adapted.contains(projection.path) {
             let role = Self.role(projection.path)
-            if rank > 0 { layer.kept.append(rank) }
+            if rank > 0 { keep(rank, of: projection) }
             // What attention made is kept by AttentionOp.
-            let isKept = role.source == .attention || !inputs.insert(role.source).inserted
-            if dropout || !isKept { layer.kept.append(projection.inputSize) }
+            let module = projection.path.split(separator: ".").dropLast().joined(separator: ".")
+            let source = "\(module) \(role.source)"
+            let isKept = role.source == .attention || !inputs.insert(source).inserted
+            if dropout || !isKept { keep(projection.inputSize, of: projection) }
         }
         for projection in projections {
             switch Self.role(projection.path) {
             // AttentionOp: queries, keys, values, and its result; GELUTanhOp and GatedUnitOp: their inputs.
-            case .query, .key, .value, .fusedAttention, .gate, .up, .inner: layer.kept.append(projection.outputSize)
-            case .attentionOutput: layer.kept.append(projection.inputSize)
-            case .down: break
+            case .query, .key, .value, .fusedAttention, .gate, .up, .inner: keep(projection.outputSize, of: projection)
+            case .attentionOutput: keep(projection.inputSize, of: projection)
+            // ExpertRouting: what the experts say, since their weights have gradients.
+            case .down: if share(projection) < 1 { keep(projection.outputSize, of: projection) }
             // A kind this table does not know: input and output, which is the most there can be.
             case .other: layer.kept += [projection.inputSize, projection.outputSize]
             }
         }
-        let inner = sizes[.down]?.inputSize ?? 4 * width
+        let feedForward = projections.last { Self.role($0.path) == .down }
+        let inner = feedForward.map { Int((Double($0.inputSize) * share($0)).rounded(.up)) } ?? 4 * width
         let isGated = sizes[.gate] != nil || sizes[.inner].map { $0.outputSize == 2 * inner } ?? false
         // The gradients of the activation and of what went into it, and those of the residual stream.
         layer.passing = Array(repeating: inner, count: isGated ? 3 : 2) + Array(repeating: width, count: 4)
@@ -352,10 +365,10 @@ struct ModelShape {
         case "c_attn", "qkv_proj": .fusedAttention
         case "o_proj", "out_proj", "out_lin": .attentionOutput
         case "c_proj": path.hasSuffix("attn.c_proj") ? .attentionOutput : .down
-        case "gate_proj": .gate
-        case "up_proj": .up
+        case "gate_proj", "w1": .gate
+        case "up_proj", "w3": .up
         case "c_fc", "gate_up_proj", "fc1", "lin1": .inner
-        case "down_proj", "fc2", "lin2": .down
+        case "down_proj", "w2", "fc2", "lin2": .down
         case "dense" where path.hasSuffix("attention.output.dense"): .attentionOutput
         case "dense" where parts.first == "intermediate": .inner
         case "dense" where parts.first == "output": .down

@@ -17,7 +17,9 @@ struct TrainingOperations {
         _ model: any SequenceModel, trainedParameters: Int, trainsAll: Bool, trainedShare: Double, sequence: Int
     ) {
         let projections = model.projections
-        let linear = projections.reduce(0.0) { $0 + Double($1.inputSize) * Double($1.outputSize) }
+        let linear = projections.reduce(0.0) {
+            $0 + Double($1.inputSize) * Double($1.outputSize) * model.tokenShare(of: $1)
+        }
         let head = model.heads.reduce(0.0) { $0 + Double($1.inputSize) * Double($1.outputSize) } * trainedShare
         let shape = ModelShape(model)
         // Forward and input gradient, two operations a parameter each; what is trained also has a gradient of its own.

@@ -115,7 +115,7 @@ enum Gemm {
         }
     }
 
-    /// One row: as fast as the weight can be read.
+    /// One row: as fast as the weight can be read, each thread a stretch of it from end to end.
     private static func multiplyRow(
         _ n: Int, _ k: Int, alpha: Float, _ x: UnsafePointer<Float>, _ weight: Tensor, transposed: Bool, beta: Float,
         _ y: UnsafeMutablePointer<Float>
@@ -124,17 +124,38 @@ enum Gemm {
         if beta == 0 { y.update(repeating: 0, count: n) }
         let kernels = ck_kernels().pointee
         let isHalf = weight.dtype == .bfloat16
-        func part(_ columns: Range<Int>) {
-            let (low, count) = (columns.lowerBound, columns.count)
-            switch (transposed, isHalf) {
-            case (true, false): kernels.dot_rows(count, k, alpha, weight.pointer + low * ldw, ldw, x, y + low)
-            case (true, true): kernels.dot_rows_bf16(count, k, alpha, weight.halves + low * ldw, ldw, x, y + low)
-            case (false, false): kernels.sum_rows(k, count, alpha, weight.pointer + low, ldw, x, y + low)
-            case (false, true): kernels.sum_rows_bf16(k, count, alpha, weight.halves + low, ldw, x, y + low)
+        let threads = n * k >= parallelThreshold ? Parallel.threadCount : 1
+        if transposed {
+            func dot(_ rows: Range<Int>) {
+                let (low, count) = (rows.lowerBound, rows.count)
+                if isHalf {
+                    kernels.dot_rows_bf16(count, k, alpha, weight.halves + low * ldw, ldw, x, y + low)
+                } else {
+                    kernels.dot_rows(count, k, alpha, weight.pointer + low * ldw, ldw, x, y + low)
+                }
+            }
+            return threads > 1 ? Parallel.forEachRange(n, grain: 16, dot) : dot(0..<n)
+        }
+        func sum(_ rows: Range<Int>, _ y: UnsafeMutablePointer<Float>) {
+            let (low, count) = (rows.lowerBound, rows.count)
+            if isHalf {
+                kernels.sum_rows_bf16(count, n, alpha, weight.halves + low * ldw, ldw, x + low, y)
+            } else {
+                kernels.sum_rows(count, n, alpha, weight.pointer + low * ldw, ldw, x + low, y)
             }
         }
-        guard n * k >= parallelThreshold, Parallel.threadCount > 1 else { return part(0..<n) }
-        Parallel.forEachRange(n, grain: 16, part)
+        guard threads > 1 else { return sum(0..<k, y) }
+        // The rows are summed up, so all threads but the first have a sum of their own.
+        let others = Tensor(zeros: [threads - 1, n])
+        Parallel.forEachRange(threads) { parts in
+            for part in parts {
+                let rows = k * part / threads..<k * (part + 1) / threads
+                sum(rows, part == 0 ? y : others.pointer + (part - 1) * n)
+            }
+        }
+        withExtendedLifetime(others) {
+            for part in 0..<threads - 1 { kernels.axpy(n, 1, others.pointer + part * n, y) }
+        }
     }
 
     /// The same on the calling thread alone; for use inside a parallel section.

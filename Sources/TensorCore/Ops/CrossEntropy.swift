@@ -18,12 +18,19 @@ package struct ScoredTokens {
 }
 
 extension Tensor {
+    /// How many of `rows` rows go through a head of so many words at a time: chunks of equal size, of at most 64 MB of logits.
+    package static func crossEntropyChunk(_ rows: Int, vocabulary: Int) -> Int {
+        let most = max(1, (64 << 20) / (4 * vocabulary))
+        let chunks = max(1, (rows + most - 1) / most)
+        return max(1, (rows + chunks - 1) / chunks)
+    }
+
     /// Softmax cross-entropy of hidden states against targets, through the output head, without ever holding all logits.
     ///
     /// `logits = h Wᵀ`, `nll_n = log Σ_v exp(logits_nv) − logits_n,target`, `loss = scale · Σ_n nll_n`. Shapes: `h [N, C]`, head
     /// `W [V, C]`, `targets [N]` with a negative number where a row has none. Rows with a target go through the head in chunks
-    /// of equal size and at most 64 MB of logits; when a gradient is wanted, `dh` (and `dW`, if the head is trained) is formed in the same pass:
-    /// `dlogits = scale (softmax − onehot)`, `dh = dlogits W`, `dW = dlogitsᵀ h`. Rows without a target cost nothing.
+    /// (``crossEntropyChunk(_:vocabulary:)``); when a gradient is wanted, `dh` (and `dW`, if the head is trained) is formed in
+    /// the same pass: `dlogits = scale (softmax − onehot)`, `dh = dlogits W`, `dW = dlogitsᵀ h`. Rows without a target cost nothing.
     ///
     /// - Parameters:
     ///   - scale: 1/(targets of the whole optimizer step) makes accumulated gradients the gradient of the mean.
@@ -43,9 +50,7 @@ extension Tensor {
         let gradient = records && requiresGradient ? Tensor(zeros: shape) : nil
         let headGradient = records && head.requiresGradient ? Tensor(zeros: head.shape) : nil
 
-        let most = max(1, (64 << 20) / (4 * vocabulary))
-        let chunks = max(1, (scored.count + most - 1) / most)
-        let chunk = max(1, (scored.count + chunks - 1) / chunks)
+        let chunk = Tensor.crossEntropyChunk(scored.count, vocabulary: vocabulary)
         let hidden = Tensor(uninitialized: [chunk, c])
         let logits = Tensor(uninitialized: [chunk, vocabulary])
         for start in stride(from: 0, to: scored.count, by: chunk) {
