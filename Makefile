@@ -1,7 +1,7 @@
 # make demo    install what is missing (when that is allowed), build, and adapt the small base that ships here
 # make test    every test, one command
 # make build   the two programs, under $(BUILD)/release
-# make soak    the long tests; they print a seed, and LORAJOBS_SEED=N repeats a run
+# make soak    the long tests; they print a seed, and LORAJOBS_SEED=N repeats a run (TMPDIR in memory makes them faster)
 # make help    the rest
 
 SWIFT  ?= swift
@@ -14,12 +14,13 @@ CHECK  := --explicit-target-dependency-import-check error
 PACKAGES := libopenblas-dev libinotifytools0-dev libsqlite3-dev libpcre2-dev zlib1g-dev libpng-dev \
   libjpeg62-turbo-dev pkg-config curl dict-jargon
 
-.PHONY: help deps build demo demo-base test soak peft-environment test-peft test-exports bench bench-table bench-context bench-check bench-tokenizers fuzz clean
+.PHONY: help deps build demo demo-base test soak peft-environment test-peft test-accuracy test-exports bench bench-table bench-context bench-check bench-tokenizers fuzz clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
 	@echo "make demo-base  train the small base of the demo again, from its text"
 	@echo "make test-peft  exchange adapters with PEFT, in a Python environment of its own"
+	@echo "make test-accuracy  train classifiers here and with PEFT, from the same start, and compare their accuracy"
 	@echo "make test-exports  open exports with the readers they are for; pip install llama-cpp-python adds llama.cpp"
 	@echo "make fuzz       libFuzzer on the parsers, FUZZ_SECONDS (60) each"
 	@echo "make bench-tokenizers  encoding speed beside the tokenizers package, in the same environment"
@@ -83,6 +84,11 @@ test-peft: build peft-environment
 	$(PYTHON) Tests/Reference/tokenizers_diff.py --program $(BUILD)/release/lorajobs
 	$(PYTHON) Tests/Reference/peft_exchange.py --program $(BUILD)/release/lorajobs $(PEFT_FLAGS)
 	$(PYTHON) Tests/Reference/family_exchange.py --program $(BUILD)/release/lorajobs $(FAMILY_FLAGS)
+
+# Some minutes for a seed: the same recipes here and in PEFT, from the same start.
+test-accuracy: build peft-environment
+	$(PYTHON) Tests/Reference/encoder_accuracy.py --program $(BUILD)/release/lorajobs $(ACCURACY_FLAGS)
+	$(PYTHON) Tests/Reference/rotated_mnist.py --program $(BUILD)/release/lorajobs
 
 # Readers of exports, in an environment of their own. llama.cpp is optional, since it is built from source for some
 # minutes: EXPORT_READERS="llama-cpp-python" adds it, and LORAJOBS_EXPORTS_PYTHON names an environment that has it.

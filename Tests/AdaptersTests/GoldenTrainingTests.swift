@@ -82,7 +82,8 @@ import Testing
     }
 
     /// Products of bf16 against torch with the same roundings. Sums in another order may round an operand to its other
-    /// neighbour now and then, hence the wider bounds; the differences from single precision are fifty times as large.
+    /// neighbour now and then, so each bound is half of what the roundings change: what computed in single precision would
+    /// be outside of all of them.
     @Test(arguments: ["gpt2_tiny", "llama_tiny"])
     func equalsTheReferenceInBF16(name: String) throws {
         let file = try SafetensorsFile(Fixtures.folder("golden/\(name).safetensors"))
@@ -93,19 +94,31 @@ import Testing
         let settings: Settings.Adapter = try metadata(file, "lora")
         let optimizer: Settings.Optimizer = try metadata(file, "adamw")
         let curve: [Float] = try metadata(expected, "curve")
-        #expect(largestDifference(logits(model, input.batch), try input.rows(of: "out.base", in: expected)) < 2e-4)
+        func expectLogits(_ key: String) throws {
+            let reference = try input.rows(of: key, in: expected)
+            let change = largestDifference(try input.rows(of: key, in: file), reference)
+            let difference = largestDifference(logits(model, input.batch), reference)
+            #expect(difference < change / 2, "\(key): \(difference), and the roundings change \(change)")
+        }
+        try expectLogits("out.base")
 
         let adapter = try AttachedAdapter(
             LoRA(rank: settings.r, alpha: settings.alpha), targets: TargetModules(.names(.list(settings.targets))),
             to: model, taskType: .some(nil), seed: 1)
         for parameter in adapter.parameters { parameter.assign(try file.tensor("lora.\(parameter.name)").copied()) }
-        #expect(largestDifference(logits(model, input.batch), try input.rows(of: "out.lora", in: expected)) < 2e-4)
+        try expectLogits("out.lora")
         let adamW = ReferenceAdamW(adapter.parameters, learningRate: optimizer.lr, decay: optimizer.wd)
         for step in 0..<optimizer.steps {
             let scored = model.score(input.batch, scale: 1 / Float(input.batch.targetCount), context: ForwardContext())
             #expect(abs(scored.loss.scalar - curve[step]) < 2e-5, "step \(step)")
             scored.loss.backward()
-            if step == 0 { try expectReferenceGradients(adapter, expected, within: 5e-3) }
+            for parameter in step == 0 ? adapter.parameters : [] {
+                let key = "grad.\(parameter.name)"
+                let reference = try expected.floats(of: key)
+                let change = largestDifference(try file.floats(of: key), reference)
+                let difference = largestDifference(try #require(parameter.gradient?.values), reference)
+                #expect(difference < change / 2, "\(key): \(difference), and the roundings change \(change)")
+            }
             adamW.update()
         }
     }
