@@ -31,6 +31,22 @@ import Testing
         let failed = try #require(try await shop.jobs().last?["id"]?.word)
         #expect(try shop.text("Jobs/runs/\(failed)/report.html").contains("data/broken.jsonl:2"))
 
+        // Data that are not as they should be are shown in figures, never in words.
+        #expect(report["data_health"]?["duplicates"]?["limit"] == .null && page.contains("<h2>Data health</h2>"))
+        try shop.write(
+            "{\"text\": \"write to ann@example.com about the moon\"}\n{\"text\": \"nothing\"}\n",
+            to: "data/private.jsonl")
+        let strict = shop.manifest("private", data: "data/private.jsonl")
+            .replacing("max_length: 64}", with: "max_length: 64, health: {max_personal: 0}}")
+        try shop.write(strict, to: "private.yaml")
+        #expect(try await program.run("run", "private.yaml").status == 1)
+        let poisoned = try #require(try await shop.jobs().last?["id"]?.word)
+        let personal = try shop.json("Jobs/runs/\(poisoned)/report.json")["data_health"]?["personal"]
+        #expect(personal?["value"] == 1 && personal?["limit"] == 0 && personal?["exceeded"] == true)
+        #expect(personal?["first"]?.word?.hasSuffix("data/private.jsonl:1") == true, "\(personal as Any)")
+        let figures = try shop.text("Jobs/runs/\(poisoned)/report.html")
+        #expect(figures.contains("above the limit") && !figures.contains("ann@") && !figures.contains("moon"))
+
         // The data are shown where the workspace allows it.
         try shop.write(try shop.text("lorajobs.yaml") + "report: {examples: true}\n", to: "lorajobs.yaml")
         try shop.write(shop.manifest(steps: 21), to: "tone.yaml")
@@ -40,7 +56,7 @@ import Testing
         #expect(try shop.text("Jobs/runs/\(open)/report.html").contains("<mark>"))
 
         guard let browser = Self.browser() else { return }
-        for job in [id, failed, open] {
+        for job in [id, failed, poisoned, open] {
             try await Self.show(shop.url("Jobs/runs/\(job)/report.html"), in: browser, shop)
         }
     }

@@ -25,24 +25,29 @@ import Testing
             outputPath: url("\(name)/out").path, why: nil, attempts: attempts)
     }
 
-    private func attempt(_ stage: String, _ number: Int, failure: StageFailure? = nil) -> JobDetail.Attempt {
+    private func attempt(
+        _ stage: String, _ number: Int, failure: StageFailure? = nil, metrics: [String: Double] = [:]
+    ) -> JobDetail.Attempt {
         JobDetail.Attempt(
             id: "A\(number)", number: number, state: failure == nil ? .succeeded : .failed,
             directory: RunDirectory(url("\(stage).\(number)")), pid: nil, exitCode: nil, signal: nil, failure: failure,
-            failureClass: nil, metrics: [:], resumedFrom: nil, peakRSSBytes: 64 << 20, cpuSeconds: 2,
+            failureClass: nil, metrics: metrics, resumedFrom: nil, peakRSSBytes: 64 << 20, cpuSeconds: 2,
             startedAt: Date(timeIntervalSince1970: 0), endedAt: Date(timeIntervalSince1970: 3))
     }
 
-    private func detail(_ stages: [JobDetail.Stage], name: String = "tone", state: JobState = .succeeded) throws
-        -> JobDetail
-    {
+    private func detail(
+        _ stages: [JobDetail.Stage], name: String = "tone", state: JobState = .succeeded,
+        health: JobManifest.Health = .init()
+    ) throws -> JobDetail {
         let status = JobStatus(
             id: "01JOB", name: name, tenant: "default", queue: "default", priority: 0, state: state, stage: nil,
             isStageLive: false, progress: 1, event: nil, elapsed: 12, eta: nil, reason: nil, adapter: "tone:1",
             createdAt: Date(timeIntervalSince1970: 0), startedAt: Date(timeIntervalSince1970: 1),
             finishedAt: Date(timeIntervalSince1970: 13), retryOf: nil)
+        var manifest = JobManifest(name: name, base: .folder("/models/<tiny>"))
+        manifest.data.health = health
         return JobDetail(
-            status: status, manifest: JobManifest(name: name, base: .folder("/models/<tiny>")),
+            status: status, manifest: manifest,
             manifestDigest: "sha256:m",
             origins: try ProtocolJSON.encode(["name": "manifest", "base": "manifest", "train.seed": "default"]),
             after: [:],
@@ -121,6 +126,63 @@ import Testing
             let opened = page.matches(of: try Regex("<\(tag)[ >]")).count
             #expect(opened == page.matches(of: try Regex("</\(tag)>")).count, "\(tag)")
         }
+    }
+
+    /// What a tokenize stage says of its data, as it writes it.
+    private static let health = #"""
+        {"lengths":{"bars":[]},"examples":[{"tokens":1,"pieces":[{"text":"secret","trained":true}]}],
+         "health":{"duplicates":0.125,"nearDuplicates":{"judged":8,"found":2},"overlap":{"test":0.5,"validation":0},
+         "passages":13,"passagesComparedOneIn":4,"personal":{"mailAddresses":2,"phoneNumbers":1,"cardNumbers":0},
+         "labels":{"secret":3},"meanLength":9.5,"first":{"max_duplicates":"/d/<a>:7","max_overlap":"/d/b:2"}}}
+        """#
+
+    @Test func howTheDataAreIsShownBesideWhatIsAllowed() throws {
+        try write(Self.health, to: "tokenize/out/report.json")
+        var limits = JobManifest.Health()
+        (limits.maxDuplicates, limits.maxOverlap, limits.maxPersonal, limits.maxLabelDrift) = (0.1, 0.5, 3, 0.2)
+        let report = RunReport(
+            try detail(
+                [stage("tokenize", attempts: [attempt("tokenize", 1, metrics: ["length_drift": 0.25, "steps": 3])])],
+                health: limits))
+        let json = try #require(report.json["data_health"])
+        func figure(_ value: JSONValue, limit: JSONValue = .null, _ first: JSONValue = .null, exceeded: Bool = false)
+            -> JSONValue
+        {
+            .object(["value": value, "limit": limit, "first": first, "exceeded": .bool(exceeded)])
+        }
+        #expect(json["duplicates"] == figure(.number(0.125), limit: .number(0.1), "/d/<a>:7", exceeded: true))
+        #expect(json["near_duplicates"] == figure(.number(0.25)))
+        #expect(json["test_overlap"] == figure(.number(0.5), limit: .number(0.5), "/d/b:2"))
+        #expect(json["validation_overlap"] == figure(.number(0), limit: .number(0.5)))
+        #expect(json["mail_addresses"] == figure(2) && json["phone_numbers"] == figure(1))
+        #expect(json["card_numbers"] == figure(0) && json["personal"] == figure(3, limit: 3))
+        #expect(json["length_drift"] == figure(.number(0.25)))
+        #expect(json["label_drift"] == figure(.null, limit: .number(0.2)), "nothing to compare with")
+        #expect(report.json["passages_compared_one_in"] == 4)
+        let page = report.html
+        let row = "<td class=\"number\">12.5%</td><td class=\"number\">10%</td><td>above the limit</td>"
+        #expect(page.contains("\(row)<td>/d/&lt;a&gt;:7</td>"), "\(page)")
+        #expect(page.contains("<td class=\"number\">not known</td><td class=\"number\">20%</td>"))
+        #expect(page.contains("One passage in 4 was compared"))
+        #expect(!page.contains("secret") && !report.json.text().contains("secret"))
+        // Without limits and without anything to compare with.
+        let plain = RunReport(try detail([stage("tokenize")]))
+        #expect(plain.json["data_health"]?["length_drift"] == nil && plain.html.contains("<h2>Data health</h2>"))
+        #expect(plain.json["data_health"]?["personal"] == figure(3))
+    }
+
+    @Test func aStageThatWasEndedByItsDataShowsThem() throws {
+        let failure = StageFailure(code: "unhealthy_data", message: "data.health.max_personal")
+        try write(Self.health, to: "tokenize.1/out/report.json")
+        var stage = stage("tokenize", attempts: [attempt("tokenize", 1, failure: failure, metrics: ["label_drift": 1])])
+        (stage.state, stage.outputPath) = (.failed, nil)
+        let report = RunReport(try detail([stage], state: .failed))
+        #expect(report.json["data_health"]?["label_drift"]?["value"] == .number(1))
+        #expect(report.json["data_health"]?["near_duplicates"]?["value"] == .number(0.25))
+        // What an earlier version wrote says nothing of it.
+        try write(#"{"lengths":{"bars":[]}}"#, to: "tokenize.1/out/report.json")
+        let old = RunReport(try detail([stage], state: .failed))
+        #expect(old.json["data_health"] == [:] && !old.html.contains("Data health"))
     }
 
     @Test func dataIsThereOnlyWhenAsked() throws {

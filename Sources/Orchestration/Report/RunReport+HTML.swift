@@ -22,6 +22,7 @@ extension RunReport {
         \(section("Loss", lossChart))
         \(section("Learning rate", learningRateChart))
         \(section("Lengths", lengthChart))
+        \(section("Data health", healthTable))
         \(section("Stages", stageTable))
         \(section("Attempts", attemptTable))
         \(section("Values", valueTable))
@@ -106,6 +107,14 @@ extension RunReport {
         guard !lengths.isEmpty else { return "" }
         return LineChart.bars(
             title: "Sequences by length in tokens", lengths.map { ("≤ \($0.upTo)", Double($0.count)) })
+    }
+
+    private var healthTable: String {
+        let note =
+            passagesComparedOneIn > 1
+            ? "<p class=\"none\">One passage in \(passagesComparedOneIn) was compared.</p>" : ""
+        let rows = table(["of the data", "figure", "limit", "", "the first"], healthRows, numbers: [1, 2])
+        return rows.isEmpty ? "" : rows + note
     }
 
     private var stageTable: String {

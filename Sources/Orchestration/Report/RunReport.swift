@@ -60,6 +60,10 @@ package struct RunReport: Sendable {
     private(set) var learningRate: [Point] = []
     private(set) var validation: [Point] = []
     private(set) var lengths: [LengthClass] = []
+    /// How the data are, as the tokenize stage found.
+    private(set) var health: [HealthFigure] = []
+    /// Of large data, one passage in so many was compared.
+    private(set) var passagesComparedOneIn = 1
     /// The models that were judged, in the order in which they are shown.
     private(set) var models: [String] = []
     private(set) var metrics: [Metric] = []
@@ -104,14 +108,15 @@ package struct RunReport: Sendable {
     /// Takes what a stage left in its files.
     private mutating func read(_ stage: JobDetail.Stage, includesExamples: Bool) {
         let output = stage.outputPath.map { URL(filePath: $0, directoryHint: .isDirectory) }
-        func file(_ name: String) -> JSONValue? {
-            guard let url = output?.appending(path: name), let data = FileManager.default.contents(atPath: url.path)
-            else { return nil }
-            return try? JSONDecoder().decode(JSONValue.self, from: data)
-        }
+        func file(_ name: String) -> JSONValue? { output.flatMap { Self.read($0, name) } }
         switch stage.kind {
         case "tokenize":
-            guard let report = file("report.json") else { return }
+            // Data that are not as they should be end their attempt, after its report is written.
+            let last = stage.attempts.last
+            guard let report = file("report.json") ?? last.flatMap({ Self.read($0.directory.out, "report.json") })
+            else { return }
+            health = Self.health(report["health"], metrics: last?.metrics ?? [:], limits: manifest.data.health)
+            passagesComparedOneIn = (report["health"]?["passagesComparedOneIn"]?.double).map { Int($0) } ?? 1
             lengths = (report["lengths"]?["bars"]?.list ?? []).compactMap { bar in
                 guard let upTo = bar["upTo"]?.double, let count = bar["count"]?.double else { return nil }
                 return LengthClass(upTo: Int(upTo), count: Int(count))
@@ -137,6 +142,11 @@ package struct RunReport: Sendable {
             }
         default: break
         }
+    }
+
+    private static func read(_ folder: URL, _ name: String) -> JSONValue? {
+        guard let data = FileManager.default.contents(atPath: folder.appending(path: name).path) else { return nil }
+        return try? JSONDecoder().decode(JSONValue.self, from: data)
     }
 
     /// The curves, step by step, from all attempts: one that went on from a checkpoint replaces what it did again.
@@ -216,6 +226,8 @@ package struct RunReport: Sendable {
         members["learning_rate"] = Self.list(learningRate)
         members["lengths"] = .array(
             lengths.map { .object(["up_to": .integer($0.upTo), "count": .integer($0.count)]) })
+        members["data_health"] = healthJSON
+        if !health.isEmpty { members["passages_compared_one_in"] = .integer(passagesComparedOneIn) }
         var rows: [String: JSONValue] = [:]
         for metric in metrics { rows[metric.name] = .object(metric.values.mapValues { .number($0) }) }
         members["metrics"] = .object(rows)
@@ -288,7 +300,7 @@ extension JSONValue {
     }
 
     /// A finite number.
-    fileprivate var double: Double? {
+    var double: Double? {
         switch self {
         case .integer(let value): Double(value)
         case .number(let value) where value.isFinite: value
