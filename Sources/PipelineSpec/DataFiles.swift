@@ -22,7 +22,7 @@ package struct DataFiles: Sendable, Equatable {
     /// - Parameter now: Where the window ends.
     /// - Throws: ``InvalidFile`` when a pattern matches nothing, or what it matches lies outside `roots` or is
     ///   no regular file.
-    package init(of manifest: JobManifest, roots: PathRoots, now: Date = Date()) throws {
+    package init(of manifest: JobManifest, roots: PathRoots, now: Date = Date()) throws(InvalidFile) {
         var findings: [Finding] = []
         func expand(_ patterns: [String], _ key: String) -> [String] {
             var files: Set<String> = []

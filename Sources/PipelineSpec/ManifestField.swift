@@ -2,20 +2,12 @@
 ///
 /// The parser, the list of known keys, the JSON Schema and the documentation all read these.
 package struct ManifestField: Sendable {
-    /// Whether a key does what it says.
-    package enum Availability: Sendable, Equatable {
-        case built
-        /// Known, and refused unless its value is the default: the key never lies.
-        case planned(defaultValue: JSONValue)
-    }
-
     /// The dotted path, such as `train.learning_rate`.
     package let path: String
     /// What is accepted.
     package let constraint: ValueConstraint
     /// One sentence.
     package let documentation: String
-    package let availability: Availability
     /// Whether a manifest without the key is refused.
     package let isRequired: Bool
     /// A key that says the same thing in another unit; only one of the two may be written.
@@ -24,7 +16,6 @@ package struct ManifestField: Sendable {
     let get: @Sendable (JobManifest) -> JSONValue
     let set: @Sendable (inout JobManifest, JSONValue) throws -> Void
 
-    /// A key that works.
     init(
         _ path: String, _ constraint: ValueConstraint, _ documentation: String, required: Bool = false,
         excludes: String? = nil, get: @escaping @Sendable (JobManifest) -> JSONValue,
@@ -33,23 +24,10 @@ package struct ManifestField: Sendable {
         self.path = path
         self.constraint = constraint
         self.documentation = documentation
-        availability = .built
         isRequired = required
         self.excludes = excludes
         self.get = get
         self.set = set
-    }
-
-    /// A key that is promised.
-    init(planned path: String, _ constraint: ValueConstraint, default value: JSONValue, _ documentation: String) {
-        self.path = path
-        self.constraint = constraint
-        self.documentation = documentation
-        availability = .planned(defaultValue: value)
-        isRequired = false
-        excludes = nil
-        get = { _ in value }
-        set = { _, _ in }
     }
 
     /// The last word of the path.
@@ -62,7 +40,6 @@ package struct ManifestField: Sendable {
     /// takes its place.
     package var defaultValue: JSONValue? {
         if isRequired { return nil }
-        if case .planned(let value) = availability { return value }
         let value = get(ManifestSchema.defaults)
         return value == .null && excludes != nil ? nil : value
     }

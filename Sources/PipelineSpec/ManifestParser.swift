@@ -81,17 +81,6 @@ struct ManifestParser {
     }
 
     private mutating func parse(_ node: SourceNode, as field: ManifestField) {
-        if case .planned(let accepted) = field.availability {
-            var value = node.json
-            if case .array = accepted, case .string = value { value = .array([value]) }
-            if value != accepted {
-                values.findings.append(
-                    Finding(
-                        .unsupported, at: node.mark, pointer: node.pointer,
-                        "\(field.path) is not built yet", hint: "leave it out, or write \(accepted.text())"))
-            }
-            return
-        }
         guard let value = values.parse(node, field.constraint, key: field.path) else {
             layer.refused.insert(field.path)
             return

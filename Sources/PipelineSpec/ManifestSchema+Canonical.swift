@@ -9,7 +9,7 @@ extension ManifestSchema {
     package static func canonical(_ manifest: JobManifest, keys: [String]? = nil) -> JSONValue {
         for key in keys ?? [] { precondition(isKnown(key), "\(key) is no key of the manifest") }
         var root: [String: JSONValue] = [:]
-        for field in fields where field.availability == .built {
+        for field in fields {
             let isWanted = keys?.contains { field.path == $0 || field.path.hasPrefix($0 + ".") } ?? true
             let value = field.get(manifest)
             if !isWanted || (value == .null && field.excludes != nil) { continue }
@@ -28,7 +28,7 @@ extension ManifestSchema {
     package static func manifest(from value: JSONValue) throws -> JobManifest {
         guard case .object = value else { throw SpecError(.key, "a manifest must be a mapping") }
         var manifest = defaults
-        for field in fields where field.availability == .built {
+        for field in fields {
             var member: JSONValue? = value
             for word in field.path.split(separator: ".") { member = member?[String(word)] }
             guard let member else {

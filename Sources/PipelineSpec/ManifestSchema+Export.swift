@@ -23,10 +23,9 @@ extension ManifestSchema {
         var lines = ["| key | accepted | default | meaning |", "|---|---|---|---|"]
         for field in fields {
             let value = field.defaultValue.map { "`\($0.text())`" } ?? (field.isRequired ? "required" : "")
-            let status = field.availability == .built ? "" : " *(not built yet)*"
             let accepted = field.constraint.expectation.replacing("|", with: "\\|")
             let meaning = field.documentation.replacing("|", with: "\\|")
-            lines.append("| `\(field.path)` | \(accepted) | \(value) | \(meaning)\(status) |")
+            lines.append("| `\(field.path)` | \(accepted) | \(value) | \(meaning) |")
         }
         return lines.joined(separator: "\n") + "\n"
     }
@@ -74,9 +73,6 @@ extension ManifestSchema {
     private static func schema(of field: ManifestField) -> [String: JSONValue] {
         var schema = field.constraint.jsonSchema
         schema["description"] = .string(field.documentation)
-        if case .planned(let value) = field.availability {
-            schema = ["const": value, "description": .string(field.documentation + " Not built yet.")]
-        }
         if let value = field.defaultValue { schema["default"] = value }
         return schema
     }

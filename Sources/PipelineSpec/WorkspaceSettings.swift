@@ -219,7 +219,7 @@ package struct WorkspaceSettings: Sendable {
             settings.append(setting("tenants.\(name).weight", .number(tenant.weight)))
         }
         settings.append(setting("threads", threads.map { .integer($0) } ?? .string("auto")))
-        for field in ManifestSchema.fields where field.availability == .built {
+        for field in ManifestSchema.fields {
             if let entry = defaults.entries[field.path] {
                 settings.append(Setting(key: "defaults.\(field.path)", value: entry.value, origin: .workspace))
             } else if let value = field.defaultValue {

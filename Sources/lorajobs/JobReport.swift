@@ -17,8 +17,7 @@ struct JobReport {
     /// Every value in force, in the order of the documentation.
     private var values: [(key: String, value: JSON, origin: String)] {
         ManifestSchema.fields.compactMap { field in
-            guard field.availability == .built, let value = ManifestSchema.value(of: field.path, in: detail.manifest)
-            else { return nil }
+            guard let value = ManifestSchema.value(of: field.path, in: detail.manifest) else { return nil }
             // Of two keys that exclude each other one has no value.
             if value == .null, origins[field.path] == nil { return nil }
             return (field.path, value, origins[field.path] ?? Origin.default.rawValue)

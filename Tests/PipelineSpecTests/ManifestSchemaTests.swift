@@ -31,7 +31,6 @@ import Testing
             #expect(field.documentation.hasSuffix("."), "\(field.path)")
             if let other = field.excludes { #expect(ManifestSchema.field(other)?.excludes == field.path) }
         }
-        #expect(ManifestSchema.fields.filter { $0.availability != .built }.isEmpty)
     }
 
     @Test func suggestionsNameKeysThatExist() {
