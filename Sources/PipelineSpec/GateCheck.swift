@@ -19,7 +19,11 @@ struct GateCheck {
                     code, severity: severity, at: entry?.keyMark ?? place?.mark, pointer: place?.pointer ?? "/gate",
                     message, hint: hint))
         }
-        if !manifest.evaluate.metrics.contains(gate.metric), !JobManifest.Metric.always.contains(gate.metric) {
+        if !gate.metric.isPossible(for: manifest.task, manifest.data.format) {
+            note(
+                "gate.metric: \(gate.metric.rawValue) cannot be measured of task: \(manifest.task.rawValue) with "
+                    + "data.format: \(manifest.data.format.rawValue)", "metric")
+        } else if !manifest.evaluate.metrics.contains(gate.metric), !JobManifest.Metric.always.contains(gate.metric) {
             note(
                 "gate.metric: \(gate.metric.rawValue) is not measured on the test split", "metric",
                 hint: "add it to evaluate.metrics")

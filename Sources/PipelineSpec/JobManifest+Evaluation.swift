@@ -14,6 +14,32 @@ extension JobManifest {
 
         /// What every evaluation measures, asked or not.
         package static let always: [Metric] = [.loss, .perplexity]
+
+        /// Whether more of it is better, as the registry says too.
+        package var isHigherBetter: Bool { ![.loss, .perplexity, .bytePerplexity].contains(self) }
+
+        /// Whether examples of a job's own data may have it; `false` only where they surely do not, whatever base and records
+        /// are.
+        package func isPossible(for task: Task, _ format: DataFormat) -> Bool {
+            let tasks = task == .auto ? Task.allCases.filter { $0 != .auto } : [task]
+            return tasks.contains {
+                (format == .auto || $0.formats.contains(format)) && isMeasured(of: $0, format)
+            }
+        }
+
+        private func isMeasured(of task: Task, _ format: DataFormat) -> Bool {
+            // A model that writes is asked about classes where records name them.
+            let writesClasses = task == .causalLM && [.auto, .classification].contains(format)
+            return switch self {
+            case .loss: true
+            case .perplexity, .tokenAccuracy, .exactMatch: task != .sequenceRegression
+            case .bytePerplexity, .bleu, .chrf, .rouge1, .rouge2, .rougeL: task == .causalLM
+            case .accuracy: writesClasses || ![.causalLM, .sequenceRegression].contains(task)
+            case .macroF1, .mcc: writesClasses || [.sequenceClassification, .imageClassification].contains(task)
+            // Only suites have answers to choose between.
+            case .acc, .accNorm: false
+            }
+        }
     }
 
     /// A set of examples of its own that every version is judged by.

@@ -60,6 +60,22 @@ extension ManifestResolution {
             hint: "it reads \(task.formats.map(\.rawValue).joined(separator: ", "))")
     }
 
+    /// A metric that the examples of no such task have is told before anything is trained, and not behind it.
+    mutating func checkMetrics() {
+        let (task, format) = (manifest.task, manifest.data.format)
+        guard format == .auto || task.formats.contains(format) else { return }
+        let node = layer.entries["evaluate.metrics"]?.node
+        for (index, metric) in manifest.evaluate.metrics.enumerated() where !metric.isPossible(for: task, format) {
+            let place = node?.elements?[index] ?? node
+            findings.append(
+                Finding(
+                    .unsupported, at: place?.mark, pointer: place?.pointer ?? "/evaluate/metrics",
+                    "evaluate.metrics: \(metric.rawValue) cannot be measured of task: \(task.rawValue) with data.format: "
+                        + format.rawValue,
+                    hint: [.acc, .accNorm].contains(metric) ? "suites of multiple choice have it" : nil))
+        }
+    }
+
     /// A file that is trained on and judged by makes the judgement worthless.
     mutating func checkOverlap() {
         guard findings.isEmpty, let files = try? DataFiles(of: manifest, roots: roots) else { return }

@@ -24,6 +24,7 @@ struct ManifestResolution {
         checkQueue()
         checkNotify()
         checkTask()
+        checkMetrics()
         checkOverlap()
         checkWindow()
         checkPrecision()

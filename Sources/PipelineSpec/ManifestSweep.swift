@@ -2,7 +2,8 @@ import Foundation
 
 /// A manifest with a `matrix:`: a trial for each combination of its values.
 ///
-/// A trial is trained and validated, and no more: it sees no test data, publishes nothing and moves no alias.
+/// A trial is trained and judged by the validation split, and no more: it sees no test data, publishes nothing and moves no
+/// alias.
 package struct ManifestSweep: Sendable {
     /// One combination.
     package struct Trial: Sendable {
@@ -15,11 +16,21 @@ package struct ManifestSweep: Sendable {
     package let trials: [Trial]
     /// Whether a further job trains with the winner's values, on all data and through the whole pipeline.
     package let trainsWinner: Bool
+    /// What trials are ranked by, on the validation split.
+    package let metric: JobManifest.Metric
     /// The names of the stages of the pipeline that a trial runs.
     package let stages: Set<String>
+    /// The stage that a trial runs behind them, which measures ``metric``; `nil` for the loss, which training measures itself.
+    package let scoring: PipelineDefinition.Stage?
+
+    /// The kind of ``scoring``.
+    package static let scoringKind = "score"
 
     /// More trials than this are refused: each one is a job.
     package static let mostTrials = 100
+
+    /// The words that `matrix.metric` takes.
+    static let metrics = JobManifest.Metric.allCases.map(\.rawValue)
 
     /// What may differ between trials: nothing that decides about tokens or splits, so that all learn from the same data and
     /// are measured by the same.
@@ -34,6 +45,7 @@ package struct ManifestSweep: Sendable {
         var properties = Dictionary(
             uniqueKeysWithValues: keys.map { ($0, JSONValue.object(["type": "array", "minItems": 1])) })
         properties["then"] = ["enum": ["train"]]
+        properties["metric"] = .object(["enum": .array(metrics.map { .string($0) })])
         return [
             "description": "A trial for each combination of values; dotted keys, each with a list.", "type": "object",
             "additionalProperties": false, "properties": .object(properties),
@@ -50,6 +62,8 @@ private struct MatrixReader {
 
     private(set) var axes: [Axis] = []
     private(set) var trainsWinner = false
+    private(set) var metric = JobManifest.Metric.loss
+    private(set) var metricNode: SourceNode?
     private(set) var findings: [Finding] = []
 
     init(_ node: SourceNode, in root: SourceNode) {
@@ -60,7 +74,11 @@ private struct MatrixReader {
             return
         }
         for entry in entries {
-            if entry.key == "then" { readThen(entry.value) } else { read(entry, root) }
+            switch entry.key {
+            case "then": readThen(entry.value)
+            case "metric": readMetric(entry.value)
+            default: read(entry, root)
+            }
         }
         if axes.isEmpty, findings.isEmpty {
             note(
@@ -84,6 +102,33 @@ private struct MatrixReader {
                 hint: "then: train makes a job of the winner")
         }
         trainsWinner = true
+    }
+
+    private mutating func readMetric(_ node: SourceNode) {
+        guard let word = node.scalar?.text, let known = JobManifest.Metric(rawValue: word) else {
+            let near = node.scalar.flatMap { KeySuggestion.nearest($0.text, among: ManifestSweep.metrics) }
+            return note(
+                .invalidValue, node.mark, node.pointer, "matrix.metric: there is no metric \(node.description)",
+                hint: near.map { "did you mean \($0)?" } ?? "one of \(ManifestSweep.metrics.joined(separator: ", "))")
+        }
+        (metric, metricNode) = (known, node)
+    }
+
+    /// Finds out whether the trials can be ranked as they are to be.
+    mutating func checkMetric(_ manifest: JobManifest) {
+        guard let node = metricNode else { return }
+        let name = metric.rawValue
+        if !metric.isPossible(for: manifest.task, manifest.data.format) {
+            note(
+                .unsupported, node.mark, node.pointer,
+                "matrix.metric: \(name) cannot be measured of task: \(manifest.task.rawValue) with data.format: "
+                    + manifest.data.format.rawValue,
+                hint: "leave it out to rank by the loss")
+        } else if !manifest.evaluate.metrics.contains(metric), !JobManifest.Metric.always.contains(metric) {
+            note(
+                .invalidValue, node.mark, node.pointer, "matrix.metric: \(name) is not among evaluate.metrics",
+                hint: "add it there, and it is measured of the winner on the test split too")
+        }
     }
 
     private mutating func read(_ entry: SourceNode.Entry, _ root: SourceNode) {
@@ -138,7 +183,7 @@ extension ManifestResolver {
     ///
     /// - Returns: The first trial, with all of them.
     func resolveSweep(_ root: SourceNode, _ matrix: SourceNode) throws -> ResolvedManifest {
-        let reader = MatrixReader(matrix, in: root)
+        var reader = MatrixReader(matrix, in: root)
         var plain = root
         plain.content = .mapping((root.entries ?? []).filter { $0.key != "matrix" })
         var findings = Findings(reader.findings)
@@ -183,20 +228,32 @@ extension ManifestResolver {
             findings.add([
                 Finding(
                     .conflict, at: matrix.mark, pointer: "/matrix",
-                    "matrix: trials are ranked by the loss on the validation split, and there is none",
+                    "matrix: trials are ranked by \(reader.metric.rawValue) on the validation split, and there is none",
                     hint: "write data: {validation: 5%}")
             ])
         }
+        reader.checkMetric(first.manifest)
+        findings.add(reader.findings)
         guard !findings.all.hasErrors else { throw InvalidFile(findings.all) }
         first.warnings = findings.all
         first.sweep = ManifestSweep(
             keys: keys, trials: resolved.map { .init(manifest: $0.manifest, origins: $0.origins) },
-            trainsWinner: reader.trainsWinner, stages: stages)
+            trainsWinner: reader.trainsWinner, metric: reader.metric, stages: stages.names,
+            scoring: reader.metric == .loss ? nil : scoring(stages.training, among: stages.names))
         return first
     }
 
-    /// The pipeline's one training and what it needs.
-    private func trialStages(_ resolved: ResolvedManifest, _ matrix: SourceNode) throws -> Set<String> {
+    /// A stage that judges what a training made, under a name that no other stage of a trial has.
+    private func scoring(_ training: String, among names: Set<String>) -> PipelineDefinition.Stage {
+        var name = ManifestSweep.scoringKind
+        while names.contains(name) { name += "-trial" }
+        return PipelineDefinition.Stage(name: name, uses: ManifestSweep.scoringKind, needs: [training])
+    }
+
+    /// The pipeline's one training, and it with what it needs.
+    private func trialStages(
+        _ resolved: ResolvedManifest, _ matrix: SourceNode
+    ) throws -> (training: String, names: Set<String>) {
         let stages = resolved.pipeline.stages
         let trainings = stages.filter { $0.uses == "train" }
         guard let training = trainings.first, trainings.count == 1 else {
@@ -211,7 +268,7 @@ extension ManifestResolver {
         for stage in resolved.pipeline.topologicalOrder.reversed() where wanted.contains(stage.name) {
             wanted.formUnion(stage.needs)
         }
-        return wanted
+        return (training.name, wanted)
     }
 }
 

@@ -246,5 +246,8 @@ package enum StageMetric {
     /// Bits of the number format of the large matrices.
     package static let precisionBits = "precision_bits"
     /// The lowest loss on the validation split.
-    package static let validationLoss = "validation_loss"
+    package static let validationLoss = validation("loss")
+
+    /// A metric of the validation split.
+    package static func validation(_ metric: String) -> String { "validation_\(metric)" }
 }

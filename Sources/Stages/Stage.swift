@@ -21,6 +21,7 @@ package enum StageRegistry {
         TokenizeStage.self,
         TrainStage.self,
         EvaluateStage.self,
+        ScoreStage.self,
         MergeStage.self,
         PackageStage.self,
     ]

@@ -157,7 +157,7 @@ struct PlanReport {
             let total = forecast.trialSeconds.reduce(0, +)
             lines.append(
                 "sweep: \(sweep.trials.count) jobs of \(sweep.keys.joined(separator: ", ")), about "
-                    + "\(Durations.text(total)) of training in all"
+                    + "\(Durations.text(total)) of training in all, ranked by \(sweep.metric.rawValue)"
                     + (sweep.trainsWinner ? ", and then one with the winner's values on all data" : ""))
         }
         return lines.map { $0 + "\n" }.joined()
@@ -259,7 +259,7 @@ struct PlanReport {
                 "jobs": .integer(sweep.trials.count), "keys": .array(sweep.keys.map { .string($0) }),
                 "seconds": .number(forecast.trialSeconds.reduce(0, +)),
                 "trial_seconds": .array(forecast.trialSeconds.map { .number($0) }),
-                "then": sweep.trainsWinner ? "train" : .null,
+                "metric": .string(sweep.metric.rawValue), "then": sweep.trainsWinner ? "train" : .null,
             ])
         }
         if let memory = f.memory {

@@ -58,4 +58,32 @@ import Testing
         let taken = try await shop.program.run("sweep", "tone", "--take")
         #expect(taken.output.contains(sweep["follow_up"]?.word ?? "?"), "\(taken)")
     }
+
+    @Test func trialsAreRankedByAnotherMetric() async throws {
+        guard let shop = try await Workshop.make() else { return }
+        let manifest =
+            shop.manifest(steps: 12)
+            .replacing("  learning_rate: 5e-3\n", with: "")
+            + "evaluate: {metrics: [token_accuracy]}\n"
+            + "matrix: {train.learning_rate: [1e-6, 1e-2], metric: token_accuracy}\n"
+        try shop.write(manifest.replacing("metric: token_accuracy}", with: "metric: rougeL}"), to: "other.yaml")
+        let refused = try await shop.program.run("submit", "other.yaml")
+        #expect(refused.status == 65 && refused.talk.contains("rougeL is not among evaluate.metrics"), "\(refused)")
+        try shop.write(manifest, to: "tone.yaml")
+        let plan = try await shop.program.run("plan", "tone.yaml", "--json", "-n", "0").json()
+        #expect(plan["sweep"]?["metric"] == "token_accuracy")
+        #expect(plan["stages"]?.elements.compactMap { $0["name"]?.word } == ["tokenize", "train", "score"])
+
+        try await shop.startDaemon()
+        #expect(try await shop.program.run("submit", "tone.yaml", "--wait").status == 0)
+        let sweep = try #require(try await shop.program.run("sweep", "tone", "--json").json()["sweep"])
+        #expect(sweep["metric"] == "validation_token_accuracy" && sweep["higher_is_better"] == true)
+        let trials = sweep["trials"]?.elements ?? []
+        let values = trials.compactMap { $0["value"]?.double }
+        #expect(values.count == 2 && values[0] > values[1] && values[0] < 1, "\(sweep)")
+        #expect(trials[0]["parameters"]?["train.learning_rate"] == .number(0.01))
+        let table = try await shop.program.run("sweep", "tone").output
+        #expect(table.contains("TOKEN_ACCURACY") && table.contains("the highest first"), "\(table)")
+        #expect(try await shop.program.run("sweep").output.contains("token_accuracy"))
+    }
 }

@@ -103,6 +103,9 @@ final class TestWorkspace: Sendable {
             kind: "tokenize", version: 1, manifestKeys: ["data"], inputs: [.data, .tokenizer], requires: []),
         StageDescriptor(
             kind: "train", version: 1, manifestKeys: ["adapter", "train"], inputs: [.base], requires: ["tokenize"]),
+        StageDescriptor(
+            kind: "score", version: 1, manifestKeys: ["evaluate.metrics"], inputs: [.base],
+            requires: ["tokenize", "train"]),
         StageDescriptor(kind: "merge", version: 1, manifestKeys: ["merge"], inputs: [.base], requires: ["train"]),
         StageDescriptor(kind: "package", version: 1, manifestKeys: ["name"], inputs: [], requires: ["train"]),
     ]
@@ -133,6 +136,7 @@ final class TestWorkspace: Sendable {
         manifest.data.train = [root("data").path + "/*.jsonl"]
         manifest.run.threads = 1
         var (seeds, trainsWinner) = ([UInt64](), false)
+        var metric = JobManifest.Metric.loss
         for line in lines.dropFirst() {
             let parts = line.split(separator: ":", maxSplits: 1).map { $0.trimmingCharacters(in: .whitespaces) }
             let value = parts.count > 1 ? parts[1] : ""
@@ -151,6 +155,7 @@ final class TestWorkspace: Sendable {
             case "sample": manifest.data.sample = Double(value)
             case "matrix": seeds = value.split(separator: " ").compactMap { UInt64($0) }
             case "then": trainsWinner = true
+            case "metric": metric = JobManifest.Metric(rawValue: value) ?? .loss
             case "wall", "by":
                 var budget = manifest.run.budget ?? JobManifest.Budget()
                 budget.timeZone = "UTC"
@@ -174,9 +179,15 @@ final class TestWorkspace: Sendable {
                 trial.train.seed = seed
                 return SweepPlan.Trial(manifest: trial, origins: submission.origins)
             }
+            var stages = Array(submission.stages.prefix(2))
+            if metric != .loss {
+                stages.append(
+                    StagePlan(
+                        name: "score", kind: "score", needs: ["train"], timeoutSeconds: manifest.run.timeoutSeconds,
+                        retries: 0))
+            }
             submission.sweep = SweepPlan(
-                keys: ["train.seed"], trials: trials, stages: Array(submission.stages.prefix(2)),
-                trainsWinner: trainsWinner)
+                keys: ["train.seed"], trials: trials, stages: stages, trainsWinner: trainsWinner, metric: metric)
             submission.manifest = trials[0].manifest
         }
         return .success(submission)

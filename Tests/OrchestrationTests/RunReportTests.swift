@@ -208,6 +208,13 @@ import Testing
         #expect(try String(contentsOf: url("report.html"), encoding: .utf8) == report.html)
     }
 
+    @Test func aTrialShowsWhatItIsRankedBy() throws {
+        try write(#"{"accuracy":0.75,"loss":1.5}"#, to: "score/out/score.json")
+        let report = RunReport(try detail([stage("score")]))
+        #expect(report.json["metrics"]?["validation.accuracy"] == .object(["trained": .number(0.75)]))
+        #expect(report.html.contains("<td>validation.accuracy</td><td class=\"number\">0.75</td>"), "\(report.html)")
+    }
+
     @Test func chartsOfLittleAreWhole() {
         func chart(_ points: [RunReport.Point]) -> String {
             LineChart(title: "t", xLabel: "step", curves: [.init(name: "c", points: points, style: "first")]).svg

@@ -91,6 +91,54 @@ private let seeded = """
         #expect(try test.queue().read { try test.queue().violations($0) }.isEmpty)
     }
 
+    @Test(arguments: [("accuracy", [2, 1, 3] as [UInt64]), ("byte_perplexity", [3, 1, 2])])
+    func anotherMetricHasAnotherWinner(metric: String, order: [UInt64]) async throws {
+        let test = try TestWorkspace()
+        // The loss would choose 3; of accuracy 2 has most, of byte perplexity 3 the least.
+        try test.behave("train", seeded)
+        try test.behave(
+            "score",
+            """
+            seed="$(sed -n 's/.*"seed":\\([0-9]*\\).*/\\1/p' request.json)"
+            case "$seed" in 1) value=0.5;; 2) value=0.75;; 3) value=0.25;; esac
+            metrics='{"validation_\(metric)":'$value',"validation_loss":9}'
+
+            """)
+        let id = try test.submit("name: tone\nmatrix: 1 2 3\nmetric: \(metric)\nthen: train\n")
+        try await withDaemon(test.configuration()) { _ async throws -> Void in
+            try await eventually("the winner has been trained") {
+                guard let job = try? test.queue().sweep("tone").followUp else { return false }
+                return try test.status(job).state.isFinal
+            }
+        }
+        let queue = try test.queue()
+        let sweep = try queue.sweep(id)
+        #expect(sweep.metric.rawValue == metric)
+        #expect(sweep.trials.map(\.parameters) == order.map { [.integer(Int($0))] } && sweep.winner?.rank == 1)
+        #expect(sweep.trials.first?.value == (metric == "accuracy" ? 0.75 : 0.25))
+        // The loss stays that of the training.
+        #expect(sweep.trials.first { $0.index == 2 }?.validationLoss == 0.5)
+        for trial in sweep.trials {
+            #expect(try queue.show(trial.job).stages.map(\.name) == ["tokenize", "train", "score"])
+        }
+        let detail = try queue.show(try #require(sweep.followUp))
+        #expect(detail.manifest.train.seed == order[0] && detail.status.adapter == "tone:1")
+        #expect(detail.stages.map(\.name) == ["tokenize", "train", "merge", "package"])
+        #expect(detail.stages[1].state == .cached, "what it was ranked by is no part of the training")
+    }
+
+    @Test func aTrialWithoutTheMetricHasNoRank() async throws {
+        let test = try TestWorkspace()
+        try test.behave("train", seeded)
+        try test.behave("score", "fail 65 unsuited_metric none\n")
+        let id = try test.submit("name: tone\nmatrix: 1 2\nmetric: accuracy\n")
+        try await withDaemon(test.configuration()) { _ async throws -> Void in
+            try await eventually("all have ended") { (try? fork(test, id).isDone) ?? false }
+        }
+        let sweep = try fork(test, id)
+        #expect(sweep.trials.allSatisfy { $0.rank == nil && $0.value == nil && $0.validationLoss != nil })
+    }
+
     @Test func aSweepWithoutASuccessHasNoWinner() async throws {
         let test = try TestWorkspace()
         try test.behave("train", "fail 65 broken broken\n")

@@ -27,6 +27,8 @@ import Testing
 
     @Test(arguments: [
         ("gate: {min_examples: 1, metric: accuracy}", 33, "add it to evaluate.metrics"),
+        ("gate: {min_examples: 1, metric: acc}", 33, ""),
+        ("task: sequence-regression\ngate: {min_examples: 1, metric: perplexity}", 33, ""),
         ("gate: {min_examples: 1, max_regression: {retention: 1%}}", 42, "name files of general text"),
         ("gate: {min_examples: 1, max_regression: {suite.faq: 1%}}", 42, "evaluate.suites has none"),
         ("gate: {min_examples: 1, max_regression: {suite.*: 1%}}", 42, ""),

@@ -257,6 +257,7 @@ import Testing
         Case("merge: {dtype: int8}", "invalid_value", 4, 16),
         Case("evaluate: {metrics: [loss, rouge]}", "invalid_value", 4, 28, hint: "did you mean rouge1?"),
         Case("evaluate: {suites: [faq]}", "wrong_type", 4, 20),
+        Case("evaluate: {metrics: [loss, acc]}", "unsupported", 4, 28, hint: "suites of multiple choice have it"),
         Case("evaluate: {suites: {faq: {metrics: loss}}}", "missing_key", 4, 21),
         Case("evaluate: {suites: {faq: {data: data/none.jsonl}}}", "path_not_found", 4, 33),
         Case(

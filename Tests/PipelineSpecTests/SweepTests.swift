@@ -63,6 +63,56 @@ import Testing
         #expect(Set(findings.map(\.message)).count == findings.count, "\(findings)")
     }
 
+    @Test func trialsAreRankedByAMetricOfTheEvaluation() throws {
+        func sweep(_ more: String) throws -> ManifestSweep? {
+            try fixture().resolve(WorkspaceFixture.manifest(more)).sweep
+        }
+        let plain = try #require(try sweep("matrix: {adapter.rank: [1, 2]}\n"))
+        #expect(plain.metric == .loss && plain.scoring == nil)
+        #expect(try sweep("matrix: {adapter.rank: [1, 2], metric: loss}\n")?.scoring == nil)
+        let other = try #require(
+            try sweep("evaluate: {metrics: [rougeL]}\nmatrix: {adapter.rank: [1, 2], metric: rougeL}\n"))
+        #expect(other.metric == .rougeL && other.keys == ["adapter.rank"] && other.trials.count == 2)
+        #expect(other.scoring == PipelineDefinition.Stage(name: "score", uses: "score", needs: ["train"]))
+        #expect(other.stages == ["tokenize", "train"])
+        // What is always measured need not be asked for.
+        #expect(try sweep("matrix: {adapter.rank: [1, 2], metric: perplexity}\n")?.metric == .perplexity)
+        // A pipeline's own stage keeps its name.
+        var resolver = try fixture().resolver()
+        resolver.pipeline = { name in
+            PipelineDefinition(
+                name: name,
+                stages: [
+                    .init(name: "score", uses: "tokenize"), .init(name: "train", uses: "train", needs: ["score"]),
+                ])
+        }
+        let text = WorkspaceFixture.manifest("matrix: {adapter.rank: [1, 2], metric: perplexity}\n")
+        let renamed = try #require(try resolver.resolve(Data(text.utf8)).sweep)
+        #expect(renamed.scoring?.name == "score-trial" && renamed.stages == ["score", "train"])
+    }
+
+    @Test(arguments: [
+        ("matrix: {adapter.rank: [1, 2], metric: rouge_l}\n", "invalid_value", "did you mean rougeL?"),
+        ("matrix: {adapter.rank: [1, 2], metric: [loss]}\n", "invalid_value", "one of loss, "),
+        ("matrix: {adapter.rank: [1, 2], metric: bleu}\n", "invalid_value", "add it there"),
+        ("matrix: {adapter.rank: [1, 2], metric: acc}\n", "unsupported", "leave it out"),
+        (
+            "task: sequence-classification\nmatrix: {adapter.rank: [1, 2], metric: bleu}\n", "unsupported",
+            "leave it out"
+        ),
+        (
+            "task: sequence-regression\nmatrix: {adapter.rank: [1, 2], metric: perplexity}\n", "unsupported",
+            "leave it out"
+        ),
+        ("matrix: {metric: loss}\n", "missing_key", "adapter.rank"),
+    ])
+    func aMetricThatCannotRankIsRefused(text: String, code: String, hint: String) throws {
+        let findings = try fixture().findings(WorkspaceFixture.manifest(text))
+        let found = findings.filter { $0.severity == .error }
+        #expect(found.map(\.code.rawValue) == [code] && found[0].line != nil, "\(findings)")
+        #expect(found[0].hint?.contains(hint) == true, "\(found)")
+    }
+
     @Test func thereAreNotTooMany() throws {
         func matrix(_ a: Int, _ b: Int) -> String {
             let ranks = (1...a).map { "\($0)" }.joined(separator: ", ")

@@ -12,6 +12,14 @@ import Tokenizers
 @Suite(.serialized) struct EvaluateTests {
     @Test func manifestAndRegistryKnowTheSameMetrics() {
         #expect(Set(JobManifest.Metric.allCases.map(\.rawValue)) == Set(MetricRegistry.metrics.map { $0.name }))
+        for metric in MetricRegistry.metrics {
+            let word = JobManifest.Metric(rawValue: metric.name)
+            #expect(word?.isHigherBetter == metric.isHigherBetter, "\(metric.name)")
+            // What has to be asked of a model says which tasks cannot have it.
+            #expect(word?.isPossible(for: .causalLM, .completion) == ![.classes, .choices].contains(metric.evidence))
+            #expect(word?.isPossible(for: .auto, .auto) == (metric.evidence != .choices), "\(metric.name)")
+            if metric.evidence == .text { #expect(word?.isPossible(for: .sequenceClassification, .auto) == false) }
+        }
         #expect(
             Set(JobManifest.SuiteFormat.allCases.map(\.rawValue)).subtracting(["choices"]).allSatisfy {
                 JobManifest.DataFormat(rawValue: $0) != nil
@@ -154,6 +162,28 @@ import Tokenizers
         #expect(changed["balls"]?.examples == 5 && changed["balls"]?.digest != taken["balls"]?.digest)
         #expect(changed.test == taken.test)
         withExtendedLifetime(file) {}
+    }
+
+    /// What trials are ranked by is what an evaluation of the same examples says.
+    @Test func trialsAreScoredOnTheValidationSplitAlone() throws {
+        let folder = try TemporaryFolder()
+        guard let line = try line(folder.url) else { return }
+        // The same examples on both sides.
+        line.manifest.data.validation = line.manifest.data.test
+        line.manifest.evaluate.suites = [:]
+        let tokens = try line.run("tokenize").directory.out
+        #expect(try line.run("train").result.failure == nil)
+        let test = try #require(try report(line.run("evaluate")).test.values[.trained])
+        try FileManager.default.removeItem(at: tokens.appending(path: SplitName.test.tokensFile))
+        let run = try line.run("score")
+        #expect(run.result.failure == nil)
+        let file = run.directory.out.appending(path: "score.json")
+        let score = try JSONDecoder().decode([String: Double].self, from: Data(contentsOf: file))
+        #expect(score == test && Set(score.keys).isSuperset(of: ["rougeL", "token_accuracy", "loss"]), "\(score)")
+        #expect(score.allSatisfy { run.result.metrics["validation_\($0.key)"] == $0.value })
+
+        line.manifest.evaluate.metrics = [.accuracy]
+        #expect(try line.run("score").result.failure?.code == "unsuited_metric")
     }
 
     @Test func aMetricThatExamplesCannotHaveIsRefused() throws {

@@ -17,12 +17,12 @@ extension JobQueue {
         }
         try db.execute(
             sql: """
-                INSERT INTO sweep (id, tenant, name, owner_uid, keys, stages, trains_winner, created_ms)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                INSERT INTO sweep (id, tenant, name, owner_uid, keys, stages, trains_winner, metric, created_ms)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """,
             arguments: [
                 first.id, first.tenant, manifest.name, first.ownerID, try json(sweep.keys),
-                try json(first.submission.stages), sweep.trainsWinner, now(),
+                try json(first.submission.stages), sweep.trainsWinner, sweep.metric.rawValue, now(),
             ])
         for (index, trial) in sweep.trials.enumerated() {
             var submission = Submission(
@@ -97,69 +97,78 @@ extension JobQueue {
         }
         let keyText: String = row["keys"]
         let keys = try ProtocolJSON.decode([String].self, from: Data(keyText.utf8))
+        let metric = JobManifest.Metric(rawValue: row["metric"]) ?? .loss
         var newest: [Int: SweepStatus.Trial] = [:]
         for job in try Row.fetchAll(
             db, sql: "SELECT id, trial, state, reason, spec FROM job WHERE sweep_id = ? ORDER BY seq", arguments: [id])
         {
             let manifest = try ProtocolJSON.decode(JobManifest.self, from: job["spec"])
-            let numbers = try numbers(db, job["id"])
+            let numbers = try metrics(db, job["id"], of: "train")
+            let name = StageMetric.validation(metric.rawValue)
+            let value =
+                metric == .loss
+                ? numbers[name] : try metrics(db, job["id"], of: ManifestSweep.scoringKind)[name]
             let index: Int = job["trial"]
             newest[index] = SweepStatus.Trial(
                 index: index, job: job["id"], state: JobState(rawValue: job["state"]) ?? .queued, reason: job["reason"],
                 parameters: keys.map { ManifestSchema.value(of: $0, in: manifest) ?? .null },
-                validationLoss: numbers.metrics[StageMetric.validationLoss],
-                trainingLoss: numbers.metrics["training_loss"], steps: numbers.metrics["steps"].map { Int($0) },
-                seconds: numbers.seconds)
+                value: value, validationLoss: numbers[StageMetric.validationLoss],
+                trainingLoss: numbers["training_loss"], steps: numbers["steps"].map { Int($0) },
+                seconds: try seconds(db, job["id"]))
         }
-        let (ranked, others) = Self.ranked(Array(newest.values))
+        let (ranked, others) = Self.ranked(Array(newest.values), by: metric)
         return SweepStatus(
             id: id, name: row["name"], tenant: row["tenant"], ownerID: row["owner_uid"], keys: keys,
-            trainsWinner: row["trains_winner"], followUp: row["follow_up"], trials: ranked + others,
+            trainsWinner: row["trains_winner"], metric: metric, followUp: row["follow_up"], trials: ranked + others,
             createdAt: Self.date(row["created_ms"]))
     }
 
-    /// Those that have succeeded by their loss on the validation split, of equal ones the earlier in the matrix first; and the
-    /// others in the matrix's order.
-    private static func ranked(_ trials: [SweepStatus.Trial]) -> (
+    /// Those that have succeeded by their value on the validation split, the best first, of equal ones the earlier in
+    /// the matrix; and the others in the matrix's order.
+    private static func ranked(_ trials: [SweepStatus.Trial], by metric: JobManifest.Metric) -> (
         ranked: [SweepStatus.Trial], others: [SweepStatus.Trial]
     ) {
-        func loss(_ trial: SweepStatus.Trial) -> Double? {
-            trial.state == .succeeded ? trial.validationLoss.flatMap { $0.isFinite ? $0 : nil } : nil
+        // Less is better.
+        func cost(_ trial: SweepStatus.Trial) -> Double? {
+            guard trial.state == .succeeded, let value = trial.value, value.isFinite else { return nil }
+            return metric.isHigherBetter ? -value : value
         }
-        let ranked = trials.filter { loss($0) != nil }.sorted {
-            (loss($0) ?? 0, $0.index) < (loss($1) ?? 0, $1.index)
+        let ranked = trials.filter { cost($0) != nil }.sorted {
+            (cost($0) ?? 0, $0.index) < (cost($1) ?? 0, $1.index)
         }
         let places = ranked.enumerated().map { place, trial in
             var trial = trial
             trial.rank = place + 1
             return trial
         }
-        return (places, trials.filter { loss($0) == nil }.sorted { $0.index < $1.index })
+        return (places, trials.filter { cost($0) == nil }.sorted { $0.index < $1.index })
     }
 
-    /// What the training of a job says, and what the job's stages took. Of a training from the cache, what the one says that
-    /// made it.
-    private func numbers(_ db: Database, _ job: String) throws -> (metrics: [String: Double], seconds: Double) {
-        let seconds = try Double.fetchOne(
+    /// What a job's stages took.
+    private func seconds(_ db: Database, _ job: String) throws -> Double {
+        try Double.fetchOne(
             db,
             sql: """
                 SELECT sum(a.ended_ms - a.started_ms) / 1000.0 FROM stage_run AS s JOIN attempt AS a ON a.stage_id = s.id
                 WHERE s.job_id = ? AND a.ended_ms IS NOT NULL
-                """, arguments: [job])
+                """, arguments: [job]) ?? 0
+    }
+
+    /// What a job's stage of a kind says. Of one from the cache, what the one says that made it.
+    private func metrics(_ db: Database, _ job: String, of kind: String) throws -> [String: Double] {
         let text = try String.fetchOne(
             db,
             sql: """
                 SELECT a.metrics_json FROM stage_run AS own
                 JOIN stage_run AS s ON s.cache_key = own.cache_key AND s.output_digest = own.output_digest
                 JOIN attempt AS a ON a.stage_id = s.id AND a.state = 'succeeded'
-                WHERE own.job_id = ? AND own.kind = 'train' AND own.output_digest IS NOT NULL
+                WHERE own.job_id = ? AND own.kind = ? AND own.output_digest IS NOT NULL
                 ORDER BY s.job_id = own.job_id DESC, a.ended_ms DESC LIMIT 1
-                """, arguments: [job])
+                """, arguments: [job, kind])
         let decoder = JSONDecoder()
         decoder.nonConformingFloatDecodingStrategy = .convertFromString(
             positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-        let metrics = try text.map { try decoder.decode([String: Double].self, from: Data($0.utf8)) }
-        return (metrics ?? [:], seconds ?? 0)
+        return try text.map { try decoder.decode([String: Double].self, from: Data($0.utf8)) } ?? [:]
     }
 
     // MARK: The winner

@@ -25,4 +25,7 @@ extension QueueSchema {
         CREATE INDEX job_trial ON job (sweep_id, trial, seq) WHERE sweep_id IS NOT NULL;
 
         """
+
+    /// What trials are ranked by, on the validation split.
+    static let sweepMetrics = "ALTER TABLE sweep ADD COLUMN metric TEXT NOT NULL DEFAULT 'loss';"
 }

@@ -10,7 +10,7 @@ enum QueueSchema {
     /// `PRAGMA user_version`.
     ///
     /// A database with a higher one is refused.
-    static let version: Int32 = 6
+    static let version: Int32 = 7
 
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
@@ -20,6 +20,7 @@ enum QueueSchema {
         migrator.registerMigration("budget") { try $0.execute(sql: budget) }
         migrator.registerMigration("sweeps") { try $0.execute(sql: sweeps) }
         migrator.registerMigration("notices") { try $0.execute(sql: notices) }
+        migrator.registerMigration("sweep metrics") { try $0.execute(sql: sweepMetrics) }
         return migrator
     }
 

@@ -84,12 +84,19 @@ extension Submission {
             origins: try ProtocolJSON.encode(resolved.origins), memoryBytes: memoryBytes)
         self.work = work
         guard let sweep = resolved.sweep else { return }
+        let scoring = sweep.scoring.map { stage in
+            StagePlan(
+                name: stage.name, kind: stage.uses, needs: stage.needs,
+                timeoutSeconds: resolved.timeoutSeconds(of: stage),
+                retries: resolved.retries(of: stage))
+        }
         self.sweep = SweepPlan(
             keys: sweep.keys,
             trials: try sweep.trials.map {
                 SweepPlan.Trial(
                     manifest: $0.manifest, origins: try ProtocolJSON.encode($0.origins), memoryBytes: memoryBytes)
-            }, stages: stages.filter { sweep.stages.contains($0.name) }, trainsWinner: sweep.trainsWinner)
+            }, stages: stages.filter { sweep.stages.contains($0.name) } + (scoring.map { [$0] } ?? []),
+            trainsWinner: sweep.trainsWinner, metric: sweep.metric)
     }
 }
 

@@ -26,12 +26,17 @@ package struct SweepPlan: Sendable {
     package var stages: [StagePlan]
     /// Whether such a job follows by itself.
     package var trainsWinner: Bool
+    /// What they are ranked by.
+    package var metric: JobManifest.Metric
 
-    package init(keys: [String], trials: [Trial], stages: [StagePlan], trainsWinner: Bool) {
+    package init(
+        keys: [String], trials: [Trial], stages: [StagePlan], trainsWinner: Bool, metric: JobManifest.Metric = .loss
+    ) {
         self.keys = keys
         self.trials = trials
         self.stages = stages
         self.trainsWinner = trainsWinner
+        self.metric = metric
     }
 }
 
@@ -39,7 +44,7 @@ package struct SweepPlan: Sendable {
 package struct SweepStatus: Sendable {
     /// One trial: its newest job, where it was done again.
     package struct Trial: Sendable, Equatable {
-        /// From 1, the best; `nil` for one that has not succeeded, or has no loss.
+        /// From 1, the best; `nil` for one that has not succeeded, or has no value.
         package var rank: Int?
         /// Its place in the matrix, from 0.
         package var index: Int
@@ -48,6 +53,8 @@ package struct SweepStatus: Sendable {
         package var reason: String?
         /// The values of the sweep's keys, in their order.
         package var parameters: [JSONValue]
+        /// What it is ranked by: the sweep's metric on the validation split.
+        package var value: Double?
         /// The lowest loss on the validation split, in nats.
         package var validationLoss: Double?
         package var trainingLoss: Double?
@@ -63,6 +70,8 @@ package struct SweepStatus: Sendable {
     package var ownerID: UInt32
     package var keys: [String]
     package var trainsWinner: Bool
+    /// What the trials are ranked by.
+    package var metric: JobManifest.Metric
     /// The job with the winner's values, once there is one.
     package var followUp: String?
     /// The ranked ones first.

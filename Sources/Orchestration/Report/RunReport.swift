@@ -136,6 +136,12 @@ package struct RunReport: Sendable {
         case "evaluate":
             if let report = file("evaluation.json") { readMetrics(report) }
             samples = (file("samples.json")?.list ?? []).compactMap(Self.sample)
+        case ManifestSweep.scoringKind:
+            // Of a trial, which no test example judges.
+            guard case .object(let scores)? = file("score.json") else { return }
+            let values = scores.compactMapValues(\.double).sorted { $0.key < $1.key }
+            models = values.isEmpty ? models : ["trained"]
+            metrics += values.map { Metric(name: "validation.\($0.key)", values: ["trained": $0.value]) }
         case "package":
             for folder in ["adapter", "model"] where lineage == .null {
                 lineage = file("\(folder)/lorajobs.json")?["lineage"] ?? .null

@@ -88,6 +88,17 @@ struct Contest {
             champion: run.request.rivals?.champion?.number, incomparable: incomparable, cost: cost)
     }
 
+    /// What the trained model alone comes to on a set, by metric.
+    func scoreTrained(on set: EvaluationSet) throws -> [String: Double] {
+        let loaded =
+            switch product {
+            case .adapter(let folder): try AdaptedModel(base: run.base, adapter: folder, for: task.model)
+            case .checkpoint(let folder): try AdaptedModel(base: folder, for: task.model)
+            }
+        return try values(
+            of: scorer.score(loaded.model, on: set), set.references(tokenizer), as: .trained, on: set)
+    }
+
     // MARK: The models of the job
 
     private func scoreOwn(
@@ -217,6 +228,27 @@ struct Contest {
 
     // MARK: The report
 
+    /// The metrics of a set that have a value.
+    ///
+    /// - Throws: ``StageError`` where one of the trained model is not finite.
+    private func values(
+        of scores: [ExampleScore], _ references: [String?], as role: EvaluationRole, on set: EvaluationSet
+    ) throws -> [String: Double] {
+        let examples = zip(scores, references).map { ScoredExample($0, reference: $1) }
+        var values: [String: Double] = [:]
+        for metric in set.metrics {
+            guard let value = metric.value(of: examples, classes: set.classes) else { continue }
+            guard value.isFinite || role != .trained else {
+                throw StageError(
+                    "non_finite_loss",
+                    "the model's \(metric.name) on \(set.name) is \(value); lower the learning rate, or look for a broken "
+                        + "weight in the base")
+            }
+            if value.isFinite { values[metric.name] = value }
+        }
+        return values
+    }
+
     private func report(
         _ set: EvaluationSet, _ scores: ExampleScores, _ models: [EvaluationRole: String], _ best: Int?
     ) throws -> EvaluationReport.SetReport {
@@ -224,19 +256,10 @@ struct Contest {
         var confusion: [[Int]]?
         let references = set.references(tokenizer)
         for (role, column) in scores.columns {
-            let examples = zip(column, references).map { ScoredExample($0, reference: $1) }
-            for metric in set.metrics {
-                guard let value = metric.value(of: examples, classes: set.classes) else { continue }
-                guard value.isFinite || role != .trained else {
-                    throw StageError(
-                        "non_finite_loss",
-                        "the model's \(metric.name) on \(set.name) is \(value); lower the learning rate, or look for a broken "
-                            + "weight in the base")
-                }
-                if value.isFinite { values[role, default: [:]][metric.name] = value }
-            }
+            let own = try self.values(of: column, references, as: role, on: set)
+            if !own.isEmpty { values[role] = own }
             if role == .trained, set.classes > 0, set.metrics.contains(where: { $0.evidence == .classes }) {
-                confusion = ConfusionTable(examples, classes: set.classes).counts
+                confusion = ConfusionTable(column.map { ScoredExample($0) }, classes: set.classes).counts
             }
         }
         var strongest = values[.champion] == nil ? nil : run.request.rivals?.champion?.number

@@ -29,7 +29,7 @@ struct EvaluationSets {
     /// Every set of the job, the test split first.
     func make() throws -> [EvaluationSet] {
         let evaluate = run.manifest.evaluate
-        var sets = [try testSet(evaluate.metrics)]
+        var sets = [try split(.test)]
         // Only a model that writes can forget how.
         if task.kind == .causalLM, let files = run.request.suites?[DataFiles.retention] {
             var suite = JobManifest.Suite()
@@ -49,35 +49,36 @@ struct EvaluationSets {
         return sets
     }
 
-    // MARK: The test split
+    // MARK: The job's own splits
 
-    private func testSet(_ wanted: [JobManifest.Metric]) throws -> EvaluationSet {
-        let folder = try run.input("tokenize")
-        let file = folder.appending(path: SplitName.test.tokensFile)
+    /// A split of the job's data, to be judged by the metrics of `evaluate.metrics`; its set has the split's name.
+    func split(_ split: SplitName) throws -> EvaluationSet {
+        let folder = try run.input("tokenize"), name = split.rawValue
+        let file = folder.appending(path: split.tokensFile)
         let test = try TokenDataset(file)
         guard test.targetCount > 0 else {
             throw StageError(
                 "no_test_data",
-                "the test split has no token to score; give data.test a larger share, or files of its own")
+                "the \(name) split has no token to score; give data.\(name) a larger share, or files of its own")
         }
-        let metrics = try metrics(wanted)
+        let metrics = try metrics(run.manifest.evaluate.metrics)
         var alternatives: (file: URL, questions: [EvaluationSet.Alternatives.Question])?
         // Of tasks that judge parts of a text only the share that is right is known.
         let judgesWholes = [.sequenceClassification, .imageClassification].contains(task.kind)
         var classes = judgesWholes ? task.classes?.count ?? 0 : 0
         let hasClasses = classes > 0 || task.kind == .causalLM && test.hasLabels
-        try require(metrics, in: EvaluationSet.test, hasClasses: hasClasses, hasChoices: false)
+        try require(metrics, in: name, hasClasses: hasClasses, hasChoices: false)
         if task.model == .causalLM, metrics.contains(where: { $0.evidence == .classes }) {
             let training = try TokenDataset(folder.appending(path: SplitName.train.tokensFile))
             let names = try ClassEndings(test, training)
             classes = names.endings.count
-            alternatives = try writeAnswers(test.count, EvaluationSet.test) { index in
+            alternatives = try writeAnswers(test.count, name) { index in
                 guard let answer = test[index].classIndex else { return nil }
                 return (names.endings.map { names.prompt(of: test[index]) + $0 }, names.endings.map(\.count), answer)
             }
         }
         return try EvaluationSet(
-            name: EvaluationSet.test, file: file, metrics: metrics, alternatives: alternatives, classes: classes,
+            name: name, file: file, metrics: metrics, alternatives: alternatives, classes: classes,
             maxNewTokens: JobManifest.Suite().maxNewTokens)
     }
 

@@ -7,8 +7,9 @@ struct Sweep: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show how the trials of a manifest with a matrix have done, the best first.",
         discussion: """
-            Trials are ranked by the loss on the validation split; the test split is seen by none of them. --take makes a job \
-            with the winner's values that trains on all data and runs the whole pipeline, as then: train does by itself.
+            Trials are ranked by the loss on the validation split, or by matrix.metric there; the test split is seen by \
+            none of them. --take makes a job with the winner's values that trains on all data and runs the whole \
+            pipeline, as then: train does by itself.
             """)
 
     @OptionGroup var options: WorkspaceOptions
@@ -49,12 +50,13 @@ struct Sweep: ParsableCommand {
             ])
         }
         if sweeps.isEmpty { return Talk.say("there is no sweep yet; matrix in a manifest makes one") }
-        var table = Table("ID NAME >TRIALS >ENDED >BEST ~KEYS")
+        var table = Table("ID NAME >TRIALS >ENDED >BEST METRIC ~KEYS")
         for sweep in sweeps {
             table.add([
                 Table.Cell(sweep.id), Table.Cell(sweep.name), Table.Cell("\(sweep.trials.count)"),
                 Table.Cell("\(sweep.trials.count { $0.state.isFinal })"),
-                Table.Cell(sweep.winner?.validationLoss.map { String(format: "%.4f", $0) } ?? ""),
+                Table.Cell(sweep.winner?.value.map { String(format: "%.4f", $0) } ?? ""),
+                Table.Cell(sweep.metric.rawValue),
                 Table.Cell(sweep.keys.joined(separator: ", ")),
             ])
         }
