@@ -11,7 +11,7 @@ import Training
 /// finalises the attempt publishes them as new versions.
 enum PackageStage: Stage {
     static let descriptor = StageDescriptor(
-        kind: "package", version: 3, manifestKeys: ["name", "merge", "gate"], inputs: [],
+        kind: "package", version: 4, manifestKeys: ["name", "merge", "gate"], inputs: [],
         requires: ["tokenize", "train", "evaluate"])
 
     static func run(_ run: StageRun) throws {
@@ -58,6 +58,8 @@ struct VersionRecord: Codable {
     /// The numbers that lists show: loss and perplexity on the test split, and the base's.
     var metrics: [String: Double]
     var evaluation: EvaluationReport
+    /// How it does beside published versions, where there were any; `nil` in what an earlier program wrote.
+    var comparisons: [VersionComparison]?
     /// What the job's gate said; `nil` for a job without.
     var gate: GateVerdict?
     var training: TrainStage.Report
@@ -104,7 +106,9 @@ struct VersionRecord: Codable {
         self.evaluation = evaluation
         metrics = evaluation.test.values[.trained] ?? [:]
         for (name, value) in evaluation.test.values[.base] ?? [:] { metrics["base_\(name)"] = value }
-        gate = try run.manifest.gate.map { try Self.verdict($0, evaluation, in: evaluate, run) }
+        let judgement = try Self.judgement(evaluation, in: evaluate, run)
+        comparisons = try judgement.comparisons()
+        gate = run.manifest.gate == nil ? nil : try judgement.verdict()
         training = try run.read(TrainStage.Report.self, from: train.appending(path: "training.json"))
         let report = try run.read(TokenizeStage.Report.self, from: tokenize.appending(path: "report.json"))
         data = report.splits
@@ -118,9 +122,10 @@ struct VersionRecord: Codable {
             precision: training.precision, engine: trainInputs.engine)
     }
 
-    private static func verdict(
-        _ gate: JobManifest.Gate, _ report: EvaluationReport, in output: URL, _ run: StageRun
-    ) throws -> GateVerdict {
+    /// By the job's gate; without one, by what is asked for first.
+    private static func judgement(
+        _ report: EvaluationReport, in output: URL, _ run: StageRun
+    ) throws -> GateJudgement {
         var references: [String: [String?]] = [:]
         for set in report.sets {
             let metrics = try set.metrics.map { try MetricRegistry.metric(named: $0) }
@@ -133,83 +138,9 @@ struct VersionRecord: Codable {
             let examples = try TokenDataset(file)
             references[set.name] = (0..<examples.count).map { ScoredText(examples[$0], tokenizer).reference }
         }
-        return try GateJudgement(gate, report, in: output, references: references).verdict()
-    }
-
-    /// The model card: the numbers of this record, in words.
-    ///
-    /// - Parameter base: how readers know the base.
-    func card(base: String, isAdapter: Bool) -> ModelCard {
-        let manifest = lineage.manifest, words = TaskCard(task)
-        let trained = evaluation.test.values[.trained] ?? [:]
-        // Beside the loss, which for numbers is the mean squared error and says all.
-        let second = ["accuracy", "perplexity"].first { trained[$0] != nil }
-        func cells(_ name: String, _ values: [String: Double]) -> [String] {
-            let loss = values["loss"].map { String(format: "%.4f", $0) } ?? ""
-            guard let second else { return [name, loss] }
-            let figure = values[second].map {
-                second == "accuracy" ? String(format: "%.2f%%", 100 * $0) : String(format: "%.3f", $0)
-            }
-            return [name, loss, figure ?? ""]
-        }
-        var rows = [cells(isAdapter ? "with this adapter" : "this model", trained)]
-        if let before = evaluation.test.values[.base] { rows.insert(cells("base", before), at: 0) }
-        var training: [(name: String, value: String)] = [
-            (
-                "Steps",
-                "\(self.training.steps)" + (self.training.plannedSteps.map { " of \($0), by its budget" } ?? "")
-            ),
-            ("Trained tokens", "\(self.training.trainedTokens)"),
-            ("Trained parameters", "\(self.training.trainedParameters)"),
-            ("Learning rate", "\(manifest.train.learningRate), \(manifest.train.lrSchedule.rawValue)"),
-            ("Seed", "\(lineage.seed)"),
-            ("Precision", lineage.precision),
-        ]
-        if manifest.adapter.method == .lora {
-            let scaling = manifest.adapter.rslora ? " (rank-stabilised)" : ""
-            training.insert(
-                ("Adapter", "LoRA, rank \(manifest.adapter.rank), alpha \(manifest.adapter.alpha)\(scaling)"), at: 0)
-        }
-        let sources = lineage.data.keys.sorted().flatMap { split in
-            (lineage.data[split] ?? []).map { (name: split, value: "\($0.length) bytes, \($0.digest)") }
-        }
-        var sections = [
-            ModelCard.Section(
-                "Results",
-                .table(
-                    header: ["", "test loss (mean per \(words.unit))"] + (second.map { ["test \($0)"] } ?? []),
-                    rows: rows)),
-            ModelCard.Section(
-                "How it was measured",
-                .text(
-                    "\(second.map { "Loss and \($0)" } ?? "Squared error") on \(evaluation.test.tokens) \(words.unit)s of the "
-                        + "test split (\(evaluation.test.examples) sequences), which training did not see.")),
-            ModelCard.Section("Training", .list(training)),
-            ModelCard.Section("Data", .list(sources)),
-        ]
-        if let classes {
-            sections.append(
-                ModelCard.Section(
-                    "Classes", .list(classes.enumerated().map { (name: "\($0.offset)", value: $0.element) })))
-        }
-        if isAdapter {
-            let outputs = task == .sequenceRegression ? 1 : classes?.count
-            let count = outputs.map { ", num_labels=\($0)" } ?? ""
-            sections.append(
-                ModelCard.Section(
-                    "Use",
-                    .code(
-                        """
-                        from peft import PeftModel
-                        from transformers import AutoModel\(words.modelClass)
-
-                        base = AutoModel\(words.modelClass).from_pretrained("\(base)"\(count))
-                        model = PeftModel.from_pretrained(base, "path/to/this/folder")
-                        """, language: "python")))
-        }
-        return ModelCard(
-            title: manifest.name, base: base, library: isAdapter ? "peft" : "transformers",
-            pipelineTag: words.pipelineTag, tags: isAdapter ? ["lora"] : [], sections: sections)
+        var gate = JobManifest.Gate()
+        if let metric = run.manifest.evaluate.metrics.first { gate.metric = metric }
+        return try GateJudgement(run.manifest.gate ?? gate, report, in: output, references: references)
     }
 }
 

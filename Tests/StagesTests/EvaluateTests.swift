@@ -164,6 +164,60 @@ import Tokenizers
         withExtendedLifetime(file) {}
     }
 
+    @Test func theCardSaysWhatAVersionWasComparedWith() throws {
+        let folder = try TemporaryFolder()
+        guard let line = try line(folder.url) else { return }
+        line.manifest.evaluate.metrics = [.loss]
+        func package(steps: Int) throws -> (card: String, record: VersionRecord, folder: URL) {
+            line.manifest.train.duration = .steps(steps)
+            for kind in ["tokenize", "train", "evaluate"] { #expect(try line.run(kind).result.failure == nil) }
+            let packaged = try line.run("package")
+            #expect(packaged.result.failure == nil)
+            let folder = packaged.directory.out.appending(path: "adapter")
+            let record = try JSONDecoder().decode(
+                VersionRecord.self, from: Data(contentsOf: folder.appending(path: "lorajobs.json")))
+            let card = try String(contentsOf: folder.appending(path: "README.md"), encoding: .utf8)
+            for text in ["fire", "grass", "Once upon", "ball.", ": the "] { #expect(!card.contains(text), "\(text)") }
+            return (card, record, folder)
+        }
+        line.rivals = PinnedRivals(alias: "production", champion: nil, promoted: [])
+        let first = try package(steps: 5)
+        #expect(first.record.comparisons == [] && first.record.gate == nil)
+        #expect(
+            first.card.contains("There was no version to compare with: `production` pointed at none."), "\(first.card)")
+        let old = try #require(first.record.evaluation["balls"]?.values[.trained]?["acc"])
+        let shown = String(format: "%.5g", old)
+        #expect(first.card.contains("|  | metric | examples | base | with this adapter |"), "\(first.card)")
+        #expect(first.card.contains("| balls | acc | 24 | ") && first.card.contains(" | \(shown) |"))
+        #expect(first.card.contains("| some | loss | 5 | ") && first.card.contains("| general text | loss | "))
+
+        line.rivals = PinnedRivals(
+            alias: "production", champion: PinnedVersion(number: 7, digest: "", path: first.folder.path), promoted: [])
+        let second = try package(steps: 60)
+        let one = try #require(second.record.comparisons?.first)
+        #expect(one.version == 7 && one.isChampion && one.metric == "loss" && one.confidence == 0.95)
+        #expect(one.old == first.record.metrics["loss"] && one.new == second.record.metrics["loss"])
+        #expect(0 < one.low && one.low < one.gain && one.gain < one.high && abs(one.old - one.new - one.gain) < 1e-12)
+        let sentence = String(
+            format:
+                "Version 7, which `production` pointed at: loss %.4g against %.4g, a gain of %+.4g "
+                + "(%+.4g to %+.4g at 95%%)",
+            one.new, one.old, one.gain, one.low, one.high)
+        #expect(second.card.contains(sentence), "\(second.card)")
+        #expect(second.card.contains(String(format: "| version 7 | %.4f |", one.old)))
+        #expect(second.card.contains("|  | metric | examples | base | version 7 | with this adapter |"))
+        #expect(second.card.contains(" | \(shown) | "), "the suite's figure of the version before")
+
+        // A version that cannot be compared is named, and why; what its error says is not told.
+        let broken = folder.url.appending(path: "8")
+        try FileManager.default.createDirectory(at: broken, withIntermediateDirectories: true)
+        line.rivals = PinnedRivals(
+            alias: "production", champion: PinnedVersion(number: 8, digest: "", path: broken.path), promoted: [])
+        let third = try package(steps: 5)
+        #expect(third.card.contains("Version 8, which `production` pointed at, could not be compared"), "\(third.card)")
+        #expect(third.record.comparisons == [] && !third.card.contains(broken.path))
+    }
+
     /// What trials are ranked by is what an evaluation of the same examples says.
     @Test func trialsAreScoredOnTheValidationSplitAlone() throws {
         let folder = try TemporaryFolder()

@@ -48,6 +48,18 @@ struct GateJudgement {
         return verdict(.passed, checks.first { $0.rule == "improvement" }?.message ?? "", checks)
     }
 
+    /// How the new version does on the test split beside what the alias points at and, where that is another one, the
+    /// best it ever pointed at.
+    func comparisons() throws -> [VersionComparison] {
+        let metric = try MetricRegistry.metric(named: gate.metric.rawValue)
+        return [(EvaluationRole.champion, report.champion), (.best, report.test.best)].compactMap { role, version in
+            guard let version, let found = comparison(metric, report.test, role) else { return nil }
+            return VersionComparison(
+                version: version, isChampion: role == .champion, metric: metric.name, old: found.old, new: found.new,
+                gain: found.gain.estimate, low: found.gain.low, high: found.gain.high, confidence: gate.confidence)
+        }
+    }
+
     // MARK: Rules
 
     private func examples() -> GateVerdict.Check {
@@ -156,4 +168,20 @@ struct GateJudgement {
         return MetricComparison(
             metric, from: examples(old), to: examples(new), classes: set.classes, confidence: gate.confidence)
     }
+}
+
+/// A new version beside a published one, on the same test examples.
+struct VersionComparison: Codable, Equatable {
+    /// The published one.
+    var version: Int
+    /// Whether the alias pointed at it then; else it is the best that it ever pointed at.
+    var isChampion: Bool
+    var metric: String
+    var old: Double
+    var new: Double
+    /// How much better the new one is, in the metric's units, with the ends of the confidence interval.
+    var gain: Double
+    var low: Double
+    var high: Double
+    var confidence: Double
 }
