@@ -17,11 +17,7 @@ extension ArtifactStore {
     ) throws -> Int? {
         try ArtifactNaming.checkAlias(alias)
         let version = try resolve(reference, in: collection)
-        if let damage = try verify(version).first {
-            throw ArtifactError(
-                .damaged, "\(alias) stays where it is, because \(version.reference) is damaged: \(damage.message)",
-                path: damage.path)
-        }
+        try check(version, for: alias)
         let scratch = try ScratchFolder(in: temporary)
         let made = scratch.url.appending(path: alias)
         guard symlink("\(version.number)", made.path) == 0 else {
@@ -61,6 +57,14 @@ extension ArtifactStore {
             try Failpoint.aliasLogged.hit()
             return previous
         }
+    }
+
+    /// Reads a version before an alias points at it.
+    func check(_ version: Version, for alias: String) throws {
+        guard let damage = try verify(version).first else { return }
+        throw ArtifactError(
+            .damaged, "\(alias) stays where it is, because \(version.reference) is damaged: \(damage.message)",
+            path: damage.path)
     }
 
     /// Removes an alias, and logs that with its reason.

@@ -57,7 +57,7 @@ extension ArtifactStore {
         return entries.rejection(of: version) == nil && !entries.values(of: decision.alias).contains(version)
     }
 
-    /// Does what a gate has decided: moves the alias, and writes the log. Done again, it changes nothing.
+    /// Does what was decided: moves the alias, and writes the log. Done again, it changes nothing.
     ///
     /// - Throws: `noSuchArtifact` when all of the name has gone; what writing throws.
     package func follow(_ decision: GateDecision) throws -> GateDecision.Settlement {
@@ -74,7 +74,7 @@ extension ArtifactStore {
                     LogEntry(
                         event: event, time: Timestamp.text(decision.time), version: decision.version,
                         alias: decision.alias, previous: previous, reason: decision.reason, decision: decision.id,
-                        gate: decision.outcome))
+                        gate: decision.cause == .gate ? decision.outcome : nil))
             }
             guard decision.moves else {
                 try note(.gated)
@@ -84,9 +84,9 @@ extension ArtifactStore {
             let logged = entries.values(of: decision.alias).last ?? nil
             if current != decision.version || logged == decision.version {
                 // Where the alias is where it should be and the log says so, somebody else was faster.
-                guard current == decision.from, current != decision.version, numbers.contains(decision.version) else {
-                    return .superseded
-                }
+                guard current == decision.from, current != decision.version, numbers.contains(decision.version),
+                    entries.damage(of: decision.version) == nil
+                else { return .superseded }
                 let home = folder(of: name, in: collection)
                 let made = scratch.url.appending(path: decision.alias)
                 guard symlink("\(decision.version)", made.path) == 0 else {

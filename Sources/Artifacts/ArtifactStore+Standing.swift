@@ -60,13 +60,7 @@ extension ArtifactStore {
         _ reference: ArtifactReference, alias: String = ArtifactReference.production,
         in collection: ArtifactCollection = .adapters, reason: String, now: Date = Date()
     ) throws -> (version: Version, before: Int?) {
-        let version = try resolve(reference, in: collection)
-        if let entry = try versionLog(of: version.name, in: collection).entries().rejection(of: version.number) {
-            throw ArtifactError(
-                .rejected,
-                "\(version.reference) was rejected at \(entry.time): \(entry.reason ?? ""); take that back with: "
-                    + "lorajobs adapters reject \(version.reference) --undo")
-        }
+        let version = try promotable(reference, in: collection)
         let exact = ArtifactReference(name: version.name, selector: .version(version.number))
         let before = try setAlias(alias, to: exact, in: collection, reason: reason, now: now)
         return (try resolve(exact, in: collection), before)
@@ -81,15 +75,62 @@ extension ArtifactStore {
         _ name: String, alias: String = ArtifactReference.production, to number: Int? = nil,
         in collection: ArtifactCollection = .adapters, reason: String, now: Date = Date()
     ) throws -> (now: Version, before: Int?) {
-        let target: Int
-        if let number {
-            target = number
-        } else {
-            target = try earlierValue(of: alias, of: name, in: collection)
-        }
+        let target = try number ?? earlierValue(of: alias, of: name, in: collection)
         let reference = ArtifactReference(name: name, selector: .version(target))
         let before = try setAlias(alias, to: reference, in: collection, reason: reason, now: now)
         return (try resolve(reference, in: collection), before)
+    }
+
+    /// What ``promote(_:alias:in:reason:now:)`` comes to, as a decision for ``follow(_:)`` that can be written down
+    /// before.
+    ///
+    /// - Returns: The version, and the decision; it moves nothing where the alias is at that version already.
+    /// - Throws: As ``promote(_:alias:in:reason:now:)``.
+    package func decidePromotion(
+        _ reference: ArtifactReference, alias: String, in collection: ArtifactCollection = .adapters, reason: String,
+        id: String, now: Date = Date()
+    ) throws -> (version: Version, decision: GateDecision) {
+        let version = try promotable(reference, in: collection)
+        return (version, try decision(.hand, alias, at: version, reason, id, now))
+    }
+
+    /// The same of ``rollBack(_:alias:to:in:reason:now:)``.
+    package func decideRollBack(
+        _ name: String, alias: String, to number: Int?, in collection: ArtifactCollection = .adapters, reason: String,
+        id: String, now: Date = Date()
+    ) throws -> (version: Version, decision: GateDecision) {
+        let target = try number ?? earlierValue(of: alias, of: name, in: collection)
+        let version = try resolve(ArtifactReference(name: name, selector: .version(target)), in: collection)
+        return (version, try decision(.rollback, alias, at: version, reason, id, now))
+    }
+
+    private func decision(
+        _ cause: GateDecision.Cause, _ alias: String, at version: Version, _ reason: String, _ id: String, _ now: Date
+    ) throws -> GateDecision {
+        try ArtifactNaming.checkAlias(alias)
+        try check(version, for: alias)
+        let from = try exclusively {
+            try completeInterrupted(version.name, in: version.collection)
+            // Where a link was made by hand, that is history before it is moved on.
+            try logUnloggedMoves(of: version.name, in: version.collection, except: nil, now: now)
+            return try aliases(of: version.name, in: version.collection)[alias]
+        }
+        return GateDecision(
+            id: id, collection: version.collection, name: version.name, alias: alias, version: version.number,
+            digest: version.digest, moves: from != version.number, from: from, outcome: "passed", cause: cause,
+            reason: reason, time: now)
+    }
+
+    /// A version that nobody has rejected.
+    private func promotable(_ reference: ArtifactReference, in collection: ArtifactCollection) throws -> Version {
+        let version = try resolve(reference, in: collection)
+        if let entry = try versionLog(of: version.name, in: collection).entries().rejection(of: version.number) {
+            throw ArtifactError(
+                .rejected,
+                "\(version.reference) was rejected at \(entry.time): \(entry.reason ?? ""); take that back with: "
+                    + "lorajobs adapters reject \(version.reference) --undo")
+        }
+        return version
     }
 
     /// The version an alias pointed at before the present one, and that may still be used.

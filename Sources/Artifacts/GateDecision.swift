@@ -1,7 +1,16 @@
 package import Foundation
 
-/// What a gate has decided about a version, as the queue has committed it: the store follows.
+/// What a gate, or a person, has decided about a version, as the queue has committed it: the store follows.
 package struct GateDecision: Sendable, Equatable {
+    /// Who has decided.
+    package enum Cause: String, Sendable {
+        case gate
+        /// A person who names the version.
+        case hand
+        /// A person who wants back what was there before.
+        case rollback
+    }
+
     /// Told apart by this in the log, so that it is followed once.
     package var id: String
     package var collection: ArtifactCollection
@@ -14,14 +23,15 @@ package struct GateDecision: Sendable, Equatable {
     package var moves: Bool
     /// What the alias pointed at when that was decided; `nil` when it pointed nowhere.
     package var from: Int?
-    /// `passed`, `failed` or `held`.
+    /// `passed`, `failed` or `held`; what a person decides has passed.
     package var outcome: String
+    package var cause: Cause
     package var reason: String
     package var time: Date
 
     package init(
         id: String, collection: ArtifactCollection, name: String, alias: String, version: Int, digest: String,
-        moves: Bool, from: Int?, outcome: String, reason: String, time: Date
+        moves: Bool, from: Int?, outcome: String, cause: Cause = .gate, reason: String, time: Date
     ) {
         self.id = id
         self.collection = collection
@@ -32,6 +42,7 @@ package struct GateDecision: Sendable, Equatable {
         self.moves = moves
         self.from = from
         self.outcome = outcome
+        self.cause = cause
         self.reason = reason
         self.time = time
     }
@@ -40,7 +51,7 @@ package struct GateDecision: Sendable, Equatable {
     package enum Settlement: String, Sendable {
         /// The log says what was decided, and the alias has moved if it was to.
         case applied
-        /// Somebody has moved the alias in between; it stays where it was put.
+        /// Somebody has moved the alias in between, or the version is damaged or gone; the alias stays where it is.
         case superseded
     }
 }

@@ -40,7 +40,7 @@ package struct LogEntry: Codable, Sendable, Equatable {
     package var alias: String?
     package var previous: Int?
     package var reason: String?
-    /// For what a gate has decided: the decision's id in the queue, and `passed`, `failed` or `held`.
+    /// For what the queue has committed: the decision's id there and, of a gate's, `passed`, `failed` or `held`.
     package var decision: String?
     package var gate: String?
 }

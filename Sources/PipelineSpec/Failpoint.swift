@@ -71,6 +71,9 @@ package enum Failpoint: String, CaseIterable, Sendable {
     case decisionCommitted = "decision.committed"
     case decisionFollowed = "decision.followed"
 
+    // A person moves an alias: committed, and followed as a gate's decision is.
+    case moveRecorded = "move.recorded"
+
     // Somebody is told: the try is counted, and what came of it is known but not noted.
     case noticeBegun = "notice.begun"
     case noticeSent = "notice.sent"

@@ -16,6 +16,8 @@ import Testing
         .scheduleFired,
         // `telling`: it needs somebody who is told.
         .noticeBegun, .noticeSent,
+        // `NotifyVerbTests`: it needs a person.
+        .moveRecorded,
     ]
     static let points = Failpoint.allCases.filter { !elsewhere.contains($0) }
     /// Points where each hit is another place in the life of a job.

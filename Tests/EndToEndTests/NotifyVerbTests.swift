@@ -90,4 +90,45 @@ import Testing
         _ = try await test.outcome()
         for pid in children { kill(pid, SIGKILL) }
     }
+
+    /// `kill -9` of the program of a person who moves an alias: what was decided happens, and is told once.
+    @Test func aPersonWhoseProgramDiesIsNotForgotten() async throws {
+        guard let shop = try await Workshop.make() else { return }
+        try settings(shop, "notify: {board: {folder: told, on: [promoted]}}\n")
+        try await shop.startDaemon()
+        try shop.drop(shop.manifest(steps: 2), as: "tone.yaml")
+        #expect(try await shop.ended()["state"] == "succeeded")
+        try await shop.endDaemon(SIGTERM)
+        var dying = shop.program
+        let points = ["alias.made", "alias.renamed", "alias.logged", "decision.followed", "move.recorded"]
+        for point in points {
+            // What the one before has left would be finished first, and die at the same point.
+            let repaired = try await shop.program.run("doctor", "--repair")
+            #expect(repaired.talk.contains("let the store follow") == (point != points[0]), "\(point): \(repaired)")
+            dying.environment["LORAJOBS_FAILPOINTS"] = "\(point)=kill"
+            let alias = point.replacing(".", with: "-")
+            let end = try await dying.run("adapters", "promote", "tone:1", "--to", alias, "--reason", "good")
+            #expect(end.status == 128 + SIGKILL, "\(point): \(end)")
+        }
+        // The last one is the daemon's to finish.
+        try await shop.startDaemon()
+        try await shop.until("all are told") {
+            let all = try await self.notices(shop)
+            return all.count == points.count && all.allSatisfy { $0["state"] == "delivered" }
+        }
+        var told: [String] = []
+        for name in try shop.names(in: "told") where !name.hasPrefix(".") {
+            told.append(try shop.json("told/\(name)")["promotion"]?["alias"]?.word ?? "")
+        }
+        let aliases = points.map { $0.replacing(".", with: "-") }
+        #expect(told.sorted() == aliases.sorted())
+        let log = try await shop.program.run("adapters", "log", "tone", "--json").json()
+        let moves = log["log"]?.elements.compactMap { $0["alias"]?.word } ?? []
+        #expect(moves.sorted() == aliases.sorted(), "\(log)")
+        for alias in aliases {
+            let path = shop.url("Artifacts/adapters/tone/\(alias)").path
+            #expect(try FileManager.default.destinationOfSymbolicLink(atPath: path) == "1")
+        }
+        #expect(try await shop.program.run("doctor").status == 0)
+    }
 }

@@ -271,18 +271,96 @@ import Testing
         target.events = [.promoted]
         try await withDaemon(configuration(space, ["folder": target])) { daemon in
             _ = try await space.end(of: space.submit("name: tone\n"))
-            let promotion = NoticePromotion(
-                name: "tone", alias: "production", version: 1, before: nil, digest: "sha256:0", cause: "hand",
-                reason: "it is good")
-            for _ in 1...2 { try space.queue().notePromotion(promotion, id: "A") }
+            for before in [nil, 1] {
+                let moved = try GateDecisions.promote(
+                    ArtifactReference("tone:1"), alias: "production", reason: "it is good", in: space.workspace)
+                #expect(moved.version.number == 1 && moved.before == before)
+            }
             daemon.poke()
             try await eventually("it is told") { try deliveries(space).map(\.state) == [.delivered] }
         }
-        let file = try #require(try FileManager.default.contentsOfDirectory(atPath: folder).first)
-        let document = try ProtocolJSON.decode(
-            JSONValue.self, from: Data(contentsOf: URL(filePath: folder).appending(path: file)))
+        let document = try #require(try documents(folder).first)
         #expect(document["promotion"]?["cause"] == "hand" && document["promotion"]?["version"] == 1)
-        #expect(document["job"] == nil)
+        #expect(document["promotion"]?["before"] == .null && document["promotion"]?["reason"] == "it is good")
+        #expect(document["job"] == nil && document["gate"] == nil)
+    }
+
+    private func documents(_ folder: String) throws -> [JSONValue] {
+        try FileManager.default.contentsOfDirectory(atPath: folder).filter { !$0.hasPrefix(".") }.sorted().map {
+            try ProtocolJSON.decode(JSONValue.self, from: Data(contentsOf: URL(filePath: folder).appending(path: $0)))
+        }
+    }
+
+    /// At each step between the decision and its last trace the person's program dies; the next one makes it whole, and
+    /// it is told once.
+    @Test(arguments: [
+        Failpoint.moveRecorded, .aliasMade, .aliasRenamed, .logWritten, .aliasLogged, .decisionFollowed,
+    ])
+    func aMoveThatWasInterruptedIsToldOnce(_ step: Failpoint) async throws {
+        let space = try TestWorkspace()
+        let folder = space.root("told").path
+        var target = NoticeTarget(.folder(folder))
+        target.events = [.promoted]
+        let configuration = configuration(space, ["folder": target])
+        try await withDaemon(configuration) { _ in
+            for seed in 1...2 { _ = try await space.end(of: space.submit("name: tone\nseed: \(seed)\n")) }
+        }
+        let store = ArtifactStore(space.workspace.artifacts)
+        _ = try store.promote(ArtifactReference("tone:1"), reason: "by hand")
+        let isArmed = Mutex(true)
+        #expect(throws: OrchestrationError.self) {
+            try Failpoint.withHandler({ point in
+                guard point == step, isArmed.withLock({ $0 }) else { return }
+                isArmed.withLock { $0 = false }
+                throw OrchestrationError(.fenced, "the program dies at \(step.rawValue)")
+            }) {
+                _ = try GateDecisions.promote(
+                    ArtifactReference("tone:2"), alias: "production", reason: "better", in: space.workspace)
+            }
+        }
+        #expect(try space.queue().openDecisions().map(\.version) == [2] && !isArmed.withLock { $0 })
+        #expect(try !Invariants(space.workspace).violations().isEmpty, "\(step.rawValue) leaves something to do")
+        let back = try GateDecisions.rollBack(
+            "tone", alias: "production", to: nil, reason: "worse", in: space.workspace)
+        #expect(back.version.number == 1 && back.before == 2)
+        try await withDaemon(configuration) { _ in
+            try await eventually("both are told") { try deliveries(space).map(\.state) == [.delivered, .delivered] }
+        }
+        let told = try documents(folder).compactMap { $0["promotion"] }
+        #expect(Set(told.compactMap { $0["cause"] }) == ["hand", "rollback"] && told.count == 2, "\(told)")
+        let moves = try store.log(of: "tone").filter { $0.event == .aliasMoved }
+        #expect(moves.map(\.version) == [1, 2, 1] && moves.allSatisfy { $0.gate == nil }, "\(moves)")
+        #expect(try Invariants(space.workspace).violations() == [])
+    }
+
+    /// A daemon that starts does what a person's program died of, and a move that came to nothing is told to nobody.
+    @Test func aDaemonFinishesWhatAPersonDecided() async throws {
+        let space = try TestWorkspace()
+        let folder = space.root("told").path
+        var target = NoticeTarget(.folder(folder))
+        target.events = [.promoted]
+        let configuration = configuration(space, ["folder": target])
+        try await withDaemon(configuration) { _ in
+            for seed in 1...2 { _ = try await space.end(of: space.submit("name: tone\nseed: \(seed)\n")) }
+        }
+        let store = ArtifactStore(space.workspace.artifacts)
+        func decide(_ version: Int, _ alias: String) throws {
+            let (_, decision) = try store.decidePromotion(
+                ArtifactReference("tone:\(version)"), alias: alias, reason: "better", id: "\(alias)-\(version)")
+            try space.queue().record(decision)
+        }
+        try decide(1, "production")
+        try decide(2, "night")
+        // Somebody makes the link in the meantime, with other tools.
+        let home = space.workspace.artifacts.appending(path: "adapters/tone")
+        try FileManager.default.createSymbolicLink(
+            atPath: home.appending(path: "night").path, withDestinationPath: "1")
+        try await withDaemon(configuration) { _ in
+            try await eventually("it is told") { try deliveries(space).map(\.state) == [.delivered] }
+        }
+        #expect(try store.aliases(of: "tone") == ["production": 1, "night": 1])
+        #expect(try documents(folder).map { $0["promotion"]?["alias"] } == ["production"])
+        #expect(try space.queue().openDecisions().isEmpty)
     }
 
     @Test func secretsAreSentAndNeverSaid() async throws {

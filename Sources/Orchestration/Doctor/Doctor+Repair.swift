@@ -50,7 +50,7 @@ extension Doctor {
             let open = try queue.openDecisions()
             if !open.isEmpty {
                 let words = open.map { "\($0.alias) of \($0.name)" }.joined(separator: ", ")
-                try make("let the store follow what gates have decided: \(words)") {
+                try make("let the store follow what was decided: \(words)") {
                     try GateDecisions.follow(queue, ArtifactStore(workspace.artifacts))
                 }
             }

@@ -4,27 +4,15 @@ import GRDB
 import PipelineSpec
 
 /// An alias that points elsewhere now, whoever has moved it.
-package struct NoticePromotion: Codable, Sendable, Equatable {
-    package var name: String
-    package var alias: String
-    package var version: Int
-    package var before: Int?
-    package var digest: String?
+private struct Promotion: Decodable {
+    var name: String
+    var alias: String
+    var version: Int
+    var before: Int?
+    var digest: String?
     /// `gate`, `hand` or `rollback`.
-    package var cause: String
-    package var reason: String?
-
-    package init(
-        name: String, alias: String, version: Int, before: Int?, digest: String?, cause: String, reason: String?
-    ) {
-        self.name = name
-        self.alias = alias
-        self.version = version
-        self.before = before
-        self.digest = digest
-        self.cause = cause
-        self.reason = reason
-    }
+    var cause: String
+    var reason: String?
 }
 
 /// What is told of an event: a JSON object, schema 1.
@@ -54,21 +42,24 @@ struct NoticeDocument {
         case .rejected: members["rejection"] = try Self.rejection(db, subject)
         case .gateFailed, .promoted:
             if subject.hasPrefix("{") {
-                let promotion = try ProtocolJSON.decode(NoticePromotion.self, from: Data(subject.utf8))
+                // As an earlier program wrote of what was moved by hand.
+                let promotion = try ProtocolJSON.decode(Promotion.self, from: Data(subject.utf8))
                 members["promotion"] = Self.json(promotion)
-            } else if let row = try Row.fetchOne(
-                db, sql: "SELECT * FROM gate_decision WHERE id = ?", arguments: [subject])
-            {
+            } else if let row = try Row.fetchOne(db, sql: "SELECT * FROM decision WHERE id = ?", arguments: [subject]) {
                 job = row["job_id"]
-                members["gate"] = [
-                    "outcome": .string(row["outcome"]), "alias": .string(row["alias"]), "name": .string(row["name"]),
-                    "version": .integer(row["version"]), "reason": .string(row["reason"]),
-                ]
+                if job != nil {
+                    members["gate"] = [
+                        "outcome": .string(row["outcome"]), "alias": .string(row["alias"]),
+                        "name": .string(row["name"]), "version": .integer(row["version"]),
+                        "reason": .string(row["reason"]),
+                    ]
+                }
                 if event == .promoted {
                     members["promotion"] = Self.json(
-                        NoticePromotion(
+                        Promotion(
                             name: row["name"], alias: row["alias"], version: row["version"],
-                            before: row["from_version"], digest: row["digest"], cause: "gate", reason: row["reason"]))
+                            before: row["from_version"], digest: row["digest"], cause: row["cause"],
+                            reason: row["reason"]))
                 }
             }
         }
@@ -107,7 +98,7 @@ struct NoticeDocument {
         ]
     }
 
-    private static func json(_ promotion: NoticePromotion) -> JSONValue {
+    private static func json(_ promotion: Promotion) -> JSONValue {
         [
             "name": .string(promotion.name), "alias": .string(promotion.alias),
             "version": .integer(promotion.version), "before": promotion.before.map { .integer($0) } ?? .null,

@@ -95,7 +95,7 @@ package struct Invariants: Sendable {
             found += try queue.openDecisions(db).map {
                 Violation(
                     invariant: .aliases, subject: "\($0.name)@\($0.alias)",
-                    message: "a gate has decided about version \($0.version), and the store has not followed",
+                    message: "it was decided about version \($0.version), and the store has not followed",
                     isRepairable: true)
             }
         }
@@ -112,7 +112,7 @@ package struct Invariants: Sendable {
                 found += decisions.filter { !logged.contains($0.id) }.map {
                     Violation(
                         invariant: .aliases, subject: "\(name)@\($0.alias)",
-                        message: "what a gate has decided about version \($0.version) is not in the log any more",
+                        message: "what was decided about version \($0.version) is not in the log any more",
                         isRepairable: false)
                 }
             }

@@ -26,30 +26,46 @@ extension JobQueue {
             ])
     }
 
+    /// Writes down that a person moves an alias, before the store does it.
+    func record(_ move: GateDecision) throws {
+        try write { db in
+            try db.execute(
+                sql: """
+                    INSERT INTO alias_move (id, collection, name, alias, version, digest, from_version, cause, reason,
+                      at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    """,
+                arguments: [
+                    move.id, move.collection.rawValue, move.name, move.alias, move.version, move.digest, move.from,
+                    move.cause.rawValue, move.reason, Int64((move.time.timeIntervalSince1970 * 1000).rounded()),
+                ])
+        }
+    }
+
     /// Decisions that the store has not followed yet, in their order.
     func openDecisions() throws -> [GateDecision] { try read { try openDecisions($0) } }
 
     func openDecisions(_ db: Database) throws -> [GateDecision] {
-        try decisions(db, "SELECT * FROM gate_decision WHERE settled_ms IS NULL ORDER BY at_ms, id")
+        try decisions(db, "SELECT * FROM decision WHERE settled_ms IS NULL ORDER BY at_ms, id")
     }
 
     /// Decisions that the store has followed, in their order.
     func appliedDecisions(_ db: Database) throws -> [GateDecision] {
-        try decisions(db, "SELECT * FROM gate_decision WHERE settlement = 'applied' ORDER BY at_ms, id")
+        try decisions(db, "SELECT * FROM decision WHERE settlement = 'applied' ORDER BY at_ms, id")
     }
 
     /// Versions that a gate has held, and that nobody has promoted or rejected since, nor a later one replaced; oldest first.
     package func versionsAwaitingApproval(in store: ArtifactStore) throws -> [GateDecision] {
-        try read { try decisions($0, "SELECT * FROM gate_decision WHERE outcome = 'held' ORDER BY at_ms, id") }
+        try read { try decisions($0, "SELECT * FROM decision WHERE outcome = 'held' ORDER BY at_ms, id") }
             .filter { try store.awaitsApproval($0) }
     }
 
     func noteFollowed(_ decision: GateDecision, _ settlement: GateDecision.Settlement) throws {
+        let table = decision.cause == .gate ? "gate_decision" : "alias_move"
         try write { db in
             try db.execute(
-                sql: "UPDATE gate_decision SET settled_ms = ?, settlement = ? WHERE id = ? AND settled_ms IS NULL",
+                sql: "UPDATE \(table) SET settled_ms = ?, settlement = ? WHERE id = ? AND settled_ms IS NULL",
                 arguments: [now(), settlement.rawValue, decision.id])
-            if settlement == .superseded, db.changesCount == 1 {
+            if decision.cause == .gate, settlement == .superseded, db.changesCount == 1 {
                 let job = try String.fetchOne(
                     db, sql: "SELECT job_id FROM gate_decision WHERE id = ?", arguments: [decision.id])
                 try note(db, "gate_superseded", job: job, ["alias": decision.alias, "version": "\(decision.version)"])
@@ -71,11 +87,13 @@ extension JobQueue {
 
     private func decisions(_ db: Database, _ sql: String) throws -> [GateDecision] {
         try Row.fetchAll(db, sql: sql).compactMap { row in
-            guard let collection = ArtifactCollection(rawValue: row["collection"]) else { return nil }
+            guard let collection = ArtifactCollection(rawValue: row["collection"]),
+                let cause = GateDecision.Cause(rawValue: row["cause"])
+            else { return nil }
             return GateDecision(
                 id: row["id"], collection: collection, name: row["name"], alias: row["alias"], version: row["version"],
                 digest: row["digest"], moves: row["moves"], from: row["from_version"], outcome: row["outcome"],
-                reason: row["reason"], time: Self.date(row["at_ms"]))
+                cause: cause, reason: row["reason"], time: Self.date(row["at_ms"]))
         }
     }
 }

@@ -173,22 +173,6 @@ extension JobQueue {
         }
     }
 
-    /// Makes a notice of an alias that a person has moved.
-    ///
-    /// - Parameter id: Told apart by it; the same one is made once.
-    package func notePromotion(_ promotion: NoticePromotion, id: String) throws {
-        guard try read({ try Bool.fetchOne($0, sql: "SELECT EXISTS (SELECT 1 FROM notice_target)") }) == true else {
-            return
-        }
-        let subject = String(decoding: try ProtocolJSON.encode(promotion), as: UTF8.self)
-        try write { db in
-            try db.execute(
-                sql: """
-                    INSERT INTO notice (id, event, subject, at_ms) VALUES (?, 'promoted', ?, ?) ON CONFLICT DO NOTHING
-                    """, arguments: ["promoted/\(id)", subject, now()])
-        }
-    }
-
     private static let deliveries = """
         SELECT n.id, n.event, n.at_ms, n.body, d.target, d.state, d.tries, d.due_ms, d.answer
         FROM notice_delivery AS d JOIN notice AS n ON n.id = d.notice_id

@@ -10,7 +10,7 @@ enum QueueSchema {
     /// `PRAGMA user_version`.
     ///
     /// A database with a higher one is refused.
-    static let version: Int32 = 7
+    static let version: Int32 = 8
 
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
@@ -21,6 +21,7 @@ enum QueueSchema {
         migrator.registerMigration("sweeps") { try $0.execute(sql: sweeps) }
         migrator.registerMigration("notices") { try $0.execute(sql: notices) }
         migrator.registerMigration("sweep metrics") { try $0.execute(sql: sweepMetrics) }
+        migrator.registerMigration("moves") { try $0.execute(sql: moves) }
         return migrator
     }
 

@@ -19,9 +19,8 @@ extension Adapters {
         @Flag(name: .long, help: "Print one JSON object.") var json = false
 
         mutating func run() throws {
-            let store = try Adapters.settledStore(options)
-            let moved = try store.promote(ArtifactReference(reference), alias: to, reason: reason)
-            try Adapters.note(moved.version, to, before: moved.before, "hand", reason, options)
+            let moved = try GateDecisions.promote(
+                ArtifactReference(reference), alias: to, reason: reason, in: options.locate())
             try Adapters.tell(moved.version, to, before: moved.before, json)
         }
     }
@@ -39,10 +38,9 @@ extension Adapters {
         @Flag(name: .long, help: "Print one JSON object.") var json = false
 
         mutating func run() throws {
-            let store = try Adapters.settledStore(options)
-            let moved = try store.rollBack(name, alias: alias, to: to, reason: "rollback: \(reason)")
-            try Adapters.note(moved.now, alias, before: moved.before, "rollback", reason, options)
-            try Adapters.tell(moved.now, alias, before: moved.before, json)
+            let moved = try GateDecisions.rollBack(
+                name, alias: alias, to: to, reason: "rollback: \(reason)", in: options.locate())
+            try Adapters.tell(moved.version, alias, before: moved.before, json)
         }
     }
 
@@ -88,25 +86,6 @@ extension Adapters {
         let workspace = try options.locate()
         try GateDecisions.follow(in: workspace)
         return ArtifactStore(workspace.artifacts)
-    }
-
-    /// Lets those be told who want to know of promotions.
-    private static func note(
-        _ version: Version, _ alias: String, before: Int?, _ cause: String, _ reason: String,
-        _ options: WorkspaceOptions
-    ) throws {
-        let workspace = try options.locate()
-        guard before != version.number, access(workspace.database.path(percentEncoded: false), F_OK) == 0 else {
-            return
-        }
-        let queue = try JobQueue.open(workspace.database)
-        try queue.notePromotion(
-            NoticePromotion(
-                name: version.name, alias: alias, version: version.number, before: before, digest: version.digest,
-                cause: cause, reason: reason),
-            id: ULID().description)
-        try queue.close()
-        DaemonLock.poke(workspace)
     }
 
     /// Says what an alias points at now.
