@@ -18,8 +18,8 @@ extension JobManifest {
         /// Whether more of it is better, as the registry says too.
         package var isHigherBetter: Bool { ![.loss, .perplexity, .bytePerplexity].contains(self) }
 
-        /// Whether examples of a job's own data may have it; `false` only where they surely do not, whatever base and records
-        /// are.
+        /// Whether examples of a job's own data may have it; `false` only where they surely do not, whatever base and
+        /// records are.
         package func isPossible(for task: Task, _ format: DataFormat) -> Bool {
             let tasks = task == .auto ? Task.allCases.filter { $0 != .auto } : [task]
             return tasks.contains {

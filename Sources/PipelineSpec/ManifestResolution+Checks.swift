@@ -70,8 +70,8 @@ extension ManifestResolution {
             findings.append(
                 Finding(
                     .unsupported, at: place?.mark, pointer: place?.pointer ?? "/evaluate/metrics",
-                    "evaluate.metrics: \(metric.rawValue) cannot be measured of task: \(task.rawValue) with data.format: "
-                        + format.rawValue,
+                    "evaluate.metrics: \(metric.rawValue) cannot be measured of task: \(task.rawValue) with "
+                        + "data.format: \(format.rawValue)",
                     hint: [.acc, .accNorm].contains(metric) ? "suites of multiple choice have it" : nil))
         }
     }

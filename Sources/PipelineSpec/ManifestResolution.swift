@@ -188,7 +188,8 @@ struct ManifestResolution {
         return nil
     }
 
-    /// The real path of a checkpoint folder: inside the roots, with all the files a job reads, and those inside them too.
+    /// The real path of a checkpoint folder: inside the roots, with all the files a job reads, and those inside them
+    /// too.
     private mutating func folder(_ path: String, _ key: String, _ node: SourceNode) -> String? {
         func refuse(_ problem: PathProblem) -> String? {
             findings.append(problem.finding(key, at: node.mark, node.pointer))

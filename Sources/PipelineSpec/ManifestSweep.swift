@@ -2,8 +2,8 @@ import Foundation
 
 /// A manifest with a `matrix:`: a trial for each combination of its values.
 ///
-/// A trial is trained and judged by the validation split, and no more: it sees no test data, publishes nothing and moves no
-/// alias.
+/// A trial is trained and judged by the validation split, and no more: it sees no test data, publishes nothing and
+/// moves no alias.
 package struct ManifestSweep: Sendable {
     /// One combination.
     package struct Trial: Sendable {
@@ -20,7 +20,8 @@ package struct ManifestSweep: Sendable {
     package let metric: JobManifest.Metric
     /// The names of the stages of the pipeline that a trial runs.
     package let stages: Set<String>
-    /// The stage that a trial runs behind them, which measures ``metric``; `nil` for the loss, which training measures itself.
+    /// The stage that a trial runs behind them, which measures ``metric``; `nil` for the loss, which training measures
+    /// itself.
     package let scoring: PipelineDefinition.Stage?
 
     /// The kind of ``scoring``.

@@ -100,16 +100,16 @@ extension VersionRecord {
         }
         guard championName != nil else {
             return
-                "Version \(champion), which \(alias) pointed at, could not be compared: it was made from another base or for "
-                + "another task, or it cannot be loaded."
+                "Version \(champion), which \(alias) pointed at, could not be compared: it was made from another base or "
+                + "for another task, or it cannot be loaded."
         }
         func number(_ value: Double) -> String { String(format: "%.4g", value) }
         func signed(_ value: Double) -> String { String(format: "%+.4g", value) }
         let sentences = (comparisons ?? []).map { one in
             let which = one.isChampion ? "which \(alias) pointed at" : "the best that \(alias) ever pointed at"
-            return
-                "Version \(one.version), \(which): \(one.metric) \(number(one.new)) against \(number(one.old)), a gain of "
-                + "\(signed(one.gain)) (\(signed(one.low)) to \(signed(one.high)) at \(Quantity.percent(one.confidence)))."
+            let interval = "\(signed(one.low)) to \(signed(one.high)) at \(Quantity.percent(one.confidence))"
+            return "Version \(one.version), \(which): \(one.metric) \(number(one.new)) against \(number(one.old)), "
+                + "a gain of \(signed(one.gain)) (\(interval))."
         }
         guard !sentences.isEmpty else {
             return "Version \(champion), which \(alias) pointed at, has no value to compare with."

@@ -1,6 +1,6 @@
 extension QueueSchema {
-    /// Aliases that people move: written down before the store follows, as what gates decide is, so that nobody who wants
-    /// to be told of it is not because the machine died in between.
+    /// Aliases that people move: written down before the store follows, as what gates decide is, so that nobody who
+    /// wants to be told of it is not because the machine died in between.
     static let moves = """
         CREATE TABLE alias_move (
           id           TEXT PRIMARY KEY,
@@ -20,8 +20,8 @@ extension QueueSchema {
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX alias_move_open ON alias_move (at_ms) WHERE settled_ms IS NULL;
 
-        CREATE TRIGGER alias_move_once BEFORE UPDATE OF id, collection, name, alias, version, digest, from_version, cause,
-          reason, at_ms ON alias_move
+        CREATE TRIGGER alias_move_once BEFORE UPDATE OF id, collection, name, alias, version, digest, from_version,
+          cause, reason, at_ms ON alias_move
         BEGIN SELECT RAISE(ABORT, 'a decision stays what it is'); END;
         CREATE TRIGGER alias_move_settled_once BEFORE UPDATE OF settled_ms, settlement ON alias_move
         WHEN OLD.settled_ms IS NOT NULL
@@ -37,8 +37,8 @@ extension QueueSchema {
 
         -- Whatever moves aliases, for whoever follows.
         CREATE VIEW decision AS
-          SELECT id, job_id, collection, name, alias, version, digest, moves, from_version, outcome, 'gate' AS cause, reason,
-            at_ms, settled_ms, settlement FROM gate_decision
+          SELECT id, job_id, collection, name, alias, version, digest, moves, from_version, outcome, 'gate' AS cause,
+            reason, at_ms, settled_ms, settlement FROM gate_decision
           UNION ALL
           SELECT id, NULL, collection, name, alias, version, digest, 1, from_version, 'passed', cause, reason,
             at_ms, settled_ms, settlement FROM alias_move;

@@ -26,8 +26,8 @@ extension RunReport {
     ///
     /// - Parameters:
     ///   - health: The part of the stage's report; what an earlier version wrote has none.
-    ///   - metrics: Of the attempt that judged the data. Drift depends on what was in production then, so it stands there, and an
-    ///     output from the cache has none.
+    ///   - metrics: Of the attempt that judged the data. Drift depends on what was in production then, so it stands
+    ///     there, and an output from the cache has none.
     static func health(
         _ health: JSONValue?, metrics: [String: Double], limits: JobManifest.Health
     ) -> [HealthFigure] {

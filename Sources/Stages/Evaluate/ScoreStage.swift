@@ -2,8 +2,8 @@ import Foundation
 import PipelineSpec
 import Training
 
-/// Judges the trained model by the job's metrics on the validation split: what the trials of a sweep are ranked by, where that is
-/// not the loss. It sees no test example, and asks neither base nor production.
+/// Judges the trained model by the job's metrics on the validation split: what the trials of a sweep are ranked by,
+/// where that is not the loss. It sees no test example, and asks neither base nor production.
 ///
 /// Output: `score.json` with the metrics by name.
 enum ScoreStage: Stage {

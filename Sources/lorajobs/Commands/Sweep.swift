@@ -7,8 +7,8 @@ struct Sweep: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show how the trials of a manifest with a matrix have done, the best first.",
         discussion: """
-            Trials are ranked by the loss on the validation split, or by matrix.metric there; the test split is seen by \
-            none of them. --take makes a job with the winner's values that trains on all data and runs the whole \
+            Trials are ranked by the loss on the validation split, or by matrix.metric there; the test split is seen \
+            by none of them. --take makes a job with the winner's values that trains on all data and runs the whole \
             pipeline, as then: train does by itself.
             """)
 
