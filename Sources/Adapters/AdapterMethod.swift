@@ -88,10 +88,19 @@ package struct AdapterOptions: Sendable, Equatable {
     package var dropout: Double
     package var useRSLoRA: Bool
 
-    package init(rank: Int = 8, alpha: Double = 8, dropout: Double = 0, useRSLoRA: Bool = false) {
+    /// Ranks and alphas of single modules.
+    package var rankPattern: ModulePatternMap<Int>
+    package var alphaPattern: ModulePatternMap<Double>
+
+    package init(
+        rank: Int = 8, alpha: Double = 8, dropout: Double = 0, useRSLoRA: Bool = false,
+        rankPattern: ModulePatternMap<Int> = .empty, alphaPattern: ModulePatternMap<Double> = .empty
+    ) {
         self.rank = rank
         self.alpha = alpha
         self.dropout = dropout
         self.useRSLoRA = useRSLoRA
+        self.rankPattern = rankPattern
+        self.alphaPattern = alphaPattern
     }
 }

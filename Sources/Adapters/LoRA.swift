@@ -46,7 +46,15 @@ package struct LoRA: AdapterMethod {
 
     package init(_ options: AdapterOptions) throws {
         try self.init(
-            rank: options.rank, alpha: options.alpha, dropout: options.dropout, useRSLoRA: options.useRSLoRA)
+            rank: options.rank, alpha: options.alpha, dropout: options.dropout, useRSLoRA: options.useRSLoRA,
+            rankPattern: options.rankPattern, alphaPattern: options.alphaPattern)
+    }
+
+    /// The rank of a module. A pattern may have been written for either of its names.
+    ///
+    /// - Throws: ``AdapterError`` for a pattern that cannot be read.
+    package func rank(of path: String, former: String? = nil) throws -> Int {
+        try rankPattern.value(for: path) ?? former.flatMap(rankPattern.value) ?? rank
     }
 
     // MARK: PEFT
@@ -127,9 +135,8 @@ package struct LoRA: AdapterMethod {
         }
     }
 
-    /// A pattern may have been written for either of a module's names.
     private func rankAndScale(_ path: String, _ former: String? = nil) throws -> (rank: Int, scale: Double) {
-        let rank = try rankPattern.value(for: path) ?? former.flatMap(rankPattern.value) ?? rank
+        let rank = try rank(of: path, former: former)
         let alpha = try alphaPattern.value(for: path) ?? former.flatMap(alphaPattern.value) ?? alpha
         return (rank, alpha / (useRSLoRA ? Double(rank).squareRoot() : Double(rank)))
     }

@@ -1,4 +1,4 @@
-import Layers
+package import Layers
 package import TensorCore
 
 /// A module that is trained whole beside an adapter, such as a new head: PEFT's `modules_to_save`.
@@ -74,7 +74,14 @@ package struct SavedModule {
     /// - Throws: ``AdapterError`` with code `unsupported` when something in a chosen module is neither a linear map nor an
     ///   embedding.
     static func modules(_ names: [String], in model: any AdaptableModel) throws -> [SavedModule] {
-        guard !names.isEmpty else { return [] }
+        let (projections, embeddings) = try chosen(names, in: model)
+        return embeddings.map { SavedModule($0) } + projections.map { SavedModule($0) }
+    }
+
+    private static func chosen(
+        _ names: [String], in model: any AdaptableModel
+    ) throws -> (projections: [Projection], embeddings: [Embedding]) {
+        guard !names.isEmpty else { return ([], []) }
         let projections = (model.projections + model.heads).filter { isSaved($0.path, names) }
         let embeddings = model.embeddings.filter { isSaved($0.path, names) }
         let covered = Set(projections.map(\.path) + embeddings.map(\.path))
@@ -86,7 +93,15 @@ package struct SavedModule {
                 "modules_to_save [\(names.joined(separator: ", "))] chooses \(path), which is neither a linear map nor an "
                     + "embedding and cannot be saved whole")
         }
-        return embeddings.map { SavedModule($0) } + projections.map { SavedModule($0) }
+        return (projections, embeddings)
+    }
+
+    /// How many parameters `names` choose, without copying any.
+    ///
+    /// - Throws: ``AdapterError`` with code `unsupported`, as an adapter that has them.
+    package static func parameterCount(_ names: [String], in model: any AdaptableModel) throws -> Int {
+        let (projections, embeddings) = try chosen(names, in: model)
+        return (projections.flatMap(\.parameters) + embeddings.map(\.weight)).reduce(0) { $0 + $1.tensor.count }
     }
 
     /// Whether a module is chosen by `names`, or lies in one that is, or under a component with such a name; the last is

@@ -123,7 +123,20 @@ package struct JobManifest: Codable, Sendable, Equatable {
         package var rslora = false
         package var targets: Targets = .allLinear
         package var names: ModuleNames = .transformers5
+        /// Ranks and alphas of single modules, by name endings or patterns.
+        package var rankPattern: [String: Int] = [:]
+        package var alphaPattern: [String: Double] = [:]
+        /// Modules that are trained whole beside the adapter.
+        package var modulesToSave: [String] = []
         package init() {}
+
+        /// The keys of a pattern map in the order in which they are asked: the longest first, since PEFT takes the first that
+        /// fits and a mapping has no order of its own.
+        package static func ordered<Value>(_ patterns: [String: Value]) -> [(pattern: String, value: Value)] {
+            patterns.map { (pattern: $0.key, value: $0.value) }.sorted {
+                ($1.pattern.count, $0.pattern) < ($0.pattern.count, $1.pattern)
+            }
+        }
     }
 
     /// How long to train.

@@ -82,10 +82,12 @@ extension JSONValue {
         return try values.map { try $0.string() }
     }
 
-    func stringMap() throws -> [String: String] {
+    func members() throws -> [String: JSONValue] {
         guard case .object(let members) = self else { throw mismatch("a mapping") }
-        return try members.mapValues { try $0.string() }
+        return members
     }
+
+    func stringMap() throws -> [String: String] { try members().mapValues { try $0.string() } }
 
     func choice<Choice: RawRepresentable<String>>(_ type: Choice.Type) throws -> Choice {
         guard let value = Choice(rawValue: try string()) else { throw mismatch("a \(Choice.self)") }

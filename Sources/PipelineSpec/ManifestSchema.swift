@@ -181,6 +181,22 @@ package enum ManifestSchema {
             "Whose names of modules targets and the written adapter have, where releases differ (ViT, experts).",
             get: { .string($0.adapter.names.rawValue) },
             set: { $0.adapter.names = try $1.choice(JobManifest.ModuleNames.self) }),
+        ManifestField(
+            "adapter.rank_pattern", .modules(.integer(1...1024)),
+            "Ranks of single modules, by the end of a name or a regular expression for it, such as `{down_proj: 16}`; of "
+                + "several that fit, the longest counts.",
+            get: { .object($0.adapter.rankPattern.mapValues { .integer($0) }) },
+            set: { $0.adapter.rankPattern = try $1.members().mapValues { try $0.int() } }),
+        ManifestField(
+            "adapter.alpha_pattern", .modules(.number(0...65536, above: true)), "Alphas of single modules, likewise.",
+            get: { .object($0.adapter.alphaPattern.mapValues { .number($0) }) },
+            set: { $0.adapter.alphaPattern = try $1.members().mapValues { try $0.double() } }),
+        ManifestField(
+            "adapter.modules_to_save", .names,
+            "Modules that are trained whole and kept beside the adapter, by the ends of their names, such as `[lm_head]`; the "
+                + "new head of a task needs none.",
+            get: { .array($0.adapter.modulesToSave.map { .string($0) }) },
+            set: { $0.adapter.modulesToSave = try $1.strings() }),
     ]
 
     private static let trainFields: [ManifestField] = [

@@ -67,6 +67,8 @@ package indirect enum ValueConstraint: Sendable, Equatable {
     case portion
     /// A number or a share, perhaps negative.
     case change
+    /// A mapping from names of modules, or patterns for them, to values.
+    case modules(ValueConstraint)
     /// A mapping from `retention`, `suite.NAME` or `suite.*` to shares.
     case tolerances
     case anything
@@ -124,6 +126,7 @@ package indirect enum ValueConstraint: Sendable, Equatable {
         case .portion: "a share such as 5%"
         case .share: "a share above 0% and below 100%, such as 95%"
         case .change: "a number, or a share such as 1%"
+        case .modules(let inner): "a mapping from names of modules to \(inner.expectation)"
         case .tolerances: "a mapping such as {retention: 1%, suite.*: 2%}"
         case .anything: "a value"
         }
@@ -191,6 +194,7 @@ package indirect enum ValueConstraint: Sendable, Equatable {
         case .alias: ["type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_-]{0,63}$"]
         case .share, .portion: Self.percent
         case .change: Self.any([["type": "number"], ["type": "string", "pattern": #"^-?[0-9]+(\.[0-9]+)? *%$"#]])
+        case .modules(let inner): ["type": "object", "additionalProperties": .object(inner.jsonSchema)]
         case .tolerances:
             [
                 "type": "object", "additionalProperties": .object(Self.percent),

@@ -98,6 +98,7 @@ struct ValueParser {
             return .string(text)
         case .portion: return share(node, constraint, key)
         case .change: return change(node, constraint, key)
+        case .modules(let inner): return modules(node, constraint, inner, key)
         case .tolerances: return tolerances(node, constraint, key)
         case .anything: return node.json
         }
@@ -449,6 +450,18 @@ struct ValueParser {
             return .string((isNegative && share != 0 ? "-" : "") + Quantity.percent(share))
         default: return refuse(node, .wrongType, key, constraint)
         }
+    }
+
+    private mutating func modules(
+        _ node: SourceNode, _ constraint: ValueConstraint, _ inner: ValueConstraint, _ key: String
+    ) -> JSONValue? {
+        if node.isNull { return .object([:]) }
+        guard let entries = node.entries else { return refuse(node, .wrongType, key, constraint) }
+        var values: [String: JSONValue] = [:]
+        for entry in entries {
+            values[entry.key] = parse(entry.value, inner, key: "\(key).\(PrintableText.line(entry.key, limit: 60))")
+        }
+        return .object(values)
     }
 
     private mutating func tolerances(_ node: SourceNode, _ constraint: ValueConstraint, _ key: String) -> JSONValue? {

@@ -65,7 +65,7 @@ enum TrainStage: Stage {
         let trainer = try Trainer(
             model: model, parameters: product.parameters, options: options, training: training,
             validation: validation.targetCount > 0 ? validation : nil, hiding: task.hiding(model),
-            identity: identity(run, warmStart))
+            identity: try identity(run, warmStart))
         let bytes = 4 * product.parameters.reduce(0) { $0 + $1.tensor.count }
         let limit = run.request.limit.map { TrainingLimit($0, since: run.began, productBytes: bytes) }
         var monitor = Monitor(run, sizes, limit)
@@ -154,9 +154,11 @@ enum TrainStage: Stage {
     }
 
     /// What a checkpoint must agree with, besides options and data.
-    private static func identity(_ run: StageRun, _ warmStart: WarmStart?) -> [String: String] {
+    private static func identity(_ run: StageRun, _ warmStart: WarmStart?) throws -> [String: String] {
+        // Mappings have no order of their own.
+        let adapter = String(decoding: try ProtocolJSON.encode(run.manifest.adapter), as: UTF8.self)
         var identity = [
-            "numerics": "\(Numerics.version)", "adapter": "\(run.manifest.adapter)", "engine": EngineDescription.text,
+            "numerics": "\(Numerics.version)", "adapter": adapter, "engine": EngineDescription.text,
             "precision": run.manifest.trainingPrecision.rawValue,
         ]
         for file in run.request.base { identity["base \(URL(filePath: file.path).lastPathComponent)"] = file.digest }
@@ -185,12 +187,12 @@ private enum Product {
             return
         }
         let method = try AdapterRegistry.method(named: adapter.method.rawValue)
-        let options = AdapterOptions(
-            rank: adapter.rank, alpha: adapter.alpha, dropout: adapter.dropout, useRSLoRA: adapter.rslora)
         self = .adapter(
             try AttachedAdapter(
-                method.init(options), targets: TargetModules(manifest: adapter.targets), to: model,
-                modulesToSave: task.model.modulesToSave + model.newModules, seed: run.manifest.train.seed,
+                method.init(AdapterOptions(manifest: adapter)), targets: TargetModules(manifest: adapter.targets),
+                to: model,
+                modulesToSave: task.model.modulesToSave + model.newModules + adapter.modulesToSave,
+                seed: run.manifest.train.seed,
                 dialect: NameDialect(adapter.names)
             ) { stored, optional in
                 guard let warmStart else { return }
@@ -333,6 +335,18 @@ extension NameDialect {
             case .transformers4: .transformers4
             case .transformers5: .transformers5
             }
+    }
+}
+
+extension AdapterOptions {
+    /// The manifest's section `adapter` in the adapters' terms.
+    ///
+    /// - Throws: ``AdapterError`` for a pattern that cannot be read.
+    init(manifest adapter: JobManifest.Adapter) throws {
+        self.init(
+            rank: adapter.rank, alpha: adapter.alpha, dropout: adapter.dropout, useRSLoRA: adapter.rslora,
+            rankPattern: try ModulePatternMap(JobManifest.Adapter.ordered(adapter.rankPattern)),
+            alphaPattern: try ModulePatternMap(JobManifest.Adapter.ordered(adapter.alphaPattern)))
     }
 }
 

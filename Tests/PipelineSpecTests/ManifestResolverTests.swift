@@ -27,7 +27,7 @@ import Testing
             ],
             "adapter": [
                 "method": "lora", "rank": 8, "alpha": 16, "dropout": 0, "rslora": false, "targets": "all-linear",
-                "names": "transformers5",
+                "names": "transformers5", "rank_pattern": [:], "alpha_pattern": [:], "modules_to_save": [],
             ],
             "train": [
                 "epochs": 3, "batch_tokens": 4096, "micro_batch": "auto", "learning_rate": .number(2e-4),
@@ -102,7 +102,8 @@ import Testing
               health: {max_duplicates: 5%, max_near_duplicates: 100%, max_overlap: 0%, max_length_drift: 12.5%,
                        max_label_drift: null, max_personal: 3}
             adapter: {method: lora, rank: 16, alpha: 32, dropout: 0.1, rslora: true, targets: [q_proj, v_proj],
-                      names: transformers4}
+                      names: transformers4, rank_pattern: {'layers\\.1\\..*': 4, v_proj: 2}, alpha_pattern: {q_proj: 0.5},
+                      modules_to_save: lm_head}
             train:
               steps: 500
               batch_size: 8
@@ -148,6 +149,12 @@ import Testing
         #expect(health.maxLengthDrift == 0.125 && health.maxLabelDrift == nil && health.maxPersonal == 3)
         #expect(m.adapter.method == .lora)
         #expect(m.adapter.targets == .suffixes(["q_proj", "v_proj"]) && m.adapter.names == .transformers4)
+        #expect(
+            m.adapter.rankPattern == [#"layers\.1\..*"#: 4, "v_proj": 2] && m.adapter.alphaPattern == ["q_proj": 0.5])
+        #expect(m.adapter.modulesToSave == ["lm_head"])
+        #expect(
+            JobManifest.Adapter.ordered(m.adapter.rankPattern).map(\.pattern) == [#"layers\.1\..*"#, "v_proj"],
+            "the longest first")
         #expect(m.train.duration == .steps(500))
         #expect(m.train.batchSize == 8)
         #expect(m.train.learningRate == 1e-5)
@@ -477,7 +484,8 @@ import Testing
         let part = ManifestSchema.canonicalJSON(of: a.manifest, keys: ["adapter", "train.seed", "merge"])
         #expect(
             String(decoding: part, as: UTF8.self) == """
-                {"adapter":{"alpha":16,"dropout":0,"method":"lora","names":"transformers5","rank":8,"rslora":false,"targets":"all-linear"},\
+                {"adapter":{"alpha":16,"alpha_pattern":{},"dropout":0,"method":"lora","modules_to_save":[],"names":"transformers5",\
+                "rank":8,"rank_pattern":{},"rslora":false,"targets":"all-linear"},\
                 "merge":false,"train":{"seed":42}}
                 """)
     }

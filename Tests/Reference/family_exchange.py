@@ -130,6 +130,11 @@ class Decoders(Exchange):
             yield f"{family.name}-{name}", {
                 "rank": rank, "alpha": alpha, "rslora": rslora, "dropout": dropout,
                 "targets": family.targets[name.split("-")[0]][0]}
+        if family.name not in MIXTURES:
+            saved = "gate_up_proj" if family.name in FUSED else "gate_proj"
+            yield f"{family.name}-list-patterns", {
+                "rank": 4, "alpha": 6, "rslora": False, "dropout": 0.0, "targets": family.targets["list"][0],
+                "rank_pattern": family.rank_pattern, "alpha_pattern": family.alpha_pattern, "modules_to_save": [saved]}
 
     @staticmethod
     def their_variants(family):

@@ -1,5 +1,7 @@
+import Adapters
 import Artifacts
 import Foundation
+import Layers
 import PipelineSpec
 import TensorCore
 import TestSupport
@@ -104,6 +106,52 @@ final class StageLine {
         let prompt: [[Int32]] = [[1, 403, 407, 261, 378, 432]]
         #expect(loaded.logits(prompt).largestDifference(from: whole.logits(prompt)) < 1e-3)
         #expect(try TextGeneration(loaded, prompt: "ROMEO:", maxTokens: 12).ids.count == 12)
+    }
+
+    /// Modules with ranks and alphas of their own, one that is trained whole, and a training that goes on from a checkpoint.
+    @Test func modulesDifferAsTheManifestSays() throws {
+        guard var manifest = try Self.shakespeare(steps: 4) else { return }
+        let base = URL(filePath: manifest.base.path, directoryHint: .isDirectory)
+        manifest.adapter.targets = .suffixes(["q_proj", "v_proj", "down_proj"])
+        manifest.adapter.rank = 4
+        manifest.adapter.rankPattern = ["v_proj": 2, "layers.1.self_attn.v_proj": 6]
+        manifest.adapter.alphaPattern = ["down_proj": 3]
+        manifest.adapter.modulesToSave = ["gate_proj"]
+        let line = try StageLine(manifest)
+        #expect(try line.run("tokenize").result.failure == nil)
+        let trained = try line.run("train")
+        #expect(trained.result.failure == nil)
+        let adapter = trained.directory.out.appending(path: "adapter")
+        let file = try SafetensorsFile(adapter.appending(path: "adapter_model.safetensors"))
+        func shape(_ name: String) throws -> [Int] {
+            try file.entry("base_model.model.model.layers.\(name).weight").shape
+        }
+        #expect(try shape("0.self_attn.q_proj.lora_A")[0] == 4 && shape("0.self_attn.v_proj.lora_A")[0] == 2)
+        #expect(try shape("1.self_attn.v_proj.lora_B")[1] == 6, "of two patterns that fit, the longer")
+        let whole = try shape("0.mlp.gate_proj")
+        let original = try LoadedModel(base: base).model.projections.first { $0.path.hasSuffix("0.mlp.gate_proj") }
+        #expect(whole == original?.weight.tensor.shape)
+        let kept = try file.floats(of: "base_model.model.model.layers.0.mlp.gate_proj.weight")
+        #expect(kept != original?.weight.tensor.values, "it was trained")
+        let settings = try JSONValue(Data(contentsOf: adapter.appending(path: "adapter_config.json")), file: "")
+        #expect(
+            settings["rank_pattern"]?["v_proj"] == .number("2")
+                && settings["alpha_pattern"]?["down_proj"] == .number("3"))
+        #expect(settings["modules_to_save"] == .array([.string("gate_proj")]))
+        let stored = try file.names.reduce(0) { try $0 + file.entry($1).shape.reduce(1, *) }
+        #expect(try MemoryEstimate(of: manifest).trainedParameters == stored)
+
+        // The same checkpoint is known again, though a mapping has no order.
+        let again = try line.run("train", resumeFrom: trained.directory.checkpoint)
+        #expect(again.result.failure == nil)
+        #expect(
+            try Data(contentsOf: again.directory.out.appending(path: "adapter/adapter_model.safetensors"))
+                == Data(contentsOf: adapter.appending(path: "adapter_model.safetensors")))
+        #expect(try line.run("evaluate").result.failure == nil && line.run("package").result.failure == nil)
+
+        line.manifest.adapter.modulesToSave = ["no_such"]
+        #expect(throws: AdapterError.self) { try MemoryEstimate(of: line.manifest) }
+        #expect(try line.run("train").result.failure?.message.contains("no_such") == true)
     }
 
     @Test func aTrainingWhoseTimeIsUpIsPackagedWithWhatItHas() throws {

@@ -110,25 +110,43 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
 
         let adapter = manifest.adapter
         var adapted: Set<String> = []
-        var rank = 0
+        var largestRank = 0
         if adapter.method == .full {
             adapted = Set(model.projections.map(\.path))
             trainedParameters = parameters
         } else {
+            let saved = model.task.modulesToSave + model.newModules + adapter.modulesToSave
             let match = try TargetModules(manifest: adapter.targets).match(
-                in: model, saving: model.task.modulesToSave + model.newModules, dialect: NameDialect(adapter.names))
+                in: model, saving: saved, dialect: NameDialect(adapter.names))
+            let method = try LoRA(AdapterOptions(manifest: adapter))
+            func rank(_ path: String, _ former: String? = nil) throws -> Int {
+                try method.rank(of: path, former: former)
+            }
             adapted = Set((match.projections + match.stacks.flatMap(\.projections)).map(\.path))
-            rank = adapter.rank
-            trainedParameters = match.projections.reduce(0) { $0 + rank * ($1.inputSize + $1.outputSize) }
-            trainedParameters += match.stacks.reduce(0) { $0 + rank * $1.count * ($1.inputSize + $1.outputSize) }
-            trainedParameters += match.embeddings.reduce(0) { $0 + rank * $1.weight.tensor.shape.reduce(0, +) }
-            // A head for classes is trained whole beside the adapter.
-            if !model.task.modulesToSave.isEmpty { trainedParameters += shape.headCount }
+            largestRank = ([adapter.rank] + adapter.rankPattern.values).max() ?? adapter.rank
+            trainedParameters = try match.projections.reduce(0) {
+                try $0 + rank($1.path, $1.formerPath) * ($1.inputSize + $1.outputSize)
+            }
+            trainedParameters += try match.stacks.reduce(0) {
+                try $0 + rank($1.path) * $1.count * ($1.inputSize + $1.outputSize)
+            }
+            trainedParameters += try match.embeddings.reduce(0) {
+                try $0 + rank($1.path) * $1.weight.tensor.shape.reduce(0, +)
+            }
+            // A head for classes is trained whole beside the adapter, and what the manifest names.
+            trainedParameters += try SavedModule.parameterCount(saved, in: model)
+            guard try adapter.modulesToSave.isEmpty || SavedModule.parameterCount(adapter.modulesToSave, in: model) > 0
+            else {
+                throw AdapterError(
+                    .noMatchingModule,
+                    "modules_to_save [\(adapter.modulesToSave.joined(separator: ", "))] names no module of the model")
+            }
         }
         let keepsBest = manifest.data.validation != .fraction(0)
         // Trainer and AdamW: value, gradient, two moments, best values. All weights of a base are trained in a copy.
         trained = 4 * Int64(trainedParameters) * (keepsBest ? 5 : 4)
-        let layers = shape.layers(adapted: adapted, rank: rank, dropout: adapter.method != .full && adapter.dropout > 0)
+        let layers = shape.layers(
+            adapted: adapted, rank: largestRank, dropout: adapter.method != .full && adapter.dropout > 0)
         func bytes(_ columns: Int) -> Int64 {
             // BufferPool keeps little more than what the largest micro-batch has in use at once.
             Self.resident(4 * Int64(tokens) * Int64(columns))
