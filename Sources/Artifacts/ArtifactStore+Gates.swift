@@ -53,7 +53,7 @@ extension ArtifactStore {
             // What is newer in production was compared with more than this one.
             try aliases(of: name, in: collection)[decision.alias] ?? 0 < version
         else { return false }
-        let entries = try versionLog(of: name, in: collection).entries()
+        let entries = try versionLog(of: name, in: collection).readableEntries().entries
         return entries.rejection(of: version) == nil && !entries.values(of: decision.alias).contains(version)
     }
 

@@ -1,4 +1,5 @@
 package import Foundation
+import PipelineSpec
 
 /// Where the log of an artifact and the folder beside it do not tell the same story.
 package struct HistoryFault: Sendable, Equatable, CustomStringConvertible {
@@ -18,6 +19,8 @@ package struct HistoryFault: Sendable, Equatable, CustomStringConvertible {
         case aliasMoved
         /// An alias points at a version that is not there.
         case aliasDangling
+        /// Lines of the log cannot be read, and nobody publishes under the name; `doctor --repair` writes them anew.
+        case unreadable
     }
 
     package let kind: Kind
@@ -28,6 +31,8 @@ package struct HistoryFault: Sendable, Equatable, CustomStringConvertible {
     package let description: String
     /// Whether the store's next write of this name puts it right.
     package var isMendedByNextWrite: Bool { [.unlogged, .unremoved, .aliasMoved].contains(kind) }
+    /// Whether ``ArtifactStore/mendHistory(knowing:now:)`` puts it right.
+    package var isMendable: Bool { isMendedByNextWrite || kind == .unreadable }
 }
 
 extension ArtifactStore {
@@ -42,12 +47,17 @@ extension ArtifactStore {
 
     /// Writes into the logs what is on disk and not in them, as the next writer of each name would.
     ///
-    /// The folder is the truth: no alias moves, no version appears or goes.
-    package func mendHistory(now: Date = Date()) throws {
+    /// The folder is the truth: no alias moves, no version appears or goes. A log with lines that cannot be read is written
+    /// anew, and kept as it was in `quarantine`.
+    ///
+    /// - Parameter known: What else is known of the history, from which such lines are made again.
+    package func mendHistory(knowing known: [KnownEvent] = [], now: Date = Date()) throws {
         try exclusively {
             for collection in ArtifactCollection.allCases {
                 let names = try FileTree.names(in: root.appending(path: collection.rawValue))
                 for name in names where ArtifactNaming.isArtifact(name) {
+                    try rewriteUnreadable(
+                        name, in: collection, known.filter { $0.name == name && $0.collection == collection })
                     try completeInterrupted(name, in: collection)
                     try finishRemovals(of: name, in: collection, now: now)
                     try logUnloggedMoves(of: name, in: collection, except: nil, now: now)
@@ -65,7 +75,16 @@ extension ArtifactStore {
 
     private func faults(of name: String, in collection: ArtifactCollection) throws -> [HistoryFault] {
         let log = versionLog(of: name, in: collection)
-        let entries = try log.entries()
+        let (entries, damaged) = try log.readableEntries()
+        // What else is said of a log of which some is missing says little.
+        if let line = damaged.first {
+            let more = damaged.count > 1 ? ", and \(damaged.count - 1) more lines," : ""
+            return [
+                HistoryFault(
+                    kind: .unreadable, collection: collection, subject: name,
+                    description: "\(log.url.path):\(line)\(more) cannot be read")
+            ]
+        }
         let published = entries.filter { $0.event == .published }
         let numbers = try numbers(of: name, in: collection)
         let known = Set(published.compactMap(\.version)).union(numbers)
@@ -113,5 +132,69 @@ extension ArtifactStore {
             }
         }
         return found
+    }
+}
+
+/// Something that others than the store remember of a name's history.
+package struct KnownEvent: Sendable {
+    package var collection: ArtifactCollection
+    package var name: String
+    /// As it stood, or should have stood, in the log.
+    package var entry: LogEntry
+
+    /// That an attempt has published a version.
+    package init(_ version: StageCache.PublishedVersion, attempt: String, at time: Date) {
+        collection = version.collection
+        name = version.name
+        entry = LogEntry(
+            event: .published, time: Timestamp.text(time), version: version.version, digest: version.digest,
+            attempt: attempt)
+    }
+
+    /// That the store has followed what a gate had decided.
+    package init(_ decision: GateDecision) {
+        collection = decision.collection
+        name = decision.name
+        entry = LogEntry(
+            event: decision.moves ? .aliasMoved : .gated, time: Timestamp.text(decision.time),
+            version: decision.version, alias: decision.alias, previous: decision.moves ? decision.from : nil,
+            reason: decision.reason, decision: decision.id, gate: decision.outcome)
+    }
+}
+
+extension ArtifactStore {
+    /// Writes a log anew that has lines nobody can read, from the others and from what is known beside them.
+    ///
+    /// The caller holds the lock.
+    private func rewriteUnreadable(
+        _ name: String, in collection: ArtifactCollection, _ known: [KnownEvent]
+    ) throws {
+        let log = versionLog(of: name, in: collection)
+        var (entries, damaged) = try log.readableEntries()
+        if damaged.isEmpty { return }
+        let home = root.appending(path: "quarantine", directoryHint: .isDirectory)
+        try FileTree.makeFolder(home)
+        do {
+            try AtomicFile.write(FileTree.read(log.url), to: home.appending(path: "\(name)-log.jsonl-\(ULID())"))
+        } catch let error as SpecError {
+            throw ArtifactError(.io, error.description, path: home.path)
+        }
+        var missing: [LogEntry] = []
+        for number in try numbers(of: name, in: collection) where entries.publication(of: number) == nil {
+            if let record = try readableRecord(number, of: name, in: collection) {
+                missing.append(try publication(record, number, of: name, in: collection))
+            }
+        }
+        // The record of a version says more of it than anybody else.
+        for entry in missing + known.map(\.entry) {
+            let isKnown = entries.contains { other in
+                if let id = entry.decision { return other.decision == id }
+                return other.event == entry.event && other.version == entry.version
+            }
+            if isKnown { continue }
+            let place = entries.lastIndex { $0.time <= entry.time }.map { $0 + 1 } ?? 0
+            entries.insert(entry, at: place)
+        }
+        try log.replace(with: entries)
     }
 }

@@ -133,12 +133,19 @@ extension ArtifactStore {
         try FileTree.seal(url)
         try OpenFile.syncFolder(home)
         try Failpoint.versionSealed.hit()
-        let record = try self.record(at: url)
         try versionLog(of: name, in: collection).append(
-            LogEntry(
-                event: .published, time: Timestamp.text(record.created), version: number, digest: record.digest,
-                attempt: record.attempt, record: Digest.sha256(of: url.appending(path: Version.recordFile))))
+            publication(self.record(at: url), number, of: name, in: collection))
         try Failpoint.versionLogged.hit()
+    }
+
+    /// The line of the log by which a version is published.
+    func publication(
+        _ record: StoredRecord, _ number: Int, of name: String, in collection: ArtifactCollection
+    ) throws -> LogEntry {
+        let file = versionFolder(number, of: name, in: collection).appending(path: Version.recordFile)
+        return LogEntry(
+            event: .published, time: Timestamp.text(record.created), version: number, digest: record.digest,
+            attempt: record.attempt, record: try Digest.sha256(of: file))
     }
 
     /// Builds a version's folder under `tmp/`: links to blobs, and the record.

@@ -106,7 +106,8 @@ extension ArtifactStore {
             ]
         }
         var expected = record.files
-        let logged = try versionLog(of: version.name, in: collection).entries().publication(of: version.number)
+        let logged = try versionLog(of: version.name, in: collection).readableEntries().entries
+            .publication(of: version.number)
         var found: [Damage] = []
         if let digest = logged?.record {
             expected[Version.recordFile] = FileRecord(

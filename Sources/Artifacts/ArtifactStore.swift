@@ -202,7 +202,7 @@ package struct ArtifactStore: Sendable {
             // Collected since it was seen.
             let folder = versionFolder(number, of: name, in: collection)
             guard access(folder.path(percentEncoded: false), F_OK) == 0 else { return nil }
-            let entries = try versionLog(of: name, in: collection).entries()
+            let entries = try versionLog(of: name, in: collection).readableEntries().entries
             guard let entry = entries.publication(of: number), let digest = entry.digest, let attempt = entry.attempt,
                 let created = Timestamp.date(entry.time)
             else { return nil }

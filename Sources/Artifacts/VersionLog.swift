@@ -56,13 +56,27 @@ struct VersionLog {
     ///
     /// - Throws: `damaged`, with the line's number: a number given twice would be worse than a pause.
     func entries() throws -> [LogEntry] {
+        let (entries, damaged) = try readableEntries()
+        if let line = damaged.first {
+            throw ArtifactError(
+                .damaged,
+                "\(url.path):\(line) is not an entry of the store's log; end the daemon and let it be written anew: "
+                    + "lorajobs doctor --repair", path: url.path)
+        }
+        return entries
+    }
+
+    /// The entries that can be read, oldest first, and the numbers of the lines that cannot: for those who look, and
+    /// decide nothing by what is missing.
+    func readableEntries() throws -> (entries: [LogEntry], damaged: [Int]) {
         let data: Data
         do {
             data = try FileTree.read(url)
         } catch let error as ArtifactError where error.code == .notFound {
-            return []
+            return ([], [])
         }
         var entries: [LogEntry] = []
+        var damaged: [Int] = []
         let decoder = JSONDecoder()
         var line = 0
         for bytes in data[..<Self.completeLength(data)].split(
@@ -73,22 +87,35 @@ struct VersionLog {
             do {
                 entries.append(try decoder.decode(LogEntry.self, from: Data(bytes)))
             } catch {
-                throw ArtifactError(
-                    .damaged,
-                    "\(url.path):\(line) is not an entry of the store's log; mend the line, or remove it if "
-                        + "the versions beside it are all there", path: url.path)
+                damaged.append(line)
             }
         }
-        return entries
+        return (entries, damaged)
+    }
+
+    /// Puts other entries in the place of all that are there, whole or not at all.
+    ///
+    /// The caller holds the store's lock.
+    func replace(with entries: [LogEntry]) throws {
+        let data = try entries.reduce(into: Data()) { $0 += try Self.line($1) }
+        do {
+            try AtomicFile.write(data, to: url)
+        } catch let error as SpecError {
+            throw ArtifactError(.io, error.description, path: url.path)
+        }
+    }
+
+    private static func line(_ entry: LogEntry) throws -> Data {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return try encoder.encode(entry) + Data("\n".utf8)
     }
 
     /// Adds a line and flushes it.
     ///
     /// The caller holds the store's lock.
     func append(_ entry: LogEntry) throws {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        let line = try encoder.encode(entry) + Data("\n".utf8)
+        let line = try Self.line(entry)
         let isNew = try FileTree.status(url) == nil
         let file = try OpenFile(url.path, O_WRONLY | O_CREAT | O_APPEND, mode: 0o644)
         let existing = isNew ? Data() : try FileTree.read(url)

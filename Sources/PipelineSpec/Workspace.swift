@@ -99,11 +99,11 @@ package struct Workspace: Sendable, Hashable {
         let manager = FileManager.default
         for folder in [inbox, claimed, accepted, rejected, schedules, runs, pipelines, artifacts] {
             if manager.fileExists(atPath: folder.path(percentEncoded: false)) { continue }
-            // What a daemon has claimed is nobody else's to read or touch.
-            let permissions = folder == claimed ? 0o700 : 0o755
+            // The process's mask says whose they are. What a daemon has claimed is nobody else's to read or touch.
+            let permissions: [FileAttributeKey: Any]? = folder == claimed ? [.posixPermissions: 0o700] : nil
             do {
                 try manager.createDirectory(
-                    at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: permissions])
+                    at: folder, withIntermediateDirectories: true, attributes: permissions)
             } catch {
                 throw SpecError(.io, "cannot make the folder \(folder.path(percentEncoded: false)): \(error)")
             }

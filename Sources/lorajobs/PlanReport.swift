@@ -141,8 +141,10 @@ struct PlanReport {
                     + "\(mega(memory.transient + memory.process)))"
                     + (memory.recomputesLayers ? ", computing each layer again in the backward pass" : ""))
         }
-        lines.append(
-            "time: about \(Durations.text(expectation.seconds)) in all, \(expectation.source)")
+        // What evaluation will take nobody has counted.
+        var extent = "in all"
+        if case .operations = expectation.source { extent = "of training" }
+        lines.append("time: about \(Durations.text(expectation.seconds)) \(extent), \(expectation.source)")
         if let speed = forecast.speed {
             let known =
                 speed.runs.map { "as in \($0) earlier training\($0 == 1 ? "" : "s")" }

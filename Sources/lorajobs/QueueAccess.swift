@@ -5,7 +5,10 @@ import PipelineSpec
 /// How verbs reach the queue of a workspace, which a new workspace does not have yet.
 enum QueueAccess {
     /// The queue to read; `nil` as long as there is none.
+    ///
+    /// - Throws: When it is lost, with what to do.
     static func reading(_ workspace: Workspace) throws -> JobQueue? {
+        try LostQueue.check(workspace)
         guard access(workspace.database.path(percentEncoded: false), F_OK) == 0 else { return nil }
         do {
             return try JobQueue.openReadOnly(workspace.database)
@@ -19,10 +22,11 @@ enum QueueAccess {
     ///
     /// - Throws: ``CommandFailure`` as long as there is none, so that a mistyped id does not make one.
     static func writing(_ workspace: Workspace, for job: String) throws -> JobQueue {
+        try LostQueue.check(workspace)
         guard access(workspace.database.path(percentEncoded: false), F_OK) == 0 else {
             throw JobLookup.failure(job, among: [])
         }
-        return try JobQueue.open(workspace.database)
+        return try JobQueue.open(workspace)
     }
 }
 

@@ -59,6 +59,26 @@ import Testing
         daemon.signal(SIGTERM)
         _ = try await daemon.outcome()
 
+        // Lost altogether: every verb says so, and none makes an empty one.
+        let lost = inside.folder.appending(path: "lost")
+        for ending in ["", "-wal", "-shm"] {
+            rename(inside.folder.appending(path: "Jobs/lorajobs.sqlite\(ending)").path, lost.path + ending)
+        }
+        try Data("name: x\n".utf8).write(to: inside.folder.appending(path: "x.yaml"))
+        for verb in [
+            ["daemon"], ["status"], ["submit", "x.yaml"], ["show", "01"], ["queue", "pause", "default"],
+            ["inbox", "errors"],
+            ["retry", "01"], ["backup"], ["doctor", "--repair"],
+        ] {
+            let told = try await inside.run(verb)
+            #expect(told.status == 74 && told.talk.contains("lorajobs doctor --rebuild"), "\(verb): \(told)")
+        }
+        let gone = try await inside.run("doctor", "--json")
+        #expect(try gone.status == 74 && codes(gone, "problem") == ["database"], "\(gone)")
+        for ending in ["", "-wal", "-shm"] {
+            rename(lost.path + ending, inside.folder.appending(path: "Jobs/lorajobs.sqlite\(ending)").path)
+        }
+
         let refused = try await inside.run("doctor", "--rebuild")
         #expect(refused.status == 64 && refused.talk.contains("sound"), "\(refused)")
         let database = inside.folder.appending(path: "Jobs/lorajobs.sqlite")

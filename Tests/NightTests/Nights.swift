@@ -158,7 +158,7 @@ final class Nights {
         let clock = self.clock
         queue = try JobQueue.open(workspace.database, now: { clock.now }).taken(by: getpid(), cores: 2)
         _ = try store.sweepTemporary()
-        try GateDecisions.follow(queue, store)
+        _ = try GateDecisions.follow(queue, store)
     }
 
     private func driver(_ job: String) -> JobDriver {

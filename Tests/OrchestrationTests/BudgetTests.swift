@@ -295,11 +295,25 @@ private final class Clock: Sendable {
         let expected = try status(queue, id)
         #expect(expected.eta == 300 && expected.etaSource == .operations(gigaflops: 100), "\(expected)")
         #expect(expected.etaSource?.description == "from counted operations at 100 GFLOP/s")
+        // Of the time of the training nothing is left once that is over, and nobody has counted what comes after it.
+        try test.behave("train", "while [ ! -f \"$root/trained\" ]; do sleep 0.02; done\n")
+        try test.behave("package", "while [ ! -f \"$root/packed\" ]; do sleep 0.02; done\n")
+        let timed = try accept(test, queue, "name: timed\nseed: 6\n", work)
+        try queue.cancel(id)
+        try await withDaemon(test.configuration()) { _ async throws -> Void in
+            _ = try await test.runningPID(timed, stage: "train")
+            let training = try status(queue, timed)
+            #expect((training.eta ?? 301) <= 300 && (training.eta ?? 0) > 200, "\(training)")
+            try Data().write(to: test.root("trained"))
+            _ = try await test.runningPID(timed, stage: "package")
+            #expect(try status(queue, timed).eta == nil)
+            try Data().write(to: test.root("packed"))
+            _ = try await test.end(of: timed)
+        }
         // What was measured last weighs as much as the others.
         try test.behave(
             "train", #"metrics='{"training_gflops":200,"operations_per_token":5e8,"precision_bits":32}'"# + "\n")
         let second = try test.submit("name: tone\nseed: 9\n", name: "b.yaml")
-        try queue.cancel(id)
         try await withDaemon(test.configuration()) { _ async throws -> Void in _ = try await test.end(of: second) }
         #expect(
             try queue.trainingSpeed(operationsPerToken: 4e8, threads: 1, bits: 32)

@@ -177,6 +177,23 @@ private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
         #expect(try test.queue().show(again).stages[1].attempts.map(\.resumedFrom) == [nil])
     }
 
+    @Test func aFreshRetryRunsWhatWasNeverChanged() async throws {
+        let test = try TestWorkspace()
+        let id = try test.submit("name: tone\n")
+        try await withDaemon(test.configuration()) { _ in
+            _ = try await test.end(of: id)
+            let plain = try await test.end(of: test.queue().retry(id))
+            #expect(plain.state == .succeeded && plain.reason == "unchanged", "\(plain)")
+            let again = try test.queue().retry(id, fresh: true)
+            let end = try await test.end(of: again)
+            #expect(end.state == .succeeded && end.reason == nil && end.adapter == "tone:2", "\(end)")
+            let stages = try test.queue().show(again).stages
+            #expect(stages.map(\.state) == [.succeeded, .succeeded, .skipped, .succeeded])
+            #expect(stages[0].why == "asked for by retry --fresh")
+        }
+        #expect(try Invariants(test.workspace).violations() == [])
+    }
+
     @Test func cancelStopsARunningJobAndStartsTheNext() async throws {
         let test = try TestWorkspace()
         try test.behave("train", untilGo)

@@ -95,6 +95,15 @@ import Tokenizers
             #expect(!one.isEmpty && other.hasPrefix(one) && sample.answers[.base] != one)
         }
 
+        // How far it has come is told all along, and never goes back.
+        let lines = try String(contentsOf: run.directory.progress, encoding: .utf8).split(separator: "\n")
+        let fractions = try lines.map {
+            try JSONDecoder().decode(ProgressEvent.self, from: Data($0.utf8)).fraction
+        }
+        #expect(fractions == fractions.sorted() && Set(fractions).count > 8, "\(fractions)")
+        #expect(
+            fractions.contains { $0 > 0.9 && $0 < 1 } && fractions.contains { $0 > 0.3 && $0 < 0.7 }, "\(fractions)")
+
         let test = try #require(report["test"])
         let (before, after) = (try #require(test.values[.base]), try #require(test.values[.trained]))
         #expect(test.examples == 9 && (after["loss"] ?? 9) < (before["loss"] ?? 0))

@@ -77,7 +77,7 @@ package actor Daemon {
         let lock = try DaemonLock(workspace)
         let startedAt = Date()
         try lock.write(DaemonLock.Note(pid: getpid(), startedAt: startedAt, isWatching: false))
-        let plain = try JobQueue.open(workspace.database, now: configuration.now)
+        let plain = try JobQueue.open(workspace, now: configuration.now)
         let queue = try plain.taken(
             by: getpid(), cores: configuration.cores, memoryBytes: configuration.memoryBytes)
         let swept = try ArtifactStore(workspace.artifacts).sweepTemporary()
@@ -87,7 +87,7 @@ package actor Daemon {
         try queue.configure(queues: configuration.queues, tenants: configuration.tenants)
         try queue.configure(quiet: configuration.quiet)
         try queue.setNoticeTargets(Set(configuration.notify.keys))
-        try GateDecisions.follow(queue, ArtifactStore(workspace.artifacts))
+        for error in try GateDecisions.follow(queue, ArtifactStore(workspace.artifacts)) { complain(error) }
         for job in try queue.runningJobs() { drive(job, queue) }
         var endings = try EndingLog(queue, configuration.logger)
 
@@ -141,7 +141,9 @@ package actor Daemon {
                     drive(job, queue, isNew: true)
                 }
                 // A driver does so itself, unless an error came between.
-                if isScan { try GateDecisions.follow(queue, ArtifactStore(workspace.artifacts)) }
+                if isScan {
+                    for error in try GateDecisions.follow(queue, ArtifactStore(workspace.artifacts)) { complain(error) }
+                }
                 notices?.signal()
             } catch  where OrchestrationError.endsDaemon(error) {
                 await notices?.stop()
@@ -183,6 +185,8 @@ package actor Daemon {
             if OrchestrationError.endsDaemon(failure) { fatal = failure }
             configuration.logger.error(
                 "a job's driver failed; it is tried again", metadata: ["job": "\(job)", "error": "\(failure)"])
+            // Whoever looks at the queue sees why nothing moves; whatever happens next writes its own reason.
+            do { try queue.noteTrouble(job, "\(failure)") } catch { complain(error) }
             // Longer and longer, so that trouble that stays does not fill the log.
             let pause = min(5, configuration.retry.firstPause) * min(12, pow(2, Double(failures[job, default: 0])))
             failures[job, default: 0] += 1

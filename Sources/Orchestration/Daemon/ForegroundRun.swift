@@ -46,10 +46,10 @@ package struct ForegroundRun: Sendable {
         let lock = try DaemonLock(workspace)
         try lock.write(DaemonLock.Note(pid: getpid(), startedAt: Date(), isWatching: false))
         defer { withExtendedLifetime(lock) {} }
-        let queue = try JobQueue.open(workspace.database).taken(
+        let queue = try JobQueue.open(workspace).taken(
             by: getpid(), cores: configuration.cores, memoryBytes: configuration.memoryBytes)
         try queue.setNoticeTargets(Set(configuration.notify.keys))
-        try GateDecisions.follow(queue, ArtifactStore(workspace.artifacts))
+        _ = try GateDecisions.follow(queue, ArtifactStore(workspace.artifacts))
         let verdict = try Inbox.record(manifest, name: name, tenant: tenant, submission, configuration, queue)
         guard let job = verdict.job else {
             throw OrchestrationError(.invalidInput, "the manifest was not accepted")

@@ -58,15 +58,19 @@ extension Doctor {
             ($0 as NSString).lastPathComponent
         }
         var known: Set<String> = []
+        // What a rebuild reads is not to be removed before it.
+        var isIncomplete = true
         if access(workspace.database.path, F_OK) == 0, try QueueHealth(workspace).isSound {
             let queue = try JobQueue.openReadOnly(workspace.database)
             known = try queue.jobIDs()
             try queue.close()
+            isIncomplete = try Invariants(workspace, readsContent: false).violations().contains(where: \.needsRebuild)
         }
         for job in folders where !known.contains(job) {
             report.warning(
                 "Jobs/runs/\(PrintableText.line(job, limit: 100)) is of a job that the queue does not know",
-                advice: "remove it when nothing in it is wanted")
+                advice: isIncomplete
+                    ? "keep it: lorajobs doctor --rebuild reads it" : "remove it when nothing in it is wanted")
         }
         report.otherwise("\(folders.count) folders, each of a job of the queue")
     }

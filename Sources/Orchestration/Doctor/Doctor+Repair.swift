@@ -25,13 +25,25 @@ extension Doctor {
             count += 1
         }
         try workspace.create()
+        try LostQueue.check(workspace)
         let hasQueue = access(workspace.database.path, F_OK) == 0
         if hasQueue, let problem = try QueueHealth(workspace).problems().first {
             throw OrchestrationError.damaged(workspace.database.path, problem)
         }
+        let store = ArtifactStore(workspace.artifacts)
+        // First, since whoever files or follows reads the logs.
+        let unreadable = try store.historyFaults().filter { $0.kind == .unreadable }
+        if !unreadable.isEmpty {
+            let known = try hasQueue ? storeEvents() : []
+            try make(
+                "write the store's log anew, and keep it as it was in Artifacts/quarantine: "
+                    + unreadable.map(\.description).joined(separator: "; ")
+                    + "; what people have said there (rejections, pins, moves by hand) is to be said again"
+            ) { try store.mendHistory(knowing: known, now: now) }
+        }
         let claimed = try claimedFiles()
         if hasQueue || !claimed.isEmpty {
-            let queue = try JobQueue.open(workspace.database).taken(by: getpid(), cores: configuration.cores)
+            let queue = try JobQueue.open(workspace).taken(by: getpid(), cores: configuration.cores)
             var inbox = Inbox(configuration, queue)
             let unfiled = try queue.unfiledIntake()
             if !claimed.isEmpty || !unfiled.isEmpty {
@@ -51,12 +63,11 @@ extension Doctor {
             if !open.isEmpty {
                 let words = open.map { "\($0.alias) of \($0.name)" }.joined(separator: ", ")
                 try make("let the store follow what was decided: \(words)") {
-                    try GateDecisions.follow(queue, ArtifactStore(workspace.artifacts))
+                    _ = try GateDecisions.follow(queue, store)
                 }
             }
             try queue.close()
         }
-        let store = ArtifactStore(workspace.artifacts)
         let faults = try store.historyFaults().filter(\.isMendedByNextWrite)
         if !faults.isEmpty {
             try make("write into the log: \(faults.map(\.description).joined(separator: "; "))") {
@@ -85,6 +96,12 @@ extension Doctor {
             try make("remove from Artifacts/tmp what no process works in") { try store.sweepTemporary() }
         }
         return count
+    }
+
+    private func storeEvents() throws -> [KnownEvent] {
+        let queue = try JobQueue.openReadOnly(workspace.database)
+        defer { try? queue.close() }
+        return try queue.storeEvents()
     }
 
     /// A stage may be reading a cached output at this moment.

@@ -100,13 +100,10 @@ package struct Doctor: Sendable {
     private func database(_ report: Report) throws {
         let file = workspace.database
         let name = workspace.relativePath(file)
+        if try LostQueue.isLost(in: workspace) {
+            return report.problem("\(name) is gone, and there have been jobs", advice: "lorajobs doctor --rebuild")
+        }
         guard access(file.path, F_OK) == 0 else {
-            let hasJobs = try [workspace.accepted, workspace.rejected].contains {
-                try !RecoveredFiles.folders(in: InboxEntry.path($0)).isEmpty
-            }
-            if hasJobs {
-                report.problem("\(name) is gone, and there have been jobs", advice: "lorajobs doctor --rebuild")
-            }
             return report.otherwise("there is none yet; the first daemon makes it")
         }
         do {
@@ -150,7 +147,9 @@ package struct Doctor: Sendable {
             report.problem(
                 "\(violation.subject): \(violation.message)", code: violation.invariant.rawValue,
                 advice: violation.isRepairable
-                    ? "lorajobs doctor --repair" : "the rule is: \(violation.invariant.rule)")
+                    ? "lorajobs doctor --repair"
+                    : violation.needsRebuild
+                        ? "lorajobs doctor --rebuild" : "the rule is: \(violation.invariant.rule)")
         }
         report.otherwise(
             "I1 to I11 hold"

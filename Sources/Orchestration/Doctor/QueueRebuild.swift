@@ -34,15 +34,17 @@ package struct QueueRebuild: Sendable {
     ///
     /// - Parameter fromBackup: Begins with the newest sound backup beside the queue, which also knows retries and
     ///   history; what is newer comes from the files.
-    /// - Throws: `busy` while a daemon or a stage runs; `wrongState` when the queue is sound; `wrongDatabase` when it is
-    ///   another program's or of a newer version; `notFound` when there is no backup to begin with.
+    /// - Throws: `busy` while a daemon or a stage runs; `wrongState` when the queue is sound and knows every file;
+    ///   `wrongDatabase` when it is another program's or of a newer version; `notFound` when there is no backup to begin
+    ///   with.
     package func run(fromBackup: Bool = false, now: Date = Date()) throws -> Report {
         try workspace.create()
         let lock = try DaemonLock(workspace)
         defer { withExtendedLifetime(lock) {} }
         try lock.write(
             DaemonLock.Note(pid: getpid(), startedAt: now, intakePaused: "the queue is made anew", isWatching: false))
-        if try QueueHealth(workspace).isSound {
+        let isSound = try QueueHealth(workspace).isSound
+        if isSound, try !Invariants(workspace, readsContent: false).violations().contains(where: \.needsRebuild) {
             throw OrchestrationError(
                 .wrongState, "the queue \(path) is sound; there is nothing to rebuild (lorajobs doctor checks the rest)"
             )
@@ -58,9 +60,16 @@ package struct QueueRebuild: Sendable {
         report.notes = files.notes
         let fresh = URL(filePath: path + ".rebuilding")
         for ending in ["", "-wal", "-shm", "-journal"] { unlink(fresh.path + ending) }
-        if fromBackup { report.backup = try copyBackup(to: fresh) }
+        if fromBackup {
+            report.backup = try copyBackup(to: fresh)
+        } else if isSound {
+            // What it knows is true; what it does not know comes from the files.
+            let old = try JobQueue.openReadOnly(workspace.database)
+            try old.backUp(to: fresh)
+            try old.close()
+        }
         let queue = try JobQueue.open(fresh)
-        try fill(queue, files, &report)
+        try fill(queue, files, isComplement: isSound && !fromBackup, &report)
         try queue.close()
         try replace(with: fresh, now, &report)
         return report
@@ -96,15 +105,19 @@ package struct QueueRebuild: Sendable {
 
     // MARK: Rows
 
-    private func fill(_ queue: JobQueue, _ files: RecoveredFiles, _ report: inout Report) throws {
-        let paused = QueueHealth(workspace).pauses()
-        let schedules = try ScheduleFolder(workspace).entries(configuration.readSchedule)
+    /// - Parameter isComplement: Whether what is in the queue is true as it stands, and only files are added that it does
+    ///   not know.
+    private func fill(
+        _ queue: JobQueue, _ files: RecoveredFiles, isComplement: Bool, _ report: inout Report
+    ) throws {
+        let paused = isComplement ? nil : QueueHealth(workspace).pauses()
+        let schedules = try isComplement ? [] : ScheduleFolder(workspace).entries(configuration.readSchedule)
         report = try queue.write { [report] db in
             try queue.withoutGuards(db) {
                 var report = report
                 // Nobody is told again of what happened long ago; the next daemon says who is told from then on.
                 try db.execute(sql: "DELETE FROM notice_target")
-                for job in try queue.unfinishedJobs(db) {
+                for job in try isComplement ? [] : queue.unfinishedJobs(db) {
                     try recover(db, queue, job, files, &report) { try queue.settle(db, job, as: $0) }
                 }
                 // In the order of their ids, which is the order they came in.
@@ -143,7 +156,7 @@ package struct QueueRebuild: Sendable {
                 "\(schedules.count) schedules count from now: what was due before does not fire"
                     + (paused == nil && report.backup == nil ? "; none is paused, whatever was" : ""))
         }
-        if report.backup == nil {
+        if report.backup == nil, !isComplement {
             report.notes.append(
                 "jobs of schedules and of retry that never began, and the history, were in the queue alone and are lost"
             )

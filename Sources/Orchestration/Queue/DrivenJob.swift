@@ -65,14 +65,18 @@ struct DrivenJob: Sendable {
     /// The job this one does again, and the stage from which on everything is done anew.
     var retryOf: String?
     var rerunFrom: String?
+    /// Whether it does another job again, and nothing that was made before may be used.
+    var isFresh = false
     var requests: StopRequests
     var adapter: String?
     /// In topological order.
     var stages: [StageRow]
     var live: LiveAttempt?
 
-    /// Whether a stage is to run whatever was made before: it is the one of `retry --from`, or needs that one.
+    /// Whether a stage is to run whatever was made before: all are after `retry --fresh`; after `retry --from` it is that
+    /// one, or needs it.
     func isRerun(_ stage: StageRow) -> Bool {
+        if isFresh { return true }
         guard let rerunFrom else { return false }
         return stage.plan.name == rerunFrom || needs(of: stage).contains { $0.plan.name == rerunFrom }
     }

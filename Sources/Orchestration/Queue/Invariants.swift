@@ -56,7 +56,7 @@ package struct Invariants: Sendable {
             let isAlias = [.aliasMoved, .aliasDangling].contains(fault.kind)
             return Violation(
                 invariant: isAlias ? .aliases : .versions, subject: fault.subject, message: fault.description,
-                isRepairable: fault.isMendedByNextWrite)
+                isRepairable: fault.isMendable)
         }
         guard readsContent else { return found }
         // Dangling aliases are above already.
@@ -105,7 +105,8 @@ package struct Invariants: Sendable {
                 let entries: [LogEntry]
                 do {
                     entries = try store.log(of: name, in: collection)
-                } catch let error as ArtifactError where error.code == .noSuchArtifact {
+                } catch let error as ArtifactError where [.noSuchArtifact, .damaged].contains(error.code) {
+                    // A log that cannot be read is a fault of its history.
                     continue
                 }
                 let logged = Set(entries.compactMap(\.decision))
@@ -215,7 +216,10 @@ package struct Invariants: Sendable {
         for (id, paths) in places {
             // Claimed and not recorded is the way of every file, for a moment.
             for path in paths where !path.hasPrefix(InboxEntry.path(workspace.claimed) + "/") {
-                report(id, "the queue knows nothing of \(path)", isRepairable: false)
+                found.append(
+                    Violation(
+                        invariant: .files, subject: id, message: "the queue knows nothing of \(path)",
+                        isRepairable: false, needsRebuild: true))
             }
         }
         return found

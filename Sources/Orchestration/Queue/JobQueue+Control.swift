@@ -168,7 +168,8 @@ extension JobQueue {
     /// Makes a new job that does an ended one again.
     ///
     /// It reads the inputs as they were pinned and goes on from the checkpoints of the old one, unless `fresh`: then
-    /// nothing of the old one is used except the stage cache. Inputs that were refused are read as they are now.
+    /// it reads them as they are now and runs every stage, with neither cache nor checkpoint. Inputs that were refused are
+    /// read as they are now.
     ///
     /// - Parameter stage: Where to begin: the stages that do not need it are taken as they are; it and all that need it
     ///   run again, with neither cache nor checkpoint.

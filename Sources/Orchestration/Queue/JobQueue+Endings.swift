@@ -49,6 +49,26 @@ extension JobQueue {
         }
     }
 
+    /// Says of a running job why nobody can go on with it at the moment; an empty text takes that back.
+    func noteTrouble(_ job: String, _ text: String) throws {
+        let reason = text.isEmpty ? nil : PrintableText.line(text, limit: 600)
+        try write { db in
+            try db.execute(
+                sql: "UPDATE job SET reason = ? WHERE id = ? AND state = 'running' AND reason IS NOT ?",
+                arguments: [reason, job, reason])
+        }
+    }
+
+    /// Keeps a running job back of which everything has been done but its end, until somebody has put right what is
+    /// damaged and releases it.
+    func holdBack(_ job: String, why: String) throws {
+        try write { db in
+            try setState(db, job, .held, reason: PrintableText.line(why, limit: 600))
+            try note(db, "held", job: job, ["reason": why])
+            try honourRequests(db, job)
+        }
+    }
+
     /// Ends the stage's job for now, after an error outside the job that may pass.
     func postpone(_ stage: StageRow, of job: String, _ failure: StageFailure, policy: RetryPolicy) throws {
         try write { db in

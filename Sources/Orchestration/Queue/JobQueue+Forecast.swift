@@ -114,27 +114,40 @@ extension JobQueue {
         if cache.histories[digest] == nil, cache.histories.count < ForecastCache.most {
             cache.histories[digest] = try history(db, tenant: row["tenant"], digest: digest)
         }
-        let history = cache.histories[digest] ?? RunHistory()
-        if worker == nil, history.runs == 0 {
-            guard let operations: Double = row["operations"], let perToken: Double = row["operations_per_token"],
-                let speed = try trainingSpeed(
-                    db, size: Self.size(perToken), threads: row["threads"], bits: row["precision_bits"])
-            else { return nil }
-            return Expectation(
-                seconds: operations / (speed.gigaflops * 1e9), source: .operations(gigaflops: speed.gigaflops))
-        }
+        var history = cache.histories[digest] ?? RunHistory()
         let current: String? = row["stage_name"]
-        let names = try String.fetchAll(
+        let open = try Row.fetchAll(
             db,
             sql: """
-                SELECT name FROM stage_run WHERE job_id = ? AND state IN ('blocked','ready','running','retry_wait')
+                SELECT name, kind FROM stage_run
+                WHERE job_id = ? AND state IN ('blocked','ready','running','retry_wait')
                 """, arguments: [row["id"] as String])
+        var source = Expectation.Source.history(runs: history.runs)
+        if history.runs == 0 {
+            // Of a first run only the training is counted, and once that is over nothing is known but what runs now.
+            let training = open.first { $0["kind"] == "train" }.map { $0["name"] as String }
+            if let training, let speed = try countedSpeed(db, row), let operations: Double = row["operations"] {
+                history.mean[training] = operations / (speed.gigaflops * 1e9)
+                source = .operations(gigaflops: speed.gigaflops)
+            } else if worker == nil {
+                return nil
+            }
+        }
         var seconds = worker ?? 0
-        for name in names where worker == nil || name != current { seconds += history.mean[name] ?? 0 }
+        for name in open.map({ $0["name"] as String }) where worker == nil || name != current {
+            seconds += history.mean[name] ?? 0
+        }
         if worker == nil, let began: Int64 = row["attempt_ms"], let current {
             seconds -= min(history.mean[current] ?? 0, Double(max(0, now() - began)) / 1000)
         }
-        return Expectation(seconds: seconds, source: worker == nil ? .history(runs: history.runs) : .worker)
+        return Expectation(seconds: seconds, source: worker == nil ? source : .worker)
+    }
+
+    /// How fast a training of the size of a job's was here.
+    private func countedSpeed(_ db: Database, _ row: Row) throws -> MeasuredSpeed? {
+        guard let perToken: Double = row["operations_per_token"] else { return nil }
+        return try trainingSpeed(
+            db, size: Self.size(perToken), threads: row["threads"], bits: row["precision_bits"])
     }
 }
 

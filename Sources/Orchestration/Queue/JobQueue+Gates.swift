@@ -73,6 +73,25 @@ extension JobQueue {
         }
     }
 
+    /// What the log of each artifact has from jobs and their gates: from it lines that are damaged are written again.
+    func storeEvents() throws -> [KnownEvent] {
+        try read { db in
+            let published = try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT s.published, a.id, a.ended_ms FROM stage_run AS s
+                    JOIN attempt AS a ON a.stage_id = s.id AND a.state = 'succeeded'
+                    WHERE s.published IS NOT NULL ORDER BY a.ended_ms
+                    """
+            ).flatMap { row -> [KnownEvent] in
+                let text: String = row["published"]
+                let versions = try ProtocolJSON.decode([StageCache.PublishedVersion].self, from: Data(text.utf8))
+                return versions.map { KnownEvent($0, attempt: row["id"], at: Self.date(row["ended_ms"])) }
+            }
+            return published + (try appliedDecisions(db).map(KnownEvent.init))
+        }
+    }
+
     /// What a job has published itself, as its finished stages say.
     func published(by job: String) throws -> [StageCache.PublishedVersion] {
         try read { db in

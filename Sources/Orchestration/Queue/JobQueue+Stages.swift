@@ -17,6 +17,8 @@ extension JobQueue {
                 manifest: try JSONDecoder().decode(JobManifest.self, from: spec),
                 manifestDigest: row["manifest_sha256"], threads: row["threads"], pins: row["pins"],
                 memoryBytes: row["memory_bytes"], retryOf: row["retry_of"], rerunFrom: row["rerun_from"],
+                // What goes on from the old job resumes; what begins anew at one stage names it.
+                isFresh: row["retry_of"] != nil && row["rerun_from"] == nil && !(row["resume"] as Bool),
                 requests: Self.requests(row), adapter: row["adapter"],
                 stages: try stageRows(db, id), live: try liveAttempt(db, id))
         }

@@ -40,6 +40,8 @@ package struct Violation: Sendable, Equatable, CustomStringConvertible {
     package let message: String
     /// Whether it can be put right without losing anything, from the files or from the rows that are the truth.
     package let isRepairable: Bool
+    /// Whether a queue that is made anew from the files would know what this one does not.
+    package var needsRebuild = false
 
     package var description: String { "\(invariant.rawValue) \(subject): \(message)" }
 }

@@ -10,12 +10,20 @@ package import PipelineSpec
 package enum GateDecisions {
     /// Follows every decision that is open.
     ///
-    /// - Returns: How many there were.
+    /// One whose artifact is damaged stays open, and keeps none of the others from being followed.
+    ///
+    /// - Returns: Why decisions are still open.
     @discardableResult
-    static func follow(_ queue: JobQueue, _ store: ArtifactStore) throws -> Int {
-        let open = try queue.openDecisions()
-        for decision in open { try follow(decision, queue, store) }
-        return open.count
+    static func follow(_ queue: JobQueue, _ store: ArtifactStore) throws -> [ArtifactError] {
+        var damage: [ArtifactError] = []
+        for decision in try queue.openDecisions() {
+            do {
+                try follow(decision, queue, store)
+            } catch let error as ArtifactError where error.code == .damaged {
+                damage.append(error)
+            }
+        }
+        return damage
     }
 
     /// The same for a workspace whose queue nobody has opened; nothing where there is none.
@@ -96,6 +104,6 @@ package enum GateDecisions {
 
     private static func queue(of workspace: Workspace) throws -> JobQueue? {
         guard access(workspace.database.path(percentEncoded: false), F_OK) == 0 else { return nil }
-        return try JobQueue.open(workspace.database)
+        return try JobQueue.open(workspace)
     }
 }

@@ -44,6 +44,10 @@ extension JobDriver {
         } catch let error as ArtifactError where [.invalidFolder, .invalidName].contains(error.code) {
             return .failedForGood(
                 .failed, StageFailure(code: error.code.rawValue, message: error.description), result)
+        } catch let error as ArtifactError where error.code == .damaged {
+            // Another try would meet the same. What earlier stages made is in the cache, and a retry begins there.
+            let message = "\(error.description); then: lorajobs retry \(self.job)"
+            return .failedForGood(.failed, StageFailure(code: error.code.rawValue, message: message), result)
         } catch  where OrchestrationError.isDiskFull(error) {
             // The worker is done and its product is safe in the run directory: wait for room, then finish.
             configuration.logger.warning("no room to publish", metadata: ["job": "\(job.id)"])

@@ -27,7 +27,9 @@ extension JobDriver {
             job.id, .succeeded, reason: reasons.isEmpty ? nil : reasons.joined(separator: "; "), decision: decision)
         guard let decision else { return }
         try Failpoint.decisionCommitted.hit()
-        try GateDecisions.follow(queue, store)
+        for error in try GateDecisions.follow(queue, store) {
+            configuration.logger.error("the store does not follow", metadata: ["error": "\(error)"])
+        }
         configuration.logger.info(
             "gate \(decision.outcome)",
             metadata: ["job": "\(job.id)", "version": "\(job.name):\(decision.version)", "why": "\(decision.reason)"])

@@ -30,6 +30,8 @@ extension JobDriver {
     /// - Parameter worker: `nil` when it has ended unseen.
     func watch(_ worker: (any LaunchedWorker)?, _ attempt: LiveAttempt, _ job: DrivenJob) async throws {
         let stage = try self.stage(of: attempt, in: job)
+        // What kept somebody from going on with it is over.
+        if job.reason != nil { try queue.noteTrouble(job.id, "") }
         let isSameBoot = attempt.bootID == (try WorkerProcess.bootID())
         // The clock begins anew with the machine; a process that outlived that is not charged for a time nobody knows.
         let begin = isSameBoot ? attempt.bootSeconds : clinux_boottime()

@@ -43,7 +43,13 @@ struct JobDriver: Sendable {
                 continue
             }
             guard let stage = job.stages.first(where: { !$0.state.isFinal }) else {
-                try conclude(job)
+                do {
+                    try conclude(job)
+                } catch let error as ArtifactError where error.code == .damaged {
+                    // What the stages made is safe; its end can be decided once the store can be read again.
+                    log.heldBack(error.description)
+                    try queue.holdBack(job.id, why: "\(error.description); then: lorajobs release \(job.id)")
+                }
                 continue
             }
             if let cause = job.requests.cause ?? (shutdown.isSet ? .drain : nil) {
@@ -132,7 +138,7 @@ struct JobDriver: Sendable {
         if job.isRerun(stage) {
             // What was made before stays what it is.
             key = CacheKey.again(key, for: job.id)
-            why = "asked for by retry --from \(job.rerunFrom ?? "")"
+            why = job.rerunFrom.map { "asked for by retry --from \($0)" } ?? "asked for by retry --fresh"
         } else if let (oldKey, output) = try takenOver(stage, of: job) {
             try queue.markCached(stage, of: job.id, key: oldKey, output, why: "taken from \(job.retryOf ?? "")")
             log.stagePassed(stage.plan.name, .cached)
@@ -154,6 +160,14 @@ struct JobDriver: Sendable {
         // Reading and hashing may have taken a while.
         if shutdown.isSet { return nil }
 
+        // What the store and the queue say comes first: where they cannot be read, no attempt has begun.
+        // A stage that reads data compares them with those that production was trained on.
+        let comparesOrReads = descriptor.comparesVersions || descriptor.inputs.contains(.data)
+        let rivals = try comparesOrReads ? self.rivals(of: job) : nil
+        // Data grow from run to run; the stage sees for itself what it can take over.
+        let previous =
+            try comparesOrReads && !job.isFresh ? queue.previousOutput(of: stage.plan.kind, job: job) : nil
+        let limit = try self.limit(of: stage, descriptor, in: job)
         let resume = try queue.resumableFolders(stage, of: job.id, key: key).first(where: Self.hasCheckpoint)
         let attempt = try queue.beginAttempt(
             stage, of: job.id, key: key, why: why, resumeFrom: resume?.checkpoint.path,
@@ -168,13 +182,9 @@ struct JobDriver: Sendable {
             manifestDigest: job.manifestDigest, resumeFrom: attempt.resumeFrom, threads: job.threads)
         if descriptor.inputs.contains(.suites) { request.suites = pins.suites }
         request.parent = pins.parent
-        // A stage that reads data compares them with those that production was trained on.
-        if descriptor.comparesVersions || descriptor.inputs.contains(.data) { request.rivals = try rivals(of: job) }
-        // Data grow from run to run; the stage sees for itself what it can take over.
-        if descriptor.inputs.contains(.data) || descriptor.comparesVersions {
-            request.previous = try queue.previousOutput(of: stage.plan.kind, job: job)
-        }
-        request.limit = try limit(of: stage, descriptor, in: job)
+        request.rivals = rivals
+        request.previous = previous
+        request.limit = limit
         if stage.memoryHalvings > 0 { request.memoryHalvings = stage.memoryHalvings }
         do {
             return Begun(attempt: attempt, worker: try await start(attempt, request, stage, job))

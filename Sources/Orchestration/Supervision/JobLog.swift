@@ -51,6 +51,9 @@ struct JobLog: Sendable {
         say("stage failed", ["stage": "\(stage)", "code": "\(failure.code)", "message": "\(failure.message)"])
     }
 
+    /// Everything is done but the end of the job, which cannot be decided.
+    func heldBack(_ why: String) { say("job is held back", ["reason": "\(why)"]) }
+
     /// The job holds no cores any more: it has ended, or waits.
     func left(_ job: DrivenJob) {
         var facts: Logger.Metadata = ["state": "\(job.state.rawValue)"]

@@ -51,6 +51,9 @@ struct AnswerSamples {
     /// Whether a model is still to be asked.
     func isMissing(_ role: EvaluationRole) -> Bool { samples.contains { $0.answers[role] == nil } }
 
+    /// What a model has to do for all of them, in tokens that are scored: one that is written takes the time of several.
+    var work: Double { Double(prompts.count * Self.maximum * 4) }
+
     /// Lets a model go on after each prompt, with the likeliest tokens; one that writes no text is not asked.
     mutating func ask(
         _ model: any SequenceModel, as role: EvaluationRole, stopIDs: Set<Int32>, progress: (Double) throws -> Void

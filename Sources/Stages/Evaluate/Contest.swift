@@ -19,17 +19,26 @@ struct Contest {
     private let earlier: EarlierScores
     /// What besides models and sets decides about scores.
     private let conditions: String
+    private let progress: ContestProgress
 
     init(_ run: StageRun, _ task: JobTask) throws {
         self.run = run
         self.task = task
         product = try TrainedProduct(run.input("train"))
+        let progress = ContestProgress { fraction, seconds in
+            run.report(
+                ProgressEvent(time: Date().timeIntervalSince1970, fraction: fraction, etaSeconds: seconds))
+        }
+        self.progress = progress
         tokenizer = task.kind != .imageClassification ? try Tokenizer.load(folder: run.base) : nil
         scorer = SetScorer(
             tokenizer: tokenizer, hiding: { task.hiding($0) },
             stopIDs: try LoadedModel.stopIDs(in: run.base).union(tokenizer?.eosTokenID.map { [$0] } ?? []),
             batchTokens: { TrainingSizes(run.manifest, task, longest: $0).datasetTokens(run.halved(2048)) }
-        ) { _ in if run.isStopRequested { throw StageError.stopped } }
+        ) { share in
+            if run.isStopRequested { throw StageError.stopped }
+            progress.reach(share)
+        }
         conditions =
             "evaluate \(EvaluateStage.descriptor.version), numerics \(Numerics.version), threads \(run.request.threads), "
             + EngineDescription.text
@@ -55,6 +64,7 @@ struct Contest {
         let cost = try scoreOwn(sets, &scores, &digests, &samples)
 
         var (champion, others, incomparable) = try rivals()
+        if champion == nil, run.request.rivals?.champion != nil { progress.expect(-Self.work(of: sets)) }
         var best: [Int: Rival] = [:]
         do {
             if let champion { try score(champion, as: .champion, on: Array(sets.indices), sets, &scores, &samples) }
@@ -108,6 +118,8 @@ struct Contest {
         let all = Array(sets.indices)
         let hasBase = try { if case .folder = run.manifest.base { try task.isTask(ofBase: run.base) } else { false } }()
         if hasBase { digests[.base] = Digest.listing(run.request.base.map { ($0.path.lastPathComponent, $0.digest) }) }
+        let models = (hasBase ? 2 : 1) + (run.request.rivals?.champion == nil ? 0 : 1)
+        progress.expect(Double(models) * (Self.work(of: sets) + samples.work))
         let parameters: Int
         switch product {
         case .adapter(let folder):
@@ -140,15 +152,25 @@ struct Contest {
         _ sets: [EvaluationSet], _ scores: inout [ExampleScores], _ samples: inout AnswerSamples
     ) throws {
         if role != .best, samples.isMissing(role) {
-            run.report(0.05, "\(role.rawValue) writes samples")
-            try samples.ask(model, as: role, stopIDs: scorer.stopIDs, progress: scorer.progress)
+            run.report(progress.fraction, "\(role.rawValue) writes samples")
+            try progress.doing(samples.work) {
+                try samples.ask(model, as: role, stopIDs: scorer.stopIDs, progress: scorer.progress)
+            }
         }
         for index in indices {
-            run.report(0.05, "\(role.rawValue) on \(sets[index].name)")
-            scores[index].columns[role] =
-                try earlier.scores(of: digest, on: sets[index]) ?? scorer.score(model, on: sets[index])
+            run.report(progress.fraction, "\(role.rawValue) on \(sets[index].name)")
+            if let known = earlier.scores(of: digest, on: sets[index]) {
+                scores[index].columns[role] = known
+                progress.expect(-SetScorer.work(of: sets[index]))
+            } else {
+                scores[index].columns[role] = try progress.doing(SetScorer.work(of: sets[index])) {
+                    try scorer.score(model, on: sets[index])
+                }
+            }
         }
     }
+
+    private static func work(of sets: [EvaluationSet]) -> Double { sets.reduce(0) { $0 + SetScorer.work(of: $1) } }
 
     // MARK: Published versions
 
@@ -160,11 +182,14 @@ struct Contest {
         for index in indices {
             if let known = earlier.scores(of: rival.digest, on: sets[index]) {
                 scores[index].columns[role] = known
+                if role == .champion { progress.expect(-SetScorer.work(of: sets[index])) }
             } else {
                 open.append(index)
             }
         }
         guard !open.isEmpty || role == .champion && samples.isMissing(role) else { return }
+        // Which one is the best is known only now.
+        if role == .best { progress.expect(Self.work(of: open.map { sets[$0] })) }
         let folder = URL(filePath: rival.version.path, directoryHint: .isDirectory)
         let loaded =
             switch product {

@@ -18,8 +18,7 @@ struct SetScorer {
     let progress: (Double) throws -> Void
 
     func score(_ model: any SequenceModel, on set: EvaluationSet) throws -> [ExampleScore] {
-        let writes = set.maxNewTokens != nil
-        let weight = writes ? 0.2 : set.alternatives == nil ? 1 : 0.3
+        let weight = Self.likelihoodShare(set)
         var scores = try likelihoods(model, set.examples) { try progress(weight * $0) }
         for index in scores.indices {
             let sequence = set.examples[index]
@@ -53,6 +52,16 @@ struct SetScorer {
             }
         }
         return scores
+    }
+
+    /// Of the work on a set, the share of the likelihoods of its examples.
+    private static func likelihoodShare(_ set: EvaluationSet) -> Double {
+        set.maxNewTokens != nil ? 0.2 : set.alternatives == nil ? 1 : 0.3
+    }
+
+    /// What a model has to do on a set, in tokens that are scored.
+    static func work(of set: EvaluationSet) -> Double {
+        Double(max(set.examples.targetCount, 1)) / likelihoodShare(set)
     }
 
     private func likelihoods(

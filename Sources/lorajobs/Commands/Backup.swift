@@ -17,6 +17,7 @@ struct Backup: ParsableCommand {
 
     mutating func run() throws {
         let workspace = try options.locate()
+        try LostQueue.check(workspace)
         let queue = try JobQueue.openReadOnly(workspace.database)
         let here = URL(filePath: FileManager.default.currentDirectoryPath, directoryHint: .isDirectory)
         let named = file.map { URL(filePath: FilePaths.absolute($0, in: here)) }

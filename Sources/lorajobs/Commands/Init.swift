@@ -28,6 +28,8 @@ struct Init: ParsableCommand {
             return path
         }
         var workspace = Workspace(root: folder)
+        // A file that is there already says who may reach what is made.
+        if let settings = try? WorkspaceSettings(of: workspace) { umask(settings.permissions.mask) }
         let made = try workspace.create()
         // Only what exists can have its symlinks followed.
         workspace = Workspace(root: folder)

@@ -80,7 +80,7 @@ struct NotifyCommand: AsyncParsableCommand {
             let workspace = try options.locate()
             var count = 0
             if access(workspace.database.path(percentEncoded: false), F_OK) == 0 {
-                let queue = try JobQueue.open(workspace.database)
+                let queue = try JobQueue.open(workspace)
                 count = try queue.retryNotices(notices, target: target)
                 try queue.close()
                 DaemonLock.poke(workspace)

@@ -146,7 +146,7 @@ struct QueueCommand: ParsableCommand {
             throw CommandFailure(
                 .notFound, "there is no queue \(PrintableText.quoted(name)); lorajobs.yaml gives \(known)")
         }
-        let queue = try JobQueue.open(setup.workspace.database)
+        let queue = try JobQueue.open(setup.workspace)
         let value = try change(queue, names)
         try queue.close()
         DaemonLock.poke(setup.workspace)

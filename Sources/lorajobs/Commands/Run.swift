@@ -109,7 +109,7 @@ private final class ForegroundStop: Sendable {
             return leave()
         }
         Talk.say("\ncancelling at the next checkpoint; Ctrl-C again leaves the job to the next daemon")
-        do { try JobQueue.open(workspace.database).cancel(id) } catch {
+        do { try JobQueue.open(workspace).cancel(id) } catch {
             Talk.warn("cannot cancel: \(CommandFailure(error).description)")
             leave()
         }

@@ -130,7 +130,7 @@ struct ScheduleCommand: ParsableCommand {
                 return try ExitStatus.invalidInput.end()
             }
             let zone = entry.file.definition?.timeZone ?? .current
-            let queue = try JobQueue.open(setup.workspace.database)
+            let queue = try JobQueue.open(setup.workspace)
             let fire = try queue.runSchedule(entry, entry.submission(at: Occurrence(at: Date(), in: zone)))
             try queue.close()
             DaemonLock.poke(setup.workspace)
@@ -157,7 +157,7 @@ struct ScheduleCommand: ParsableCommand {
     private static func set(_ name: String, isPaused: Bool, _ options: WorkspaceOptions) throws -> String {
         let setup = try WorkspaceSetup(options.locate())
         let entry = try ScheduleReport.named(name, setup).entry
-        let queue = try JobQueue.open(setup.workspace.database)
+        let queue = try JobQueue.open(setup.workspace)
         try queue.setPaused(isPaused, schedule: entry)
         try queue.close()
         DaemonLock.poke(setup.workspace)

@@ -36,6 +36,7 @@ struct Submit: AsyncParsableCommand {
 
     mutating func run() async throws {
         let setup = try WorkspaceSetup(options.locate())
+        try LostQueue.check(setup.workspace)
         if let tenant { try Self.check(tenant, in: setup.workspace) }
         let judgements = try files.map {
             try ManifestSource($0).setting(changes.assignments(in: setup.workspace)).judge(setup)

@@ -30,7 +30,7 @@ struct Sweep: ParsableCommand {
         }
         guard let sweep else { return try list(queue) }
         if take {
-            let writer = try JobQueue.open(workspace.database)
+            let writer = try JobQueue.open(workspace)
             let id = try writer.takeWinner(of: sweep)
             DaemonLock.poke(workspace)
             return json
