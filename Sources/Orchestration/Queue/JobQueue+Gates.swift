@@ -55,8 +55,18 @@ extension JobQueue {
 
     /// Versions that a gate has held, and that nobody has promoted or rejected since, nor a later one replaced; oldest first.
     package func versionsAwaitingApproval(in store: ArtifactStore) throws -> [GateDecision] {
-        try read { try decisions($0, "SELECT * FROM decision WHERE outcome = 'held' ORDER BY at_ms, id") }
-            .filter { try store.awaitsApproval($0) }
+        var current: [String: Int] = [:]
+        let held = "SELECT *, 'gate' AS cause FROM gate_decision WHERE outcome = 'held' ORDER BY at_ms, id"
+        return try read { try decisions($0, held) }
+            .filter { decision in
+                // Years of held nights are told from the present one by one look at each alias.
+                let place = "\(decision.collection.rawValue)/\(decision.name)@\(decision.alias)"
+                if current[place] == nil {
+                    current[place] =
+                        try store.aliases(of: decision.name, in: decision.collection)[decision.alias] ?? 0
+                }
+                return try current[place] ?? 0 < decision.version && store.awaitsApproval(decision)
+            }
     }
 
     func noteFollowed(_ decision: GateDecision, _ settlement: GateDecision.Settlement) throws {

@@ -10,7 +10,7 @@ enum QueueSchema {
     /// `PRAGMA user_version`.
     ///
     /// A database with a higher one is refused.
-    static let version: Int32 = 8
+    static let version: Int32 = 9
 
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
@@ -22,6 +22,11 @@ enum QueueSchema {
         migrator.registerMigration("notices") { try $0.execute(sql: notices) }
         migrator.registerMigration("sweep metrics") { try $0.execute(sql: sweepMetrics) }
         migrator.registerMigration("moves") { try $0.execute(sql: moves) }
+        // Of all that gates have ever decided, `status` asks for these.
+        migrator.registerMigration("held") {
+            try $0.execute(
+                sql: "CREATE INDEX gate_decision_held ON gate_decision (at_ms, id) WHERE outcome = 'held'")
+        }
         return migrator
     }
 
