@@ -44,6 +44,7 @@ package struct DataFiles: Sendable, Equatable {
         } catch {
             findings.append(error.finding("data.exclude", at: nil, "/data/exclude"))
         }
+        let hasFiles = !train.isEmpty
         if let window = manifest.data.windowSeconds {
             if let undated = train.first(where: { DatedName.day(of: $0) == nil }) {
                 findings.append(
@@ -57,10 +58,14 @@ package struct DataFiles: Sendable, Equatable {
             train.removeAll { DatedName.day(of: $0).map { $0 <= first } ?? false }
         }
         if train.isEmpty, findings.isEmpty, !manifest.data.train.isEmpty {
+            let key = hasFiles ? "window" : "exclude"
             findings.append(
                 Finding(
-                    .pathNotFound, pointer: "/data/train",
-                    "data.train: data.exclude and data.window leave no file to train on"))
+                    hasFiles ? .emptyWindow : .pathNotFound, pointer: "/data/\(key)",
+                    hasFiles
+                        ? "data.window: every file is older than the window, so none is left to train on"
+                        : "data.exclude: every file of data.train is left out, so none is left to train on",
+                    hint: hasFiles ? "make it longer, or look why there are no newer files" : nil))
         }
         if case .files(let patterns) = manifest.data.validation { validation = expand(patterns, "data.validation") }
         if case .files(let patterns) = manifest.data.test { test = expand(patterns, "data.test") }

@@ -82,6 +82,8 @@ extension Finding.Code {
     package static let baseIncomplete = Self(rawValue: "base_incomplete")
     package static let referenceNotFound = Self(rawValue: "reference_not_found")
     /// A file without a date in its name, where a window goes by dates.
+    /// Files that `data.window` leaves none of.
+    package static let emptyWindow = Self(rawValue: "empty_window")
     package static let undatedFile = Self(rawValue: "undated_file")
     package static let overlappingSplits = Self(rawValue: "overlapping_splits")
     /// A gate that can never let a version pass, or looks at what is not measured.

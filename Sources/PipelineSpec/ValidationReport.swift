@@ -51,6 +51,22 @@ package struct ValidationReport: Sendable, Equatable {
         return .object(members)
     }
 
+    /// `2 problems and 1 warning`. What was left out counts as problems.
+    package var count: String {
+        let warnings = findings.count { $0.severity == .warning }
+        func words(_ number: Int, _ noun: String) -> String { "\(number) \(noun)\(number == 1 ? "" : "s")" }
+        return words(findings.count - warnings + omitted, "problem")
+            + (warnings > 0 ? " and \(words(warnings, "warning"))" : "")
+    }
+
+    /// The finding to tell where there is room for one: the first that is wrong, with what to do about it.
+    package var summary: String {
+        guard let first = findings.first(where: { $0.severity != .warning }) ?? findings.first else { return "" }
+        let others = findings.count { $0.severity == first.severity } + omitted - 1
+        return (first.line.map { "line \($0): " } ?? "") + first.message + (first.hint.map { "; \($0)" } ?? "")
+            + (others > 0 ? " (and \(others) more)" : "")
+    }
+
     /// The text of `.error.txt`: what is wrong, where, and the lines themselves with a mark under each fault.
     ///
     /// - Parameters:
@@ -61,9 +77,8 @@ package struct ValidationReport: Sendable, Equatable {
         file: String, source: Data,
         consequence: String = "Nothing was queued. Fix and drop it again."
     ) -> String {
-        let total = findings.count + omitted
         let name = PrintableText.line(file, limit: 120)
-        var out = "\(name) was not accepted (\(total) problem\(total == 1 ? "" : "s")). \(consequence)\n"
+        var out = "\(name) was not accepted (\(count)). \(consequence)\n"
         let places = findings.map { finding in
             finding.line.map { "line \($0), col \(finding.column ?? 1)" } ?? "file"
         }

@@ -5,6 +5,8 @@ import PipelineSpec
 enum CallersFolder {
     /// A sentence for each path that the workspace does not have and the caller's folder has.
     static func warnings(_ judgement: Judgement, workspace: Workspace, folder: URL) -> [String] {
+        // Whoever stands in the workspace means it.
+        if Workspace(root: folder).root == workspace.root { return [] }
         let missing = judgement.findings.filter { $0.code == .pathNotFound }
         guard !missing.isEmpty, let root = try? DocumentReader().read(judgement.source.data) else { return [] }
         let here = folder.absoluteURL.standardizedFileURL.path(percentEncoded: false)

@@ -126,7 +126,7 @@ private struct ProgressDisplay {
         let isExplained = status.reason != nil || status.state != .queued
         if status.state != state, !status.state.isFinal, status.state != .running, isExplained {
             clear()
-            Talk.say("\(status.name) is \(status.state.rawValue)" + (status.reason.map { " (\($0))" } ?? ""))
+            Talk.say(Explain.sentence(status) + (status.reason.map { " (\($0))" } ?? ""))
         }
         state = status.state
         guard status.state == .running, status.isStageLive, let name = status.stage else { return }

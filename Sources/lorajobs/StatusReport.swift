@@ -18,6 +18,8 @@ struct StatusReport: Sendable {
     /// Versions that gates have held for somebody to judge.
     private var held: [GateDecision] = []
     private var jobs: [JobStatus] = []
+    /// What is wrong with `lorajobs.yaml`; `nil` when it is sound.
+    private var settingsFault: String?
 
     /// Looks at a workspace, whether a daemon runs or not, and whether it has a queue yet or not.
     ///
@@ -27,6 +29,13 @@ struct StatusReport: Sendable {
         self.workspace = try WorkspaceStatus(of: workspace, queue: queue)
         inboxRefused = try InboxEntry.list(workspace).count { if case .refused = $0.status { true } else { false } }
         production = try Self.production(workspace)
+        do {
+            _ = try WorkspaceSettings(of: workspace)
+        } catch let error as InvalidFile {
+            settingsFault = ValidationReport(error.findings).summary
+        } catch {
+            settingsFault = "\(error)"
+        }
         guard let queue else {
             if let id = filter.ids.first {
                 throw try QueueAccess.pendingFailure(id, in: workspace) ?? JobLookup.failure(id, among: [])
@@ -72,7 +81,7 @@ struct StatusReport: Sendable {
             "inbox": .object(["waiting": .integer(workspace.inboxBacklog), "refused": .integer(inboxRefused)]),
             "rejected_since_yesterday": .integer(workspace.rejectedSinceYesterday),
             "paused_queues": .array(workspace.pausedQueues.map { .string($0) }),
-            "disk_low": .optional(workspace.diskLow),
+            "disk_low": .optional(workspace.diskLow), "settings_fault": .optional(settingsFault),
             "next_schedule": workspace.nextSchedule.map {
                 .object([
                     "name": .string($0.schedule), "occurrence": .string($0.occurrence.description),
@@ -111,7 +120,7 @@ struct StatusReport: Sendable {
             "gate": .optional(job.gate),
             "created": .optional(job.createdAt), "started": .optional(job.startedAt),
             "finished": .optional(job.finishedAt), "retry_of": .optional(job.retryOf),
-            "sweep": .optional(job.sweep),
+            "sweep": .optional(job.sweep), "trial_values": .optional(job.trialValues),
             "owner": .string(JobQueue.name(of: job.ownerID)),
             "memory_bytes": .optional(job.memoryBytes.map { Int($0) }),
         ]
@@ -134,6 +143,10 @@ struct StatusReport: Sendable {
             }
         } else {
             lines.append(("daemon", terminal.paint("not running", .yellow) + "; start it with: lorajobs daemon"))
+        }
+        if let settingsFault {
+            let text = PrintableText.line("lorajobs.yaml is wrong, \(settingsFault)", limit: 300)
+            lines.append(("settings", terminal.paint(text, .red)))
         }
         if let diskLow = workspace.diskLow, workspace.daemon?.intakePaused == nil {
             lines.append(("disk", terminal.paint(PrintableText.line(diskLow, limit: 200), .red)))
@@ -198,7 +211,7 @@ struct StatusReport: Sendable {
 
     /// Why a job waits, how it ended, and what it made.
     private static func remark(_ job: JobStatus) -> String {
-        [job.adapter, job.reason].compactMap { $0 }.joined(separator: " ")
+        [job.adapter, job.trialValues, job.reason].compactMap { $0 }.joined(separator: " ")
     }
 
     static func color(_ state: JobState) -> Terminal.Color? {

@@ -10,6 +10,11 @@ import Testing
         try shop.drop(shop.manifest(steps: 40), as: "tone.yaml")
         let id = try await shop.id()
         let worker = try await shop.trainingStoppedAtCheckpoint(id)
+        #expect(try await shop.program.run("queue", "set", "default", "--max-jobs", "1").status == 0)
+        #expect(try await shop.program.run("submit", shop.another("full")).status == 0)
+        let full = try await shop.program.run("explain", shop.id(of: "full"))
+        #expect(full.output.contains("before it  its queue default is full"), "\(full)")
+        #expect(try await shop.program.run("cancel", shop.id(of: "full")).status == 0)
         let drain = try shop.program.start(["queue", "drain", "default", "--timeout", "50s"])
         try await shop.until("the queue is paused") { try await self.queue(shop)?["paused"] == true }
         #expect(drain.isRunning, "it does not wait for what runs")
@@ -17,6 +22,7 @@ import Testing
         let drained = try await drain.outcome()
         #expect(drained.status == 0, "\(drained)")
         #expect(try await shop.program.run("wait", id, "--timeout", "1s").status == 0)
+        #expect(try await shop.program.run("explain", id).output.hasPrefix("tone succeeded"))
 
         #expect(try await shop.program.run("submit", shop.another("next")).status == 0)
         let next = try await shop.id(of: "next")

@@ -169,6 +169,13 @@ import Testing
         #expect(try json.json()["schema"] == 1)
         #expect(try json.json()["daemon"]?["running"] == false)
         #expect(try json.json()["jobs"] == .array([]))
+        // Settings that are wrong are told above everything else, and hide nothing.
+        let settings = inside.folder.appending(path: "lorajobs.yaml")
+        try Data("rots: []\n".utf8).write(to: settings)
+        let wrong = try await inside.run("status")
+        #expect(wrong.status == 0 && wrong.output.contains("lorajobs.yaml is wrong, line 1: "), "\(wrong)")
+        unlink(settings.path)
+        #expect(try await !inside.run("gc", "--help").output.contains("yaml   "))
         // Looking changes nothing.
         #expect(!FileManager.default.fileExists(atPath: inside.folder.appending(path: "Jobs/lorajobs.sqlite").path))
 

@@ -7,7 +7,7 @@ import Testing
 @testable import Orchestration
 
 /// Keeps what is logged.
-private struct Recorder: LogHandler {
+struct Recorder: LogHandler {
     final class Lines: Sendable { let all = Mutex<[String]>([]) }
 
     let lines = Lines()

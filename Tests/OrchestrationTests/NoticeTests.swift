@@ -1,6 +1,7 @@
 import Artifacts
 import Foundation
 import GRDB
+import Logging
 import PipelineSpec
 import Synchronization
 import TestSupport
@@ -61,6 +62,24 @@ import Testing
             reason: "loss 2 against 3")
         let json = String(decoding: try ProtocolJSON.encode(verdict), as: UTF8.self)
         try space.behave("package", "record='{\"schema\":1,\"gate\":\(json)}'\n")
+    }
+
+    @Test func aTargetThatIsDownIsSpokenOfOnce() async throws {
+        let space = try TestWorkspace()
+        let server = try LoopbackServer { number, _ in .status(number < 8 ? 503 : 200) }
+        defer { server.stop() }
+        let recorder = Recorder()
+        var configuration = configuration(space, ["hook": hook(server)])
+        configuration.logger = Logger(label: "test") { _ in recorder }
+        try await withDaemon(configuration) { _ async throws -> Void in
+            for seed in 1...3 { _ = try await space.end(of: space.submit("name: tone\nseed: \(seed)\n")) }
+            try await eventually("all are delivered") {
+                try deliveries(space).count == 3 && deliveries(space).allSatisfy { $0.state == .delivered }
+            }
+        }
+        let lines = recorder.lines.all.withLock { $0 }
+        #expect(lines.count { $0.hasPrefix("a notice could not be delivered yet") } == 1, "\(lines)")
+        #expect(lines.count { $0.hasPrefix("notices are delivered again") } == 1, "\(lines)")
     }
 
     @Test func everyEventIsToldOnceThoughTheServerRefusesAtFirst() async throws {

@@ -49,6 +49,10 @@ import Testing
         let undated = try findings("train: data/*.jsonl, window: 90d")
         #expect(undated.map(Place.init) == [Place("undated_file", 3, 37)], "\(undated)")
         #expect(try findings("train: data/a.jsonl, exclude: data/*.jsonl").map(\.code) == [.pathNotFound])
+        // Every file is older than the window: that is no path that is wrong.
+        try fixture.write("ws/data/tickets-2020-01-01.jsonl", "{}\n")
+        let old = try findings("train: data/tickets-2020-01-01.jsonl, window: 90d")
+        #expect(old.map(\.code) == [.emptyWindow] && old.first?.message.contains("data.window") == true, "\(old)")
         let slip = try findings("train: data/a.jsonl, exclude: data/z.jsonl")
         #expect(slip.map(\.severity) == [.warning] && slip.first?.column == 38, "\(slip)")
         // Nobody can say what these were to leave out.

@@ -108,4 +108,15 @@ import Testing
         #expect(PrintableText.line("abc", limit: 3) == "abc")
         #expect(PrintableText.line("abcd", limit: 3) == "ab…")
     }
+
+    @Test func aWarningIsNoProblem() {
+        let report = ValidationReport([
+            Finding(.unknownKey, severity: .warning, "data.exclude: no file matches"),
+            Finding(.unknownKey, "train.los: unknown key", hint: "did you mean loss?"),
+        ])
+        #expect(
+            report.text(file: "x.yaml", source: Data()).hasPrefix("x.yaml was not accepted (1 problem and 1 warning)."))
+        #expect(report.summary == "train.los: unknown key; did you mean loss?")
+        #expect(ValidationReport([]).summary.isEmpty)
+    }
 }

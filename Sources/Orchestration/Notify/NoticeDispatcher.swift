@@ -12,6 +12,8 @@ actor NoticeDispatcher {
     private let sender: NoticeSender
     private let wakeup = Wakeup()
     private var underway: [String: Task<Void, Never>] = [:]
+    /// Targets that do not answer, of which that was said: once, and not with each notice and each try.
+    private var silent: Set<String> = []
     private var loop: Task<Void, Never>?
 
     /// The longest pause between two tries, in seconds.
@@ -132,8 +134,14 @@ actor NoticeDispatcher {
             "notice": "\(delivery.notice)", "target": "\(delivery.target)", "answer": "\(answer)",
         ]
         switch state {
-        case .delivered: configuration.logger.debug("a notice was delivered", metadata: facts)
-        case .pending: configuration.logger.warning("a notice could not be delivered yet", metadata: facts)
+        case .delivered:
+            if silent.remove(delivery.target) != nil {
+                configuration.logger.info("notices are delivered again", metadata: ["target": "\(delivery.target)"])
+            }
+            configuration.logger.debug("a notice was delivered", metadata: facts)
+        case .pending:
+            let level: Logger.Level = silent.insert(delivery.target).inserted ? .warning : .debug
+            configuration.logger.log(level: level, "a notice could not be delivered yet", metadata: facts)
         case .failed:
             configuration.logger.error(
                 "a notice was given up: lorajobs notify retry sends it again", metadata: facts)

@@ -143,6 +143,7 @@ struct NoticeDocument {
                         "line": finding.line.map { .integer($0) } ?? .null,
                         "column": finding.column.map { .integer($0) } ?? .null,
                         "pointer": .string(finding.pointer), "message": .string(finding.message),
+                        "hint": finding.hint.map { .string($0) } ?? .null,
                     ]
                 }),
         ]

@@ -12,7 +12,7 @@ extension JobQueue {
     package func list(
         _ filter: JobFilter = JobFilter(), isDiskLow: Bool = false, isDaemonDown: Bool = false
     ) throws -> [JobStatus] {
-        let (rows, reasons, expectations) = try read { db in
+        let (rows, reasons, expectations, values) = try read { db in
             var conditions: [String] = []
             var arguments: [any DatabaseValueConvertible] = []
             func require(_ column: String, in values: [String]) {
@@ -35,9 +35,37 @@ extension JobQueue {
             let rows = try Row.fetchAll(
                 db, sql: StatusSQL.list(conditions, limit: filter.limit), arguments: StatementArguments(arguments))
             let reasons = try waitingReasons(db, rows, isDiskLow: isDiskLow, isDaemonDown: isDaemonDown)
-            return (rows, reasons, try self.expectations(db, rows))
+            return (rows, reasons, try self.expectations(db, rows), try trialValues(db, rows))
         }
-        return try rows.reversed().map { try status($0, reasons, expectations) }
+        return try rows.reversed().map { row in
+            var status = try self.status(row, reasons, expectations)
+            status.trialValues = values[status.id]
+            return status
+        }
+    }
+
+    /// The values in which the trials of a listing differ from each other.
+    private func trialValues(_ db: Database, _ rows: [Row]) throws -> [String: String] {
+        var keys: [String: [String]] = [:]
+        var values: [String: String] = [:]
+        for row in rows {
+            guard let sweep: String = row["sweep_id"] else { continue }
+            if keys[sweep] == nil {
+                let text = try String.fetchOne(db, sql: "SELECT keys FROM sweep WHERE id = ?", arguments: [sweep])
+                keys[sweep] = try text.map { try ProtocolJSON.decode([String].self, from: Data($0.utf8)) } ?? []
+            }
+            let id: String = row["id"]
+            guard let spec = try Data.fetchOne(db, sql: "SELECT spec FROM job WHERE id = ?", arguments: [id]) else {
+                continue
+            }
+            let manifest = try ProtocolJSON.decode(JobManifest.self, from: spec)
+            values[id] = (keys[sweep] ?? []).map { key in
+                let value = ManifestSchema.value(of: key, in: manifest) ?? .null
+                if case .string(let text) = value { return "\(key)=\(text)" }
+                return "\(key)=\(value.text())"
+            }.joined(separator: " ")
+        }
+        return values
     }
 
     /// All that is known of a job.

@@ -77,6 +77,12 @@ extension JobQueue {
         try read { db in
             let named = try String.fetchOne(
                 db, sql: "SELECT id FROM sweep WHERE name = ? ORDER BY id DESC LIMIT 1", arguments: [text])
+            let isName = try Bool.fetchOne(
+                db, sql: "SELECT EXISTS (SELECT 1 FROM job WHERE name = ?)", arguments: [text])
+            guard named != nil || isName != true else {
+                throw OrchestrationError(
+                    .notFound, "no job named \"\(text)\" is of a sweep; matrix in a manifest makes one")
+            }
             let found =
                 try named
                 ?? String.fetchOne(

@@ -39,6 +39,8 @@ package struct JobStatus: Sendable, Equatable {
     package var retryOf: String?
     /// The sweep whose trial it is.
     package var sweep: String?
+    /// The values in which it differs from the other trials, such as `adapter.rank=8`; `nil` for a job that is none.
+    package var trialValues: String?
     /// The user who may change it, beside the daemon's.
     package var ownerID: UInt32 = 0
     /// Bytes of memory it is counted with; `nil` when nobody knows.

@@ -31,9 +31,9 @@ struct Explain: ParsableCommand {
             ])
         }
         let reason = status.reason.map { ": \(PrintableText.line($0, limit: 400))" } ?? ""
-        try StandardOutput.line("\(status.name) is \(status.state.rawValue)\(reason)")
+        try StandardOutput.line(Self.sentence(status) + reason)
         if let meaning { try StandardOutput.line(meaning) }
-        for line in standing.map(Self.lines) ?? [] { try StandardOutput.line(line) }
+        for line in standing.map({ Self.lines($0, status) }) ?? [] { try StandardOutput.line(line) }
         var table = Table("STAGE STATE ~WHY")
         for stage in detail.stages {
             let failure = stage.attempts.last?.failure.map { "\($0.code): \($0.message)" }
@@ -44,8 +44,14 @@ struct Explain: ParsableCommand {
         try StandardOutput.write("\n" + table.text(.output))
     }
 
+    /// `tone succeeded`, or `tone is queued`.
+    static func sentence(_ status: JobStatus) -> String {
+        let hasVerb = [.succeeded, .failed].contains(status.state)
+        return "\(status.name) \(hasVerb ? "" : "is ")\(status.state.rawValue)"
+    }
+
     /// The place of a queued job in numbers.
-    private static func lines(_ standing: JobStanding) -> [String] {
+    private static func lines(_ standing: JobStanding, _ status: JobStatus) -> [String] {
         let priority = standing.priority
         func points(_ value: Double) -> String { String(format: "%.1f", value) }
         func percent(_ part: Double) -> String { String(format: "%.0f %%", part * 100) }
@@ -57,6 +63,8 @@ struct Explain: ParsableCommand {
         }
         let before =
             switch standing.before {
+            case nil where status.reason?.hasPrefix("Resources(queue)") == true:
+                "its queue \(status.queue) is full: lorajobs queue ls"
             case nil: "many; it is not among the first \(JobQueue.window) of its tenant and queue"
             case let jobs? where jobs.isEmpty: "nobody"
             case let jobs?:
@@ -105,6 +113,7 @@ struct Explain: ParsableCommand {
         case "Fit":
             "It wants more memory than jobs may ever use here: memory in lorajobs.yaml, or cancel it and ask for less."
         case "Dependency": "Jobs that it comes after have not ended."
+        case "Held" where reason.contains("("): "It is kept back for that reason; lorajobs release JOB lets it go."
         case "Held": "A person keeps it back; lorajobs release JOB lets it go."
         case "Paused": "A person has stopped it at a checkpoint; lorajobs resume JOB lets it go on."
         case "BeginTime": "Its time has not come."

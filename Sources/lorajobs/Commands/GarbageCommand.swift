@@ -8,7 +8,9 @@ struct GarbageCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "gc", abstract: "Show what nothing needs any more; with --delete, remove it.",
         discussion: """
-            Kept are: what an alias points at or has pointed at lately, what is pinned, what retention: in lorajobs.yaml             keeps by its age, what a job that has not ended works with, and whatever was made or used within a day. What             is removed lies in Artifacts/trash for a week first.
+            Kept are: what an alias points at or has pointed at lately, what is pinned, what retention: in lorajobs.yaml \
+            keeps by its age, what a job that has not ended works with, and whatever was made or used within a day. What \
+            is removed lies in Artifacts/trash for a week first.
             """)
 
     @OptionGroup var options: WorkspaceOptions

@@ -98,20 +98,11 @@ struct InboxCommand: ParsableCommand {
             for rejection in rejections {
                 table.add([
                     Table.Cell(rejection.id), Table.Cell(rejection.name), Table.Cell(rejection.tenant),
-                    Table.Cell(Moments.local(rejection.receivedAt)), Table.Cell(Self.problem(rejection)),
+                    Table.Cell(Moments.local(rejection.receivedAt)), Table.Cell(rejection.report.summary),
                 ])
             }
             try StandardOutput.write(table.text(.output))
             Talk.say("the whole report: lorajobs inbox errors ID; drop one again: lorajobs inbox retry ID")
-        }
-
-        /// The first finding, where it is, and how many more there are.
-        private static func problem(_ rejection: Rejection) -> String {
-            let report = rejection.report
-            guard let first = report.findings.first else { return "" }
-            let place = first.line.map { "line \($0): " } ?? ""
-            let more = report.findings.count + report.omitted - 1
-            return place + first.message + (more > 0 ? " (and \(more) more)" : "")
         }
 
         private static func json(_ rejection: Rejection) -> [String: JSON] {
