@@ -22,7 +22,8 @@ import Testing
         let id = try await shop.id()
         // The rights of files would stop them first: here they stop nobody.
         for path in [
-            "", "Jobs", "Jobs/inbox", "Jobs/lorajobs.sqlite", "Jobs/lorajobs.sqlite-wal", "Jobs/lorajobs.sqlite-shm",
+            "", "Artifacts", "Jobs", "Jobs/inbox", "Jobs/schedules", "Jobs/lorajobs.sqlite", "Jobs/lorajobs.sqlite-wal",
+            "Jobs/lorajobs.sqlite-shm",
         ] {
             let url = path.isEmpty ? shop.root : shop.url(path)
             if FileManager.default.fileExists(atPath: url.path) { #expect(chmod(url.path, 0o777) == 0) }

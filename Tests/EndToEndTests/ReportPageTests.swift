@@ -71,6 +71,14 @@ import Testing
             let attributes = try FileManager.default.attributesOfItem(atPath: shop.url(path).path)
             return (attributes[.posixPermissions] as? NSNumber)?.intValue ?? -1
         }
+        // Every folder that the program has made, whether init, the daemon's work or the store.
+        let names = FileManager.default.enumerator(atPath: shop.root.path)?.compactMap { $0 as? String } ?? []
+        for path in names where path != "data" {
+            var status = stat()
+            guard lstat(shop.url(path).path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { continue }
+            #expect(status.st_mode & 0o077 == 0, "\(path) is \(String(status.st_mode & 0o777, radix: 8))")
+        }
+        #expect(names.contains { $0.hasPrefix("Jobs/accepted/20") } && names.contains("Jobs/inbox"))
         let run = "Jobs/runs/\(id)"
         for path in [run, "\(run)/train.1", "\(run)/train.1/out", "Artifacts/adapters", "Artifacts/blobs", "mlx"] {
             #expect(try mode(path) & 0o077 == 0, "\(path)")
@@ -84,6 +92,13 @@ import Testing
         try shop.write(shop.manifest(steps: 3), to: "tone.yaml")
         #expect(try await shop.program.run("run", "tone.yaml").status == 0)
         let open = try #require(try await shop.jobs().last?["id"]?.word)
+        // Where the settings say so before, what init makes is for everybody to reach.
+        try shop.write("permissions: shared\n", to: "open/lorajobs.yaml")
+        #expect(try await shop.program.run("init", "open").status == 0)
+        for path in ["Jobs", "Jobs/inbox", "Jobs/accepted", "Artifacts"] {
+            #expect(try mode("open/\(path)") == 0o755, "\(path)")
+        }
+        #expect(try mode("open/Jobs/claimed") == 0o700)
         #expect(try mode("Jobs/runs/\(open)") == 0o755 && mode("Jobs/runs/\(open)/train.1/log.txt") == 0o644)
     }
 
