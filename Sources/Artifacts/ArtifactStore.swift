@@ -75,6 +75,11 @@ package struct ArtifactStore: Sendable {
         return entries
     }
 
+    /// What can be read of the history of a name, oldest entry first; none for a name that there is not.
+    package func history(of name: String, in collection: ArtifactCollection = .adapters) throws -> [LogEntry] {
+        try versionLog(of: name, in: collection).readableEntries().entries
+    }
+
     /// What each alias of a name points at, except `latest`.
     ///
     /// An alias whose version is gone is among them.

@@ -47,6 +47,17 @@ package struct GateDecision: Sendable, Equatable {
         self.time = time
     }
 
+    /// What a line of the log says of a decision that the store has followed; `nil` for any other line.
+    package init?(_ entry: LogEntry, of version: Version) {
+        guard let id = entry.decision, let outcome = entry.gate, let alias = entry.alias,
+            entry.version == version.number, let time = Timestamp.date(entry.time)
+        else { return nil }
+        self.init(
+            id: id, collection: version.collection, name: version.name, alias: alias, version: version.number,
+            digest: version.digest, moves: entry.event == .aliasMoved, from: entry.previous, outcome: outcome,
+            reason: entry.reason ?? "", time: time)
+    }
+
     /// How the store has followed.
     package enum Settlement: String, Sendable {
         /// The log says what was decided, and the alias has moved if it was to.

@@ -34,7 +34,7 @@ struct NightDigest: Sendable {
         isDaemonRunning = try DaemonLock.holder(of: workspace) != nil
         let store = ArtifactStore(workspace.artifacts)
         for name in try store.names(in: .adapters) {
-            moves += try store.log(of: name).compactMap { entry in
+            moves += try store.history(of: name).compactMap { entry in
                 guard entry.event != .published, let time = Moments.since(entry.time, now: now), time >= since else {
                     return nil
                 }

@@ -180,7 +180,7 @@ private let untilGo = "while [ ! -f \"$root/go\" ]; do sleep 0.05; done\n"
     @Test func aFreshRetryRunsWhatWasNeverChanged() async throws {
         let test = try TestWorkspace()
         let id = try test.submit("name: tone\n")
-        try await withDaemon(test.configuration()) { _ in
+        try await withDaemon(test.configuration()) { _ async throws -> Void in
             _ = try await test.end(of: id)
             let plain = try await test.end(of: test.queue().retry(id))
             #expect(plain.state == .succeeded && plain.reason == "unchanged", "\(plain)")

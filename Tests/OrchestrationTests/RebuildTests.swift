@@ -76,7 +76,8 @@ import Testing
         #expect(try test.status(ids["succeeded"]!).adapter == "tone:1")
         for name in ["failed", "held", "dependent"] {
             #expect(try state(test, ids[name]) == .held)
-            #expect(try test.queue().show(ids[name]!).status.reason != nil)
+            let reason = try test.queue().show(ids[name]!).status.reason
+            #expect(reason == "Held(recovered; release to run again)")
         }
         #expect(try test.queue().verdict(of: ids["coalesced"]!) == .coalesced(job: ids["held"]!))
         guard case .rejected? = try test.queue().verdict(of: ids["rejected"]!) else {
@@ -99,6 +100,47 @@ import Testing
         #expect(merge?.attempts.map(\.number) == [1, 2])
         #expect(try test.versions == [1])
         #expect(try Invariants(test.workspace).violations() == [])
+    }
+
+    /// What is known of an end is known again: when, for how long, why, and what the gate said.
+    @Test func anEndIsFoundAgainAsItWas() async throws {
+        let test = try TestWorkspace()
+        let verdict = GateVerdict(outcome: .held, alias: "production", champion: nil, reason: "too close to call")
+        let json = String(decoding: try ProtocolJSON.encode(verdict), as: UTF8.self)
+        try test.behave("package", "record='{\"schema\":1,\"gate\":\(json)}'\n")
+        try test.behave("train", "sleep 1.1\nmetrics='{\"loss\":0.5}'\n")
+        let night = try test.submit("name: tone\ngate: production\n")
+        var unchanged = ""
+        try await withDaemon(test.configuration()) { _ async throws -> Void in
+            _ = try await test.end(of: night)
+            unchanged = try test.submit("name: tone\ngate: production\n", name: "again.yaml")
+            #expect(try await test.end(of: unchanged).reason == "unchanged")
+            try await eventually("its report is there") {
+                access(test.workspace.runs.appending(path: "\(unchanged)/report.json").path, F_OK) == 0
+            }
+        }
+        let before = try test.status(night)
+        lose(test)
+        let report = try QueueRebuild(test.configuration()).run()
+        #expect(report.jobs == [.succeeded: 2], "\(report)")
+        let after = try test.status(night)
+        #expect(after.reason == before.reason && after.gate == "held" && after.adapter == "tone:1", "\(after)")
+        #expect((after.elapsed ?? 0) >= 1, "\(after)")
+        #expect(try test.status(unchanged).reason == "unchanged")
+        let stages = try test.queue().show(night).stages
+        #expect(stages.map(\.state) == [.succeeded, .succeeded, .skipped, .succeeded])
+        #expect(stages[1].attempts.first?.metrics == ["loss": 0.5])
+        #expect(stages[1].attempts.first.flatMap { $0.endedAt?.timeIntervalSince($0.startedAt) } ?? 0 >= 1)
+        // What waits for a word waits still, and is in the cache for the next night.
+        let waiting = try test.queue().versionsAwaitingApproval(in: ArtifactStore(test.workspace.artifacts))
+        #expect(waiting.map(\.version) == [1])
+        #expect(try Invariants(test.workspace).violations() == [])
+        // Without its report, a version and the store's log still say as much as they know.
+        unlink(test.workspace.runs.appending(path: "\(night)/report.json").path)
+        lose(test)
+        _ = try QueueRebuild(test.configuration()).run()
+        let known = try test.status(night)
+        #expect(known.gate == "held" && known.reason == before.reason && (known.elapsed ?? 0) >= 1, "\(known)")
     }
 
     @Test func aSecondRebuildIsEqual() async throws {

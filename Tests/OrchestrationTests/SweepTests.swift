@@ -153,6 +153,19 @@ private let seeded = """
         #expect(throws: OrchestrationError.self) { try test.queue().takeWinner(of: id) }
     }
 
+    @Test func aJobThatIsNoTrialIsToldApartFromNothing() async throws {
+        let test = try TestWorkspace()
+        let id = try test.submit("name: tone\nhold: yes\n")
+        try await withDaemon(test.configuration()) { _ async throws -> Void in
+            try await eventually("it is held") { (try? test.status(id).state) == .held }
+        }
+        func message(_ text: String) -> String {
+            do { return "\(try fork(test, text).id)" } catch { return "\(error)" }
+        }
+        #expect(message("tone") == "no job named \"tone\" is of a sweep; matrix in a manifest makes one")
+        #expect(message(id) == "\"\(id)\" is no sweep, nor a job of one")
+    }
+
     @Test func allTrialsComeInOneTransactionOrNone() throws {
         let test = try TestWorkspace()
         let queue = try test.queue()
@@ -187,13 +200,42 @@ private let seeded = """
         try await withDaemon(test.configuration()) { _ async throws -> Void in
             try await eventually("all have ended") { (try? fork(test, id).isDone) ?? false }
         }
-        let before = try fork(test, id).trials.map(\.job).sorted()
+        let before = try fork(test, id).trials
         for ending in ["", "-wal", "-shm"] {
             try? FileManager.default.removeItem(atPath: test.workspace.database.path + ending)
         }
         let report = try QueueRebuild(test.configuration()).run()
-        #expect(report.jobs == [.held: 2], "\(report)")
-        let after = try fork(test, id)
-        #expect(after.trials.map(\.job).sorted() == before && after.trials.allSatisfy { $0.state == .held })
+        #expect(report.jobs == [.succeeded: 2], "\(report)")
+        let after = try fork(test, id).trials
+        // In the same order, by the same losses.
+        #expect(after.map(\.job) == before.map(\.job) && after.map(\.validationLoss) == before.map(\.validationLoss))
+        #expect(after.allSatisfy { $0.state == .succeeded } && after.first?.validationLoss != nil)
+        #expect(try Set(test.queue().list().map(\.trialValues)) == ["train.seed=1", "train.seed=2"])
+        #expect(try Invariants(test.workspace).violations() == [])
+    }
+
+    /// The job with the winner's values was there, or was not: none is made because the queue was lost.
+    @Test func aRecoveredSweepStartsNothing() async throws {
+        let test = try TestWorkspace()
+        try test.behave("train", seeded)
+        let id = try test.submit("name: tone\nmatrix: 1 2\nthen: train\n")
+        try await withDaemon(test.configuration()) { _ async throws -> Void in
+            try await eventually("the winner is trained") {
+                guard let job = (try? fork(test, id).followUp) ?? nil else { return false }
+                return (try? test.status(job).state) == .succeeded
+            }
+        }
+        for ending in ["", "-wal", "-shm"] {
+            try? FileManager.default.removeItem(atPath: test.workspace.database.path + ending)
+        }
+        let report = try QueueRebuild(test.configuration()).run()
+        #expect(report.notes.contains { $0.contains("lorajobs sweep \(id) --take") }, "\(report)")
+        let count = try test.queue().list().count
+        let started = test.started().count
+        try await withDaemon(test.configuration()) { _ async throws -> Void in
+            let other = try test.submit("name: other\nhold: yes\n")
+            try await eventually("it is held") { (try? test.status(other).state) == .held }
+        }
+        #expect(try test.queue().list().count == count + 1 && test.started().count == started)
     }
 }

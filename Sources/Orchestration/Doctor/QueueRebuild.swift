@@ -6,8 +6,9 @@ package import PipelineSpec
 
 /// Makes a queue that is lost or damaged anew from the files, which outlive it.
 ///
-/// Every manifest that was taken has its row again, under its id. A job whose version is in the store has succeeded;
-/// every other one is held, since nobody knows any more whether it ran. Nothing starts by itself, and nothing is lost.
+/// Every manifest that was taken has its row again, under its id. A job whose version is in the store has succeeded, and so
+/// has one whose report says so; every other one is held, since nobody knows any more whether it ran. Nothing starts by
+/// itself, and nothing is lost.
 package struct QueueRebuild: Sendable {
     /// What was found, for the person who asked.
     package struct Report: Sendable, Equatable {
@@ -135,8 +136,9 @@ package struct QueueRebuild: Sendable {
                     try recoverStandIn(db, queue, claim, files, &report)
                 }
                 for run in files.runs.values.joined() {
-                    let hasPublished = files.versions[run.job]?.contains { $0.attemptID == run.attemptID } ?? false
-                    try queue.recover(db, run, hasPublished: hasPublished)
+                    let published = (files.versions[run.job] ?? []).filter { $0.attemptID == run.attemptID }
+                    let output = try run.request.flatMap { try StageCache(workspace.artifacts).lookup($0.cacheKey) }
+                    try queue.recover(db, run, published: published, output: output)
                 }
                 for entry in schedules {
                     try queue.recoverSchedule(
@@ -230,11 +232,17 @@ package struct QueueRebuild: Sendable {
             id: claim.id, origin: .claim(claim.id), tenant: claim.tenant, ownerID: claim.ownerID,
             manifestDigest: Digest.sha256(claim.bytes), submission)
         if let sweep = submission.sweep {
-            return try queue.insertSweep(db, job, sweep, ids: claim.receipt?.jobs.map(\.id)) { trial in
+            try queue.insertSweep(db, job, sweep, ids: claim.receipt?.jobs.map(\.id)) { trial in
                 try recover(db, queue, trial.id, files, &report) {
                     try queue.recover(db, trial, createdAt: claim.receivedAt, as: $0)
                 }
             }
+            // Whether the winner has been trained was in the queue alone, and nothing starts by itself.
+            if try queue.settleRecovered(db, sweep: claim.id, at: claim.receivedAt) {
+                report.notes.append(
+                    "the trials of \(claim.id) have ended; its winner: lorajobs sweep \(claim.id) --take")
+            }
+            return
         }
         try recover(db, queue, claim.id, files, &report, orFailed: failure) {
             try queue.recover(db, job, createdAt: claim.receivedAt, as: $0)
@@ -265,9 +273,17 @@ package struct QueueRebuild: Sendable {
         _ db: Database, _ queue: JobQueue, _ id: String, _ files: RecoveredFiles, _ report: inout Report,
         orFailed failure: String? = nil, _ body: (JobQueue.RecoveredState) throws -> Void
     ) throws {
-        if let version = files.versions[id]?.first {
+        let (version, end) = (files.versions[id]?.first, files.ends[id])
+        if version != nil || end?.state == .succeeded {
             report.jobs[.succeeded, default: 0] += 1
-            try body(.succeeded(adapter: version.reference, at: version.created))
+            let runs = files.runs[id] ?? []
+            let finished =
+                end?.finishedAt ?? version?.created ?? runs.map(\.endedAt).max() ?? Date(timeIntervalSince1970: 0)
+            var outcome = JobQueue.RecoveredSuccess(
+                adapter: version?.reference ?? end?.adapter, reason: end?.reason, gate: end?.gate,
+                startedAt: min(end?.startedAt ?? runs.map(\.beganAt).min() ?? finished, finished), finishedAt: finished)
+            outcome.decisions = files.decisions[id] ?? []
+            try body(.succeeded(outcome))
         } else if let failure {
             report.jobs[.failed, default: 0] += 1
             try body(.failed(reason: failure))

@@ -38,9 +38,21 @@ struct RecoveredFiles {
         var request: StageRequest?
         var result: StageResult?
         var beganAt: Date
+        /// When its last file was written, as far as that is known.
+        var endedAt: Date
 
         /// Of the request; a folder without one gets a name of its own, so that its number is not given again.
         var attemptID: String { request?.attemptID ?? "\(job)/\(stage).\(number)" }
+    }
+
+    /// How a job has ended, as its report says.
+    struct End {
+        var state: JobState
+        var reason: String?
+        var adapter: String?
+        var gate: String?
+        var startedAt: Date?
+        var finishedAt: Date?
     }
 
     /// By the claim's id, which is the job's.
@@ -48,6 +60,10 @@ struct RecoveredFiles {
     private(set) var runs: [String: [Run]] = [:]
     /// What each job has published, adapters first.
     private(set) var versions: [String: [Version]] = [:]
+    /// Jobs whose report is there, and says that they have ended.
+    private(set) var ends: [String: End] = [:]
+    /// What gates have decided about the versions of a job, as the store's logs say.
+    private(set) var decisions: [String: [GateDecision]] = [:]
     private var known: Set<String> = []
     /// What could not be understood.
     private(set) var notes: [String] = []
@@ -80,6 +96,7 @@ struct RecoveredFiles {
         for folder in try Self.folders(in: InboxEntry.path(workspace.runs)) {
             let job = (folder as NSString).lastPathComponent
             guard ULID(job) != nil else { continue }
+            ends[job] = Self.end(of: job, in: folder)
             for path in try Self.folders(in: folder) {
                 let name = (path as NSString).lastPathComponent
                 guard let dot = name.lastIndex(of: "."), let number = Int(name[name.index(after: dot)...]), number > 0
@@ -91,7 +108,9 @@ struct RecoveredFiles {
                 runs[job, default: []].append(
                     Run(
                         job: job, stage: String(name[..<dot]), number: number, directory: directory, request: request,
-                        result: result?.attemptID == request?.attemptID ? result : nil, beganAt: Self.modified(path)))
+                        result: result?.attemptID == request?.attemptID ? result : nil,
+                        beganAt: Self.modified(directory.request.path) ?? Self.modified(path) ?? Self.unknown,
+                        endedAt: Self.modified(directory.result.path) ?? Self.modified(path) ?? Self.unknown))
             }
             runs[job]?.sort { ($0.stage, $0.number) < ($1.stage, $1.number) }
         }
@@ -108,6 +127,8 @@ struct RecoveredFiles {
                 continue
             }
             versions[job, default: []].append(version)
+            let entries = try store.history(of: version.name, in: version.collection)
+            decisions[job, default: []] += entries.compactMap { GateDecision($0, of: version) }
         }
         for job in versions.keys {
             versions[job]?.sort {
@@ -188,9 +209,23 @@ struct RecoveredFiles {
         if case .string(let text)? = value { text } else { nil }
     }
 
-    private static func modified(_ path: String) -> Date {
+    private static let unknown = Date(timeIntervalSince1970: 0)
+
+    private static func modified(_ path: String) -> Date? {
         var status = stat()
-        guard lstat(path, &status) == 0 else { return Date(timeIntervalSince1970: 0) }
-        return Date(timeIntervalSince1970: Double(status.st_mtim.tv_sec))
+        guard lstat(path, &status) == 0 else { return nil }
+        return Date(timeIntervalSince1970: Double(status.st_mtim.tv_sec) + Double(status.st_mtim.tv_nsec) / 1e9)
+    }
+
+    /// What the report beside a job's attempts says of its end; `nil` without a report that can be believed.
+    private static func end(of job: String, in folder: String) -> End? {
+        guard let data = FileManager.default.contents(atPath: "\(folder)/\(RunReport.numbers)"),
+            let facts = (try? JSONDecoder().decode(JSONValue.self, from: data))?["job"], text(facts["id"]) == job,
+            let state = text(facts["state"]).flatMap(JobState.init(rawValue:)), state.isFinal
+        else { return nil }
+        func date(_ key: String) -> Date? { text(facts[key]).flatMap { try? Date($0, strategy: .iso8601) } }
+        return End(
+            state: state, reason: text(facts["reason"]), adapter: text(facts["adapter"]), gate: text(facts["gate"]),
+            startedAt: date("started"), finishedAt: date("finished"))
     }
 }

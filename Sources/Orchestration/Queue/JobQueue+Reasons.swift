@@ -71,7 +71,7 @@ extension JobQueue {
             let id: String = job["id"]
             let due = Self.date(job["not_before_ms"])
             switch job["state"] as String {
-            case "held": reasons[id] = job["pause_requested_ms"] == nil ? .held : .paused
+            case "held": reasons[id] = job["pause_requested_ms"] == nil ? .held(why: job["reason"]) : .paused
             case "retry_wait": reasons[id] = .retryAt(due, why: job["reason"])
             case "waiting":
                 reasons[id] = job["open_needs"] > 0 ? .dependency(try openNeeds(db, id)) : .beginTime(due)

@@ -7,12 +7,22 @@ import PipelineSpec
 extension JobQueue {
     /// How a recovered job stands.
     enum RecoveredState {
-        /// It has published this.
-        case succeeded(adapter: String, at: Date)
+        case succeeded(RecoveredSuccess)
         /// Whether it ran, failed or never began is not known: it runs again when somebody says so.
         case held
         /// Its manifest is not valid any more, so it cannot run again.
         case failed(reason: String)
+    }
+
+    /// A job that has published a version, or whose report says that it has succeeded.
+    struct RecoveredSuccess {
+        var adapter: String?
+        var reason: String?
+        var gate: String?
+        var startedAt: Date
+        var finishedAt: Date
+        /// What its gate has decided, which the store has followed.
+        var decisions: [GateDecision] = []
     }
 
     static let recoveredReason = "recovered; release to run again"
@@ -51,7 +61,7 @@ extension JobQueue {
             db,
             sql: """
                 SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND name IN ('job_transitions',
-                  'job_ends_once', 'job_needs_first', 'job_specification_once', 'job_started_once')
+                  'job_ends_once', 'job_needs_first', 'job_specification_once', 'job_started_once', 'stage_transitions')
                 """)
         for trigger in guards { try db.execute(sql: "DROP TRIGGER \(trigger["name"] as String)") }
         let value = try body()
@@ -108,37 +118,90 @@ extension JobQueue {
                     UPDATE job SET state = 'failed', reason = ?, eligible_ms = NULL,
                       finished_ms = max(created_ms, coalesce(started_ms, 0)) WHERE id = ?
                     """, arguments: [reason, job])
-        case .succeeded(let adapter, let date):
-            try endStages(db, job, "skipped", why: "recovered; what it did is not known any more")
+        case .succeeded(let success):
+            try endStages(db, job, "skipped", why: Self.forgotten)
+            let reason = success.reason ?? success.decisions.last?.words
             try db.execute(
                 sql: """
-                    UPDATE job SET state = 'succeeded', reason = NULL, adapter = :adapter, eligible_ms = NULL,
-                      started_ms = coalesce(started_ms, :at), finished_ms = max(:at, coalesce(started_ms, :at))
-                    WHERE id = :job
-                    """, arguments: ["adapter": adapter, "at": Self.milliseconds(date), "job": job])
+                    UPDATE job SET state = 'succeeded', reason = :reason, adapter = :adapter, gate = :gate,
+                      eligible_ms = NULL, started_ms = coalesce(started_ms, :start),
+                      finished_ms = max(:end, coalesce(started_ms, :end)) WHERE id = :job
+                    """,
+                arguments: [
+                    "reason": reason, "adapter": success.adapter, "gate": success.gate,
+                    "start": Self.milliseconds(success.startedAt), "end": Self.milliseconds(success.finishedAt),
+                    "job": job,
+                ])
+            for decision in success.decisions { try recover(db, decision, of: job) }
         }
         try note(db, "recovered", job: job)
     }
 
+    private static let forgotten = "recovered; what it did is not known any more"
+
+    /// Writes down what a gate has decided, and the store has followed.
+    private func recover(_ db: Database, _ decision: GateDecision, of job: String) throws {
+        let isKnown = try Bool.fetchOne(
+            db, sql: "SELECT EXISTS (SELECT 1 FROM gate_decision WHERE id = ?)", arguments: [decision.id])
+        if isKnown == true { return }
+        try record(db, decision, of: job)
+        try db.execute(
+            sql: "UPDATE gate_decision SET settled_ms = at_ms, settlement = 'applied' WHERE id = ?",
+            arguments: [decision.id])
+    }
+
+    /// Keeps a sweep whose trials have all ended from being followed by a job of its own accord; whether it was such a one.
+    func settleRecovered(_ db: Database, sweep: String, at date: Date) throws -> Bool {
+        try db.execute(
+            sql: """
+                UPDATE sweep SET settled_ms = ? WHERE id = ? AND trains_winner = 1 AND settled_ms IS NULL
+                  AND NOT EXISTS (SELECT 1 FROM job WHERE sweep_id = sweep.id AND finished_ms IS NULL)
+                """, arguments: [Self.milliseconds(date), sweep])
+        return db.changesCount > 0
+    }
+
     /// Notes a folder of a try, so that its number is not given again and its checkpoint can be found.
     ///
-    /// - Parameter hasPublished: Whether a version says that it is of this try.
-    func recover(_ db: Database, _ run: RecoveredFiles.Run, hasPublished: Bool) throws {
+    /// - Parameters:
+    ///   - published: Versions that say that they are of this try.
+    ///   - output: What the store has kept of what it made.
+    func recover(
+        _ db: Database, _ run: RecoveredFiles.Run, published: [Version], output: StageCache.CachedOutput?
+    ) throws {
         let stage = "\(run.job)/\(run.stage)"
         guard
             try Bool.fetchOne(db, sql: "SELECT EXISTS (SELECT 1 FROM stage_run WHERE id = ?)", arguments: [stage])
                 == true
         else { return }
-        let isDone = hasPublished || run.result?.exitCode == WorkerExit.done.rawValue
+        let isDone = !published.isEmpty || run.result?.exitCode == WorkerExit.done.rawValue
         let began = Self.milliseconds(run.beganAt)
+        let encoder = JSONEncoder()
+        encoder.nonConformingFloatEncodingStrategy = .convertToString(
+            positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+        encoder.outputFormatting = .sortedKeys
+        let metrics = try run.result.map { String(decoding: try encoder.encode($0.metrics), as: UTF8.self) }
         try db.execute(
             sql: """
                 INSERT INTO attempt (id, stage_id, n, epoch, executor, boot_id, boot_seconds, workdir, state, exit_code,
-                  started_ms, ended_ms) VALUES (?, ?, ?, 0, 'local', '', 0, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+                  metrics_json, peak_rss, cpu_ms, started_ms, ended_ms)
+                VALUES (?, ?, ?, 0, 'local', '', 0, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
                 """,
             arguments: [
                 run.attemptID, stage, run.number, run.directory.url.path,
-                isDone ? "succeeded" : run.result == nil ? "lost" : "failed", run.result?.exitCode, began, began,
+                isDone ? "succeeded" : run.result == nil ? "lost" : "failed", run.result?.exitCode, metrics,
+                run.result?.peakRSSBytes, run.result.map { Int64($0.cpuSeconds * 1000) }, began,
+                max(began, Self.milliseconds(run.endedAt)),
+            ])
+        guard db.changesCount == 1, isDone, let output, let key = run.request?.cacheKey else { return }
+        let versions = try ProtocolJSON.encode(published.map { StageCache.PublishedVersion($0) })
+        try db.execute(
+            sql: """
+                UPDATE stage_run SET state = 'succeeded', why = NULL, cache_key = ?, output_digest = ?, output_path = ?,
+                  published = ? WHERE id = ? AND state = 'skipped' AND why = ?
+                """,
+            arguments: [
+                key, output.digest, output.folder.path,
+                published.isEmpty ? nil : String(decoding: versions, as: UTF8.self), stage, Self.forgotten,
             ])
     }
 

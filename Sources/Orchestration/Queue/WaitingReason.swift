@@ -18,7 +18,8 @@ package enum WaitingReason: Sendable, Equatable, CustomStringConvertible {
     case doesNotFit(needs: Int64, limit: Int64)
     /// Jobs it comes after have not ended.
     case dependency([String])
-    case held
+    /// By a person, or for a reason that is known.
+    case held(why: String? = nil)
     /// Stopped at a checkpoint by a person.
     case paused
     /// Its time has not come.
@@ -44,7 +45,7 @@ package enum WaitingReason: Sendable, Equatable, CustomStringConvertible {
             "Fit(memory \(Capacity.text(needs)) > \(Capacity.text(limit)))"
         case .dependency(let jobs):
             "Dependency(\(jobs.prefix(3).joined(separator: ","))\(jobs.count > 3 ? ",+\(jobs.count - 3)" : ""))"
-        case .held: "Held"
+        case .held(let why): "Held" + (why.map { "(\($0))" } ?? "")
         case .paused: "Paused"
         case .beginTime(let date): "BeginTime(\(Moment.near(date)))"
         case .concurrency(let key, let job): "Concurrency(\(key) by \(job))"

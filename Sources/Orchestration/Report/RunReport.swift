@@ -215,10 +215,11 @@ package struct RunReport: Sendable {
 
     // MARK: Files
 
-    /// Writes both files; nothing is flushed, since they can be made again.
-    package func write(to folder: URL) throws {
+    /// Writes both files, or only the numbers; nothing is flushed, since they can be made again.
+    package func write(to folder: URL, hasPage: Bool = true) throws {
         let numbers = json.data(pretty: true) + Data("\n".utf8)
         try AtomicFile.write(numbers, to: folder.appending(path: Self.numbers), isDurable: false)
+        guard hasPage else { return }
         try AtomicFile.write(Data(html.utf8), to: folder.appending(path: Self.page), isDurable: false)
     }
 
@@ -255,7 +256,8 @@ package struct RunReport: Sendable {
         func time(_ date: Date?) -> JSONValue { date.map { .string($0.formatted(.iso8601)) } ?? .null }
         return [
             "id": .string(job.id), "name": .string(job.name), "state": .string(job.state.rawValue),
-            "reason": Self.text(job.reason), "adapter": Self.text(job.adapter), "created": time(job.createdAt),
+            "reason": Self.text(job.reason), "adapter": Self.text(job.adapter), "gate": Self.text(job.gate),
+            "created": time(job.createdAt),
             "started": time(job.startedAt), "finished": time(job.finishedAt), "seconds": Self.number(job.elapsed),
             "manifest_digest": .string(manifestDigest),
         ]

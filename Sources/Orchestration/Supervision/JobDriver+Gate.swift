@@ -22,7 +22,7 @@ extension JobDriver {
         }
         let decision = try decision(on: job)
         let cut = try queue.cut(of: job.id).map { "budget: \($0.text)" }
-        let reasons = [decision.map(Self.words), cut].compactMap { $0 }
+        let reasons = [decision.map(\.words), cut].compactMap { $0 }
         try queue.finishJob(
             job.id, .succeeded, reason: reasons.isEmpty ? nil : reasons.joined(separator: "; "), decision: decision)
         guard let decision else { return }
@@ -33,17 +33,6 @@ extension JobDriver {
         configuration.logger.info(
             "gate \(decision.outcome)",
             metadata: ["job": "\(job.id)", "version": "\(job.name):\(decision.version)", "why": "\(decision.reason)"])
-    }
-
-    /// How the job ended, as `status` shows it.
-    private static func words(_ decision: GateDecision) -> String {
-        let beginning =
-            switch GateVerdict.Outcome(rawValue: decision.outcome) {
-            case .passed: "promoted to \(decision.alias)"
-            case .held: "held for approval (lorajobs adapters promote \(decision.name):\(decision.version))"
-            case .failed, nil: "gate failed"
-            }
-        return "\(beginning): \(decision.reason)"
     }
 
     /// What follows from the verdict in the record of the version that the job has published; `nil` without one.
@@ -75,5 +64,18 @@ extension JobDriver {
             version: version.number, digest: version.digest, moves: verdict.outcome == .passed, from: current,
             outcome: verdict.outcome.rawValue, reason: PrintableText.line(verdict.reason, limit: 600),
             time: Date(timeIntervalSince1970: Double(queue.now()) / 1000))
+    }
+}
+
+extension GateDecision {
+    /// How the job ended, as `status` shows it.
+    var words: String {
+        let beginning =
+            switch GateVerdict.Outcome(rawValue: outcome) {
+            case .passed: "promoted to \(alias)"
+            case .held: "held for approval (lorajobs adapters promote \(name):\(version))"
+            case .failed, nil: "gate failed"
+            }
+        return "\(beginning): \(reason)"
     }
 }
