@@ -151,14 +151,15 @@ package struct KnownEvent: Sendable {
             attempt: attempt)
     }
 
-    /// That the store has followed what a gate had decided.
+    /// That the store has followed what a gate, or a person, had decided.
     package init(_ decision: GateDecision) {
         collection = decision.collection
         name = decision.name
         entry = LogEntry(
             event: decision.moves ? .aliasMoved : .gated, time: Timestamp.text(decision.time),
             version: decision.version, alias: decision.alias, previous: decision.moves ? decision.from : nil,
-            reason: decision.reason, decision: decision.id, gate: decision.outcome)
+            reason: decision.reason, decision: decision.id,
+            gate: decision.cause == .gate ? decision.outcome : nil)
     }
 }
 
