@@ -44,7 +44,8 @@ import Testing
         // New data, so that nothing of it is cached.
         try Data("{\"text\":\"b\"}\n".utf8).write(to: space.root("data/b.jsonl"))
         let id = try space.submit("name: tone\ngate: production\nseed: 2\n")
-        let other = try space.submit("name: other\nseed: 3\n", name: "other.yaml")
+        // Tokens of its own, or the first would find those in the cache and get further.
+        let other = try space.submit("name: other\nseed: 3\nsample: 0.5\n", name: "other.yaml")
         try await withDaemon(space.configuration()) { _ async throws -> Void in
             #expect(try await space.end(of: other).state == .succeeded)
             let end = try await space.end(of: id)

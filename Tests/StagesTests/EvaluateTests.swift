@@ -242,7 +242,9 @@ import Tokenizers
         #expect(run.result.failure == nil)
         let file = run.directory.out.appending(path: "score.json")
         let score = try JSONDecoder().decode([String: Double].self, from: Data(contentsOf: file))
-        #expect(score == test && Set(score.keys).isSuperset(of: ["rougeL", "token_accuracy", "loss"]), "\(score)")
+        #expect(score.keys == test.keys && Set(score.keys).isSuperset(of: ["rougeL", "token_accuracy", "loss"]), "\(score)")
+        // Sums in another order, where another test has changed the number of threads meanwhile.
+        for (name, value) in score { #expect(abs(value - (test[name] ?? .nan)) < 1e-4, "\(name): \(value), \(test)") }
         #expect(score.allSatisfy { run.result.metrics["validation_\($0.key)"] == $0.value })
 
         line.manifest.evaluate.metrics = [.accuracy]
