@@ -362,7 +362,7 @@ class Heads:
             extra = {"add_pooling_layer": False} if family.name.startswith("roberta") else {}
         return family.auto.from_pretrained(folder, dtype=torch.float32, **extra).eval()
 
-    def compare(self, what, family, base, model, tokenizer, asked, files, adapter, floor=1e-2):
+    def compare(self, what, family, base, model, tokenizer, asked, files, adapter, floor=1e-3):
         chosen = []
         if family.task == "image-classification":
             chosen = [part for index in range(family.labels) for part in ("--label", str(index))]
@@ -418,7 +418,9 @@ class Heads:
             **basic, target_modules=family.targets, rank_pattern={first: 2}, alpha_pattern={second: 11}, use_rslora=True)
         yield f"{prefix}-regex", dict(**basic, target_modules=family.pattern)
         # PEFT takes the head for one of all linear maps where its task has no word for it, and then cannot save it.
-        if family.task not in ("token-classification", "image-classification") and not family.saved:
+        # Of DistilBERT it takes `pre_classifier`, which ends as the saved `classifier`.
+        takes_head = family.task in ("token-classification", "image-classification") or family.name == "distilbert-seq"
+        if not takes_head and not family.saved:
             yield f"{prefix}-all", dict(**basic, target_modules="all-linear")
 
     def train(self, family, base, tokenizer, asked, settings, folder):

@@ -36,7 +36,9 @@ class Stream:
         return Stream(key=int(mix(self.key ^ int(mix(value)[0]))[0]))
 
     def bits(self, positions):
-        return mix(np.uint64(self.key) + (np.asarray(positions, dtype=np.uint64) + np.uint64(1)) * np.uint64(GOLDEN))
+        # Of one element or more: numpy warns where a single number overflows, as these are meant to.
+        places = np.atleast_1d(np.asarray(positions, dtype=np.uint64))
+        return mix(np.uint64(self.key) + (places + np.uint64(1)) * np.uint64(GOLDEN))
 
     def number(self, place):
         """One number, uniform between 0 and 1."""
