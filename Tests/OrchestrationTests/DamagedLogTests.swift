@@ -41,8 +41,6 @@ import Testing
         let space = try await workspace()
         try damage(0, in: space)
         try say("passed", champion: 1, in: space)
-        // New data, so that nothing of it is cached.
-        try Data("{\"text\":\"b\"}\n".utf8).write(to: space.root("data/b.jsonl"))
         let id = try space.submit("name: tone\ngate: production\nseed: 2\n")
         // Tokens of its own, or the first would find those in the cache and get further.
         let other = try space.submit("name: other\nseed: 3\nsample: 0.5\n", name: "other.yaml")
@@ -52,11 +50,16 @@ import Testing
             #expect(end.state == .failed && end.reason?.contains("log.jsonl:1") == true, "\(end)")
             #expect(end.reason?.contains("lorajobs doctor --repair") == true)
         }
-        #expect(try space.queue().show(id).stages.flatMap(\.attempts).isEmpty, "nothing was started for nothing")
-        // In the foreground too: the job ends, and no error comes out of the run.
+        // Nothing is begun that cannot go on, and no attempt is made up.
+        let attempts = try space.queue().show(id).stages.flatMap(\.attempts)
+        #expect(attempts.allSatisfy { $0.state == .succeeded || $0.exitCode == 0 && $0.number == 1 }, "\(attempts)")
+        // In the foreground too: the job ends, and no error comes out of the run. Its first stage, which is not cached, is
+        // compared with production, and does not begin.
+        try Data("{\"text\":\"b\"}\n".utf8).write(to: space.root("data/b.jsonl"))
         let run = ForegroundRun(space.configuration())
         let status = try await run.run(Data("name: tone\ngate: production\nseed: 4\n".utf8), name: "tone.yaml")
         #expect(status.state == .failed && status.reason?.contains("log.jsonl:1") == true, "\(status)")
+        #expect(try space.queue().show(status.id).stages.flatMap(\.attempts).isEmpty)
     }
 
     @Test func aProductThatCannotBePublishedFailsItsJob() async throws {
