@@ -38,7 +38,7 @@ extension Doctor {
             try make(
                 "write the store's log anew, and keep it as it was in Artifacts/quarantine: "
                     + unreadable.map(\.description).joined(separator: "; ")
-                    + "; what people have said there (rejections, pins, moves by hand) is to be said again"
+                    + "; what people have said there (rejections, pins) is to be said again"
             ) { try store.mendHistory(knowing: known, now: now) }
         }
         let claimed = try claimedFiles()

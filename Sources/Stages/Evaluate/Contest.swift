@@ -105,8 +105,9 @@ struct Contest {
             case .adapter(let folder): try AdaptedModel(base: run.base, adapter: folder, for: task.model)
             case .checkpoint(let folder): try AdaptedModel(base: folder, for: task.model)
             }
-        return try values(
-            of: scorer.score(loaded.model, on: set), set.references(tokenizer), as: .trained, on: set)
+        progress.expect(SetScorer.work(of: set))
+        let scores = try progress.doing(SetScorer.work(of: set)) { try scorer.score(loaded.model, on: set) }
+        return try values(of: scores, set.references(tokenizer), as: .trained, on: set)
     }
 
     // MARK: The models of the job
