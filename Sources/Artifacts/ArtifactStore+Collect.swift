@@ -112,10 +112,12 @@ extension ArtifactStore {
         for alias in Set(aliases.keys).union(entries.compactMap(\.alias)) {
             needed.formUnion(entries.values(of: alias).suffix(policy.aliasHistory + 1).compactMap { $0 })
         }
-        for number in Set(aliases.values) {
-            needed.formUnion(try strongest(in: readableRecord(number, of: name, in: collection)))
+        let present = try numbers(of: name, in: collection)
+        for alias in Set(aliases.keys).union(entries.compactMap(\.alias)) {
+            let ever = Set(entries.values(of: alias).compactMap { $0 } + (aliases[alias].map { [$0] } ?? []))
+            needed.formUnion(try marks(among: ever.intersection(present), entries, of: name, in: collection))
         }
-        let dated = try numbers(of: name, in: collection).compactMap { number -> (number: Int, created: Date)? in
+        let dated = present.compactMap { number -> (number: Int, created: Date)? in
             // Without a record nobody knows what it is; without an entry it is being published.
             guard let entry = entries.publication(of: number), let created = Timestamp.date(entry.time) else {
                 return nil
@@ -136,10 +138,26 @@ extension ArtifactStore {
         }
     }
 
-    /// The versions that a record names as the best there were, which the next gate compares with.
-    private func strongest(in record: StoredRecord?) -> Set<Int> {
-        guard case .array(let sets)? = record?.all["evaluation"]?["sets"] else { return [] }
-        return Set(sets.compactMap { $0["strongest"]?.int })
+    /// The versions of which one is the best that an alias ever pointed at, on each set: the newest that still counts, and
+    /// those that its record names as the best before it. What was rejected since is passed over, and so is a record that
+    /// names it.
+    private func marks(
+        among promoted: Set<Int>, _ entries: [LogEntry], of name: String, in collection: ArtifactCollection
+    ) throws -> Set<Int> {
+        let counting = promoted.filter { entries.rejection(of: $0) == nil && entries.damage(of: $0) == nil }
+        var marks: Set<Int> = []
+        for number in counting.sorted(by: >) {
+            marks.insert(number)
+            guard
+                case .array(let sets)? = try readableRecord(number, of: name, in: collection)?.all["evaluation"]?[
+                    "sets"]
+            else { continue }
+            let named = Set(sets.compactMap { $0["strongest"]?.int })
+            marks.formUnion(named.intersection(counting))
+            // One that is gone for good is not waited for.
+            if named.intersection(promoted).isSubset(of: counting) { break }
+        }
+        return marks
     }
 
     /// Blobs whose only name is their own. What is being published has a second one.

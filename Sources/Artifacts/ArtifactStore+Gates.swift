@@ -3,9 +3,6 @@ package import PipelineSpec
 
 /// What gates need of the store: the versions that a new one is measured against, and that it follows what was decided.
 extension ArtifactStore {
-    /// Versions of the past that a comparison looks at, at most.
-    private static let mostRivals = 64
-
     /// The version an alias points at, and all that it has ever pointed at and that may still be used.
     package func rivals(
         of name: String, alias: String, in collection: ArtifactCollection = .adapters
@@ -29,7 +26,7 @@ extension ArtifactStore {
         let usable = ever.sorted(by: >).filter { entries.rejection(of: $0) == nil && entries.damage(of: $0) == nil }
         return PinnedRivals(
             alias: alias, champion: try current.flatMap(pinned),
-            promoted: try usable.prefix(Self.mostRivals).compactMap(pinned))
+            promoted: try usable.compactMap(pinned))
     }
 
     /// Why a version may not be promoted by a gate: it was rejected, or its content is that of one that was.
@@ -53,7 +50,7 @@ extension ArtifactStore {
             // What is newer in production was compared with more than this one.
             try aliases(of: name, in: collection)[decision.alias] ?? 0 < version
         else { return false }
-        let entries = try versionLog(of: name, in: collection).readableEntries().entries
+        let entries = try versionLog(of: name, in: collection).readableEntries()
         return entries.rejection(of: version) == nil && !entries.values(of: decision.alias).contains(version)
     }
 

@@ -19,7 +19,8 @@ package struct HistoryFault: Sendable, Equatable, CustomStringConvertible {
         case aliasMoved
         /// An alias points at a version that is not there.
         case aliasDangling
-        /// Lines of the log cannot be read, and nobody publishes under the name; `doctor --repair` writes them anew.
+        /// Lines of the log are not as they were written, and nobody publishes under the name; `doctor --repair` makes them
+        /// again.
         case unreadable
     }
 
@@ -75,16 +76,16 @@ extension ArtifactStore {
 
     private func faults(of name: String, in collection: ArtifactCollection) throws -> [HistoryFault] {
         let log = versionLog(of: name, in: collection)
-        let (entries, damaged) = try log.readableEntries()
+        let damage = try log.damage(of: name)
         // What else is said of a log of which some is missing says little.
-        if let line = damaged.first {
-            let more = damaged.count > 1 ? ", and \(damaged.count - 1) more lines," : ""
+        if let first = damage.first {
+            let more = damage.count > 1 ? "; so are \(damage.count - 1) more lines" : ""
             return [
                 HistoryFault(
-                    kind: .unreadable, collection: collection, subject: name,
-                    description: "\(log.url.path):\(line)\(more) cannot be read")
+                    kind: .unreadable, collection: collection, subject: name, description: first.message + more)
             ]
         }
+        let entries = try log.entries()
         let published = entries.filter { $0.event == .published }
         let numbers = try numbers(of: name, in: collection)
         let known = Set(published.compactMap(\.version)).union(numbers)
@@ -171,8 +172,8 @@ extension ArtifactStore {
         _ name: String, in collection: ArtifactCollection, _ known: [KnownEvent]
     ) throws {
         let log = versionLog(of: name, in: collection)
-        var (entries, damaged) = try log.readableEntries()
-        if damaged.isEmpty { return }
+        if try log.damage(of: name).isEmpty { return }
+        var entries = try log.readableEntries()
         let home = root.appending(path: "quarantine", directoryHint: .isDirectory)
         try FileTree.makeFolder(home)
         do {

@@ -2,6 +2,66 @@ package import Foundation
 import PipelineSpec
 
 extension ArtifactStore {
+    /// Of what ``verify(_:in:)`` has found, the files of versions whose content lies whole among the blobs: another version
+    /// was published with it since.
+    package func mendable(_ damage: [Damage]) throws -> [Damage] {
+        var sound: [String: Bool] = [:]
+        return try damage.filter { entry in
+            guard let digest = entry.expected, !entry.isCachedOutput, entry.problem != .unexpected else { return false }
+            if let known = sound[digest] { return known }
+            let blob = blob(digest)
+            let isSound =
+                try FileTree.status(blob).map(FileTree.isRegular) ?? false && Digest.sha256(of: blob) == digest
+            sound[digest] = isSound
+            return isSound
+        }
+    }
+
+    /// Puts whole files in the place of damaged ones, as far as there are any.
+    ///
+    /// - Returns: What is mended.
+    @discardableResult
+    package func mend(_ damage: [Damage]) throws -> [Damage] {
+        let wanted = try mendable(damage)
+        guard !wanted.isEmpty else { return [] }
+        let scratch = try ScratchFolder(in: temporary)
+        return try exclusively {
+            var mended: [Damage] = []
+            for (index, entry) in wanted.enumerated() {
+                guard let digest = entry.expected else { continue }
+                let target = URL(filePath: entry.path)
+                let folder = target.deletingLastPathComponent()
+                // It may have been collected meanwhile, or be no file any more.
+                guard try FileTree.isFolder(at: folder), try !FileTree.isFolder(at: target) else { continue }
+                let whole = scratch.url.appending(path: "whole-\(index)")
+                guard try FileTree.status(blob(digest)) != nil, try FileTree.link(blob(digest), to: whole) else {
+                    continue
+                }
+                try FileTree.setMode(FileTree.allowed(0o755), folder)
+                try FileTree.rename(whole, to: target)
+                try OpenFile.syncFolder(folder)
+                try FileTree.setMode(FileTree.allowed(0o555), folder)
+                mended.append(entry)
+            }
+            return mended
+        }
+    }
+
+    /// Why versions are known to be damaged, by their numbers, as ``quarantine(_:now:)`` has written down.
+    package func knownDamage(
+        of name: String, in collection: ArtifactCollection = .adapters
+    ) throws -> [Int: String] {
+        let log = versionLog(of: name, in: collection)
+        // Most logs have no such line, and `status` asks often.
+        guard try log.mentions(.damaged) else { return [:] }
+        let entries = try log.readableEntries()
+        let numbers = Set(entries.filter { $0.event == .damaged }.compactMap(\.version))
+        return Dictionary(
+            uniqueKeysWithValues: numbers.compactMap { number in
+                entries.damage(of: number).map { (number, $0.reason ?? "it was found damaged") }
+            })
+    }
+
     /// Puts rotten blobs away, and writes into the logs which versions are damaged, and which are sound again.
     ///
     /// The folder of a damaged version stays where it is, since a serving tool may have it open; no alias can be moved
@@ -39,6 +99,8 @@ extension ArtifactStore {
         of name: String, in collection: ArtifactCollection, _ damage: [Damage], _ now: Date
     ) throws {
         let log = versionLog(of: name, in: collection)
+        // A log that is to be written anew is not added to.
+        guard try log.damage(of: name).isEmpty else { return }
         let entries = try log.entries()
         for number in try numbers(of: name, in: collection) where entries.publication(of: number) != nil {
             let home = versionFolder(number, of: name, in: collection).path

@@ -19,7 +19,7 @@ extension ArtifactStore {
                 throw ArtifactError(
                     .inUse,
                     "\(alias.key) of \(version.name) is version \(version.number); move it first: "
-                        + "lorajobs adapters rollback \(version.name) --alias \(alias.key)")
+                        + "lorajobs adapters rollback \(version.name) --alias \(alias.key) --reason TEXT")
             }
             let log = versionLog(of: version.name, in: collection)
             if try (log.entries().rejection(of: version.number) != nil) == isRejected { return false }

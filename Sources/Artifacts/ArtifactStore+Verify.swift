@@ -1,36 +1,10 @@
 import Foundation
 
-/// One thing in the store, or in the cache, that is not as it was published.
-package struct Damage: Sendable, Equatable, CustomStringConvertible {
-    /// What is wrong with it.
-    package enum Problem: String, Sendable {
-        /// A file that was published is not there.
-        case missing
-        /// The content of a file differs.
-        case changed
-        /// A file is there that was not published.
-        case unexpected
-        /// `lorajobs.json`, or a cache entry's description, cannot be read.
-        case unreadable
-        /// An alias points at a version that does not exist.
-        case dangling
-    }
-
-    package let problem: Problem
-    /// `name:42`, a digest for a blob, or a cache key.
-    package let subject: String
-    /// The file, as an absolute path.
-    package let path: String
-    /// A sentence that names the file.
-    package let message: String
-
-    package var description: String { message }
-}
-
 extension ArtifactStore {
     /// Reads versions and compares every file with its recorded digest.
     ///
-    /// - Parameter reference: one version; `nil` is every version of both collections, every alias, and every blob.
+    /// - Parameter reference: one version; `nil` is every version of both collections, every alias, log, blob and cached
+    ///   output.
     package func verify(
         _ reference: ArtifactReference? = nil, in collection: ArtifactCollection = .adapters
     ) throws -> [Damage] {
@@ -42,6 +16,7 @@ extension ArtifactStore {
         for collection in ArtifactCollection.allCases {
             for name in try FileTree.names(in: root.appending(path: collection.rawValue))
             where ArtifactNaming.isArtifact(name) {
+                found += try versionLog(of: name, in: collection).damage(of: name)
                 let numbers = try numbers(of: name, in: collection)
                 for number in numbers {
                     found += try damage(of: (name, number), in: collection, digests: &digests)
@@ -52,7 +27,8 @@ extension ArtifactStore {
                     found.append(
                         Damage(
                             problem: .dangling, subject: "\(name)@\(alias)", path: path,
-                            message: "\(path) points at version \(number), which does not exist"))
+                            message: "\(path) points at version \(number), which does not exist",
+                            advice: "lorajobs adapters promote \(name):N --to \(alias)"))
                 }
             }
         }
@@ -62,10 +38,11 @@ extension ArtifactStore {
                 found.append(
                     Damage(
                         problem: .changed, subject: "sha256:" + name, path: url.path,
-                        message: "the content of \(url.path) is not what its name says"))
+                        message: "the content of \(url.path) is not what its name says",
+                        advice: "lorajobs adapters verify puts it away", file: try FileTree.identity(url)))
             }
         }
-        return found
+        return try found + StageCache(self).verify()
     }
 
     /// The damage of one version.
@@ -94,6 +71,7 @@ extension ArtifactStore {
             .appending(path: "\(version.number)", directoryHint: .isDirectory)
         let subject = "\(version.name):\(version.number)"
         let recordFile = url.appending(path: Version.recordFile)
+        let logged = try versionLog(of: version.name, in: collection).readableEntries().publication(of: version.number)
         let record: StoredRecord
         do {
             record = try self.record(at: url)
@@ -102,12 +80,10 @@ extension ArtifactStore {
             return [
                 Damage(
                     problem: isThere ? .unreadable : .missing, subject: subject, path: recordFile.path,
-                    message: error.message)
+                    message: error.message, expected: logged?.record)
             ]
         }
         var expected = record.files
-        let logged = try versionLog(of: version.name, in: collection).readableEntries().entries
-            .publication(of: version.number)
         var found: [Damage] = []
         if let digest = logged?.record {
             expected[Version.recordFile] = FileRecord(
@@ -121,16 +97,11 @@ extension ArtifactStore {
 
 /// Digests of files by inode: a version's files are links to blobs, and each content is read once.
 struct DigestsByInode {
-    private struct Inode: Hashable {
-        let device: UInt
-        let number: UInt
-    }
-    private var known: [Inode: String] = [:]
+    private var known: [FileInode: String] = [:]
 
     mutating func digest(of url: URL) throws -> String {
         let file = try OpenFile(url.path, O_RDONLY | O_NOFOLLOW)
-        let status = try file.status()
-        let inode = Inode(device: UInt(status.st_dev), number: UInt(status.st_ino))
+        let inode = FileInode(try file.status())
         if let digest = known[inode] { return digest }
         let digest = try Digest.sha256(of: file)
         known[inode] = digest
@@ -160,10 +131,13 @@ enum FileCheck {
         var found: [Damage] = []
         for (path, file) in files.sorted(by: { FileTree.precedes($0.key, $1.key) }) {
             let url = folder.appending(path: path)
+            let entry = try FileTree.status(url)
             func damage(_ problem: Damage.Problem, _ text: String) -> Damage {
-                Damage(problem: problem, subject: subject, path: url.path, message: text)
+                Damage(
+                    problem: problem, subject: subject, path: url.path, message: text, expected: file.digest,
+                    file: entry.map { FileInode($0) })
             }
-            guard let status = try FileTree.status(url) else {
+            guard let status = entry else {
                 found.append(damage(.missing, "\(path) of \(subject) is missing: \(url.path)"))
                 continue
             }
@@ -187,7 +161,8 @@ enum FileCheck {
             found.append(
                 Damage(
                     problem: .unexpected, subject: subject, path: url.path,
-                    message: "\(path) was not published with \(subject): \(url.path)"))
+                    message: "\(path) was not published with \(subject): \(url.path)",
+                    advice: "move it out of the store"))
         }
         return found
     }

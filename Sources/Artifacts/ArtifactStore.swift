@@ -77,7 +77,7 @@ package struct ArtifactStore: Sendable {
 
     /// What can be read of the history of a name, oldest entry first; none for a name that there is not.
     package func history(of name: String, in collection: ArtifactCollection = .adapters) throws -> [LogEntry] {
-        try versionLog(of: name, in: collection).readableEntries().entries
+        try versionLog(of: name, in: collection).readableEntries()
     }
 
     /// What each alias of a name points at, except `latest`.
@@ -207,7 +207,7 @@ package struct ArtifactStore: Sendable {
             // Collected since it was seen.
             let folder = versionFolder(number, of: name, in: collection)
             guard access(folder.path(percentEncoded: false), F_OK) == 0 else { return nil }
-            let entries = try versionLog(of: name, in: collection).readableEntries().entries
+            let entries = try versionLog(of: name, in: collection).readableEntries()
             guard let entry = entries.publication(of: number), let digest = entry.digest, let attempt = entry.attempt,
                 let created = Timestamp.date(entry.time)
             else { return nil }

@@ -11,6 +11,9 @@ enum FileTree {
         throw ArtifactError.system("examine", url.path, errno)
     }
 
+    /// Which file a path leads to; `nil` when nothing is there.
+    static func identity(_ url: URL) throws -> FileInode? { try status(url).map { FileInode($0) } }
+
     static func isFolder(_ status: stat) -> Bool { status.st_mode & S_IFMT == S_IFDIR }
     static func isRegular(_ status: stat) -> Bool { status.st_mode & S_IFMT == S_IFREG }
     static func isSymlink(_ status: stat) -> Bool { status.st_mode & S_IFMT == S_IFLNK }

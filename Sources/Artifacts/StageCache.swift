@@ -117,6 +117,7 @@ package struct StageCache: Sendable {
         var description = Description(
             key: key, digest: Digest.listing(files.map { ($0.key, $0.value.digest) }), metadata: metadata, files: files)
         description.metadata.created = Timestamp.rounded(metadata.created)
+        description.sum = try description.computedSum()
         try FileTree.write(Self.encoder.encode(description), to: Self.descriptionFile(assembled), mode: 0o444)
         try FileTree.syncFolders(assembled)
         try FileTree.seal(output)
@@ -150,16 +151,26 @@ package struct StageCache: Sendable {
         var found: [Damage] = []
         for entry in entries {
             let key = "sha256:" + entry.lastPathComponent
-            guard let description = try description(entry), description.key == key else {
+            var own: [Damage] = []
+            if let description = try description(entry), description.key == key {
+                own = try FileCheck.differences(
+                    below: Self.output(entry), from: description.files, subject: key, digests: &digests)
+            } else {
                 let path = Self.descriptionFile(entry).path
-                found.append(
+                own.append(
                     Damage(
                         problem: .unreadable, subject: key, path: path,
                         message: "\(path) does not describe the cached output beside it; the stage will run again"))
-                continue
             }
-            found += try FileCheck.differences(
-                below: Self.output(entry), from: description.files, subject: key, digests: &digests)
+            // Collected while it was read.
+            guard try !own.isEmpty && FileTree.isFolder(at: entry) else { continue }
+            found += own.map {
+                var damage = Damage(
+                    problem: $0.problem, subject: key, path: $0.path, message: $0.message,
+                    advice: "lorajobs doctor --repair; the stage runs again when its output is wanted")
+                damage.isCachedOutput = true
+                return damage
+            }
         }
         return found
     }
@@ -216,6 +227,15 @@ package struct StageCache: Sendable {
         var digest: String
         var metadata: Metadata
         var files: [String: FileRecord]
+        /// Of all the rest; absent in what an older program wrote.
+        var sum: String?
+
+        /// The digest of everything but the sum.
+        func computedSum() throws -> String {
+            var rest = self
+            rest.sum = nil
+            return Digest.sha256(try StageCache.encoder.encode(rest))
+        }
     }
 
     private var cache: URL { store.root.appending(path: "cache", directoryHint: .isDirectory) }
@@ -239,7 +259,11 @@ package struct StageCache: Sendable {
             return nil
         }
         // A file from another time or a torn disk: the output is computed again, which is always right.
-        return try? Self.decoder.decode(Description.self, from: data)
+        guard let description = try? Self.decoder.decode(Description.self, from: data),
+            try description.sum.map({ try $0 == description.computedSum() })
+                ?? (Self.encoder.encode(description) == data)
+        else { return nil }
+        return description
     }
 
     private static var encoder: JSONEncoder {

@@ -43,12 +43,17 @@ package struct LogEntry: Codable, Sendable, Equatable {
     /// For what the queue has committed: the decision's id there and, of a gate's, `passed`, `failed` or `held`.
     package var decision: String?
     package var gate: String?
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case event, time, version, digest, attempt, record, alias, previous, reason, decision, gate
+    }
 }
 
 /// The history of one artifact, one JSON object a line, only ever appended to.
 ///
 /// A line counts once it ends in a newline: what follows the last newline was cut off by a crash, is not read, and
-/// is overwritten by the next line.
+/// is overwritten by the next line. Its last member, `sum`, is a digest of the bytes before it; lines that older programs
+/// wrote have none.
 struct VersionLog {
     let url: URL
 
@@ -56,19 +61,44 @@ struct VersionLog {
     ///
     /// - Throws: `damaged`, with the line's number: a number given twice would be worse than a pause.
     func entries() throws -> [LogEntry] {
-        let (entries, damaged) = try readableEntries()
-        if let line = damaged.first {
-            throw ArtifactError(
-                .damaged,
-                "\(url.path):\(line) is not an entry of the store's log; end the daemon and let it be written anew: "
-                    + "lorajobs doctor --repair", path: url.path)
+        let (entries, faults) = try read()
+        if let fault = faults.first {
+            throw ArtifactError(.damaged, "\(fault.message); \(Self.advice)", path: url.path)
         }
         return entries
     }
 
-    /// The entries that can be read, oldest first, and the numbers of the lines that cannot: for those who look, and
-    /// decide nothing by what is missing.
-    func readableEntries() throws -> (entries: [LogEntry], damaged: [Int]) {
+    /// The entries that can be read, for whoever looks for damage and must not stop at it.
+    func readableEntries() throws -> [LogEntry] { try read().entries }
+
+    /// Whether an event's name stands anywhere in the file, which is seen without reading the entries.
+    func mentions(_ event: LogEntry.Event) throws -> Bool {
+        guard try FileTree.status(url) != nil else { return false }
+        return try FileTree.read(url).firstRange(of: Data("\"\(event.rawValue)\"".utf8)) != nil
+    }
+
+    /// The lines that are not as they were written, one by one.
+    func damage(of name: String) throws -> [Damage] {
+        try read().faults.map {
+            var damage = Damage(
+                problem: $0.isReadable ? .changed : .unreadable, subject: name, path: url.path, message: $0.message,
+                advice: Self.advice)
+            damage.isOfLog = true
+            return damage
+        }
+    }
+
+    /// A line that is not as it was written.
+    private struct Fault {
+        var isReadable: Bool
+        var message: String
+    }
+
+    private static let advice =
+        "end the daemon and let it be written anew: lorajobs doctor --repair; until then nothing is published or moved under "
+        + "this name"
+
+    private func read() throws -> (entries: [LogEntry], faults: [Fault]) {
         let data: Data
         do {
             data = try FileTree.read(url)
@@ -76,21 +106,33 @@ struct VersionLog {
             return ([], [])
         }
         var entries: [LogEntry] = []
-        var damaged: [Int] = []
+        var faults: [Fault] = []
         let decoder = JSONDecoder()
         var line = 0
-        for bytes in data[..<Self.completeLength(data)].split(
-            separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-        {
+        for bytes in data.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
             line += 1
             if bytes.isEmpty { continue }
+            guard bytes.endIndex < data.endIndex else {
+                // Cut off by a crash; but a whole line whose newline has become something else was not.
+                if Self.isSummed(bytes.dropLast()) {
+                    faults.append(
+                        Fault(isReadable: false, message: "\(url.path):\(line) does not end as it was written"))
+                }
+                break
+            }
             do {
-                entries.append(try decoder.decode(LogEntry.self, from: Data(bytes)))
+                let entry = try decoder.decode(LogEntry.self, from: Data(bytes))
+                if Self.isSummed(bytes) || Self.isOld(bytes) {
+                    entries.append(entry)
+                } else {
+                    faults.append(Fault(isReadable: true, message: "\(url.path):\(line) is not as it was written"))
+                }
             } catch {
-                damaged.append(line)
+                faults.append(
+                    Fault(isReadable: false, message: "\(url.path):\(line) is not an entry of the store's log"))
             }
         }
-        return (entries, damaged)
+        return (entries, faults)
     }
 
     /// Puts other entries in the place of all that are there, whole or not at all.
@@ -108,7 +150,38 @@ struct VersionLog {
     private static func line(_ entry: LogEntry) throws -> Data {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        return try encoder.encode(entry) + Data("\n".utf8)
+        return summed(try encoder.encode(entry)) + Data("\n".utf8)
+    }
+
+    // MARK: Sums
+
+    private static let sumBeginning = Data(",\"sum\":\"".utf8)
+    private static let sumDigits = 16
+    private static let sumLength = sumBeginning.count + sumDigits + 2
+
+    /// A JSON object with a digest of itself as its last member.
+    private static func summed(_ object: Data) -> Data {
+        object.dropLast() + sumBeginning + Data("\(sum(of: object))\"}".utf8)
+    }
+
+    /// The first digits of the digest: enough against chance, which is all that disks do.
+    private static func sum(of object: Data) -> Substring {
+        Digest.sha256(object).dropFirst("sha256:".count).prefix(sumDigits)
+    }
+
+    /// Whether a line has a sum, and it is right.
+    private static func isSummed(_ line: Data) -> Bool {
+        guard line.count > sumLength else { return false }
+        let object = line.dropLast(sumLength) + Data("}".utf8)
+        return summed(Data(object)) == Data(line)
+    }
+
+    /// Whether a line without a sum may have been written so: by a program that knew no other members than these.
+    private static func isOld(_ line: Data) -> Bool {
+        guard let value = try? JSONDecoder().decode(JSONValue.self, from: Data(line)), case .object(let members) = value
+        else { return false }
+        let known = Set(LogEntry.CodingKeys.allCases.map(\.rawValue))
+        return members.keys.allSatisfy(known.contains)
     }
 
     /// Adds a line and flushes it.

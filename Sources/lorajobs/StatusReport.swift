@@ -9,6 +9,8 @@ struct StatusReport: Sendable {
     struct Production: Sendable {
         var reference: String
         var created: Date
+        /// Whether it was found damaged.
+        var isDamaged = false
     }
 
     private var workspace: WorkspaceStatus
@@ -56,10 +58,15 @@ struct StatusReport: Sendable {
             let reference = ArtifactReference(name: name, selector: .alias(ArtifactReference.production, back: 0))
             do {
                 let version = try store.resolve(reference, in: .adapters)
-                return Production(reference: version.reference, created: version.created)
+                return Production(
+                    reference: version.reference, created: version.created,
+                    isDamaged: try store.knownDamage(of: name)[version.number] != nil)
             } catch is ArtifactError {
-                // Damage is what `adapters verify` reports; the queue is shown all the same.
-                return nil
+                // Its record cannot be read; the log still knows it. The queue is shown whatever has become of it.
+                let number = try store.aliases(of: name)[ArtifactReference.production]
+                return try store.versions(of: name).first { $0.number == number }.map {
+                    Production(reference: $0.reference, created: $0.created, isDamaged: true)
+                }
             }
         }
     }
@@ -92,7 +99,10 @@ struct StatusReport: Sendable {
                 Dictionary(uniqueKeysWithValues: workspace.jobCounts.map { ($0.rawValue, .integer($1)) })),
             "production": .array(
                 production.map {
-                    .object(["adapter": .string($0.reference), "created": .optional($0.created)])
+                    .object([
+                        "adapter": .string($0.reference), "created": .optional($0.created),
+                        "damaged": .bool($0.isDamaged),
+                    ])
                 }),
             "awaiting_approval": .array(held.map { .object(Self.json($0)) }),
             "jobs": .array(jobs.map { .object(Self.json($0)) }),
@@ -180,8 +190,11 @@ struct StatusReport: Sendable {
         }
         if held.count > 3 { lines.append(("", "and \(held.count - 3) more")) }
         for entry in production.sorted(by: { $0.created > $1.created }).prefix(5) {
-            lines.append(
-                ("production", "\(entry.reference), \(Durations.text(now.timeIntervalSince(entry.created))) old"))
+            let age = Durations.text(now.timeIntervalSince(entry.created))
+            let damage =
+                entry.isDamaged
+                ? ", " + terminal.paint("damaged", .red) + ": lorajobs adapters verify \(entry.reference)" : ""
+            lines.append(("production", "\(entry.reference), \(age) old\(damage)"))
         }
         if production.count > 5 { lines.append(("", "and \(production.count - 5) more")) }
         return lines.map { DisplayWidth.pad($0.0, to: 10) + "  " + $0.1 }

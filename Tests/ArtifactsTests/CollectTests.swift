@@ -45,6 +45,36 @@ import Testing
         #expect(policy.kept([]).isEmpty)
     }
 
+    /// The best that was ever promoted stays, whatever the alias points at now: the next gate compares with it.
+    @Test func theMarkStaysAfterTheAliasWasTakenBack() throws {
+        let fixture = try StoreFixture()
+        let store = fixture.store
+        func publish(_ number: Int, strongest: Int?) throws {
+            let folder = try fixture.adapter("weights \(number)")
+            let name = strongest.map { ",\"strongest\":\($0)" } ?? ""
+            try Data(#"{"evaluation":{"sets":[{"name":"test"\#(name)}]}}"#.utf8)
+                .write(to: folder.appending(path: Version.recordFile))
+            _ = try store.publish(
+                folder: folder, in: .adapters, name: "tone", attemptID: "\(number)", now: StoreFixture.day)
+        }
+        let nights: [(Int, Int?)] = [(1, nil), (2, 1), (3, 2), (4, 2), (5, 2), (6, nil)]
+        for (number, strongest) in nights {
+            try publish(number, strongest: strongest)
+            if number < 6 { _ = try store.promote(ArtifactReference("tone:\(number)"), reason: "night") }
+        }
+        _ = try store.rollBack("tone", to: 1, reason: "to see")
+        var policy = strict
+        policy.aliasHistory = 0
+        // 6 is the newest, 1 in production; 5 was promoted last, and 2 was the best before it.
+        #expect(subjects(try store.garbage(policy, now: later), .version) == ["tone:3", "tone:4"])
+        // Without 2, any of those that it had beaten may be the best.
+        try store.setRejected(true, ArtifactReference("tone:2"), reason: "rude")
+        #expect(subjects(try store.garbage(policy, now: later), .version) == ["tone:2"])
+        // Without the alias they are kept for whoever sets it again.
+        try store.removeAlias("production", of: "tone", reason: "gone")
+        #expect(!subjects(try store.garbage(policy, now: later), .version).contains("tone:5"))
+    }
+
     @Test func whatNothingNeedsGoesThroughTheTrash() throws {
         let fixture = try StoreFixture()
         let store = fixture.store

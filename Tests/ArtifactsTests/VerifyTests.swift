@@ -21,6 +21,111 @@ import Testing
         #expect(try fixture.store.verify().map(\.subject) == ["tone:2", version.digest])
     }
 
+    /// One bit of any byte of a log: the line is named, and nothing else is said to be wrong.
+    @Test func aFlippedBitOfALogIsFoundAndItsLineNamed() throws {
+        let fixture = try StoreFixture()
+        try fixture.publish("tone", "aaaa")
+        try fixture.publish("other", "bbbb")
+        _ = try fixture.store.promote(ArtifactReference("tone:1"), reason: "good")
+        let log = fixture.store.versionLog(of: "tone", in: .adapters).url
+        let whole = try Data(contentsOf: log)
+        let first = try #require(whole.firstIndex(of: UInt8(ascii: "\n")))
+        #expect(try fixture.store.verify().isEmpty)
+        for place in whole.indices {
+            var data = whole
+            data[place] ^= 1
+            try data.write(to: log)
+            let damage = try fixture.store.versionLog(of: "tone", in: .adapters).damage(of: "tone")
+            let line = place <= first ? 1 : 2
+            #expect(
+                damage.count == 1 && damage.first?.message.contains("log.jsonl:\(line) ") == true, "\(place): \(damage)"
+            )
+        }
+        // In the whole store it is one finding among the others, which are found all the same.
+        var data = whole
+        data[first + 4] ^= 1
+        try data.write(to: log)
+        try StoreFixture.overwrite(
+            fixture.store.resolve(ArtifactReference("other:1")).url.appending(path: "adapter_model.safetensors")
+        ) { $0[0] ^= 1 }
+        let damage = try fixture.store.verify()
+        #expect(damage.count { $0.isOfLog } == 1 && damage.contains { $0.subject == "other:1" }, "\(damage)")
+        #expect(damage.report.contains { $0.contains("log.jsonl:2 ") && $0.contains("do: end the daemon") })
+        // Nothing is built upon a history that cannot be trusted; the other name goes on.
+        #expect(code { try fixture.publish("tone", "cccc") } == .damaged)
+        try fixture.publish("other", "dddd")
+        #expect(try fixture.store.list().count == 2)
+        // Lines without a sum are those of an older program.
+        let old = String(decoding: whole, as: UTF8.self).replacing(/,"sum":"[0-9a-f]+"/, with: "")
+        try Data(old.utf8).write(to: log)
+        #expect(try fixture.store.log(of: "tone").count == 2)
+        try fixture.publish("tone", "eeee")
+        #expect(try fixture.store.versionLog(of: "tone", in: .adapters).damage(of: "tone").isEmpty)
+    }
+
+    @Test func cachedOutputsAreReadToo() throws {
+        let fixture = try StoreFixture()
+        let cache = StageCache(fixture.store)
+        let folder = fixture.folder.url.appending(path: "out")
+        try FileTree.makeFolder(folder)
+        try Data("tokens".utf8).write(to: folder.appending(path: "tokens.bin"))
+        let stored = try cache.store(
+            key: Digest.sha256(Data("key".utf8)), folder: folder,
+            metadata: StageCache.Metadata(
+                kind: "tokenize", created: StoreFixture.day, attemptID: "a", metrics: ["loss": 1.25]))
+        #expect(try fixture.store.verify().isEmpty)
+        let entry = stored.folder.deletingLastPathComponent().appending(path: "entry.json")
+        let whole = try Data(contentsOf: entry)
+        for place in whole.indices {
+            try StoreFixture.overwrite(entry) { $0[place] ^= 1 }
+            let damage = try fixture.store.verify()
+            #expect(damage.count == 1 && damage.first?.isCachedOutput == true, "\(place): \(damage)")
+            try StoreFixture.overwrite(entry) { $0 = whole }
+        }
+        try StoreFixture.overwrite(stored.folder.appending(path: "tokens.bin")) { $0[0] ^= 1 }
+        let damage = try fixture.store.verify()
+        #expect(damage.map(\.isCachedOutput) == [true] && damage[0].advice.contains("doctor --repair"))
+    }
+
+    /// A small file is one file of many versions: it is one finding, and a good copy mends them all.
+    @Test func aSharedFileIsOneFindingAndIsMendedForAll() throws {
+        let fixture = try StoreFixture()
+        let store = fixture.store
+        for number in 1...5 { try fixture.publish("tone", "weights \(number)") }
+        let shared = try store.resolve(ArtifactReference("tone:3")).url.appending(path: "adapter_config.json")
+        let whole = try Data(contentsOf: shared)
+        try StoreFixture.overwrite(shared) { $0[3] ^= 1 }
+        let damage = try store.verify()
+        #expect(damage.count == 6, "five versions and the blob")
+        #expect(damage.report.count == 1)
+        #expect(
+            damage.report[0].hasPrefix(
+                "adapter_config.json is damaged in 5 versions (one shared file): tone:1, tone:2, tone:3, tone:4, tone:5; do: "
+            ))
+        // There is no good copy yet.
+        #expect(try store.mend(damage).isEmpty)
+        try store.quarantine(damage)
+        #expect(try store.knownDamage(of: "tone").keys.sorted() == [1, 2, 3, 4, 5])
+        #expect(code { _ = try store.promote(ArtifactReference("tone:3"), reason: "x") } == .damaged)
+
+        try fixture.publish("tone", "weights 6")
+        let mended = try store.mend(store.verify())
+        #expect(mended.map(\.subject) == ["tone:1", "tone:2", "tone:3", "tone:4", "tone:5"])
+        #expect(try Data(contentsOf: shared) == whole)
+        #expect(try StoreFixture.mode(shared.deletingLastPathComponent()) == 0o555)
+        let left = try store.verify()
+        #expect(left.isEmpty, "\(left)")
+        try store.quarantine(left)
+        #expect(try store.knownDamage(of: "tone").isEmpty)
+        #expect(try store.promote(ArtifactReference("tone:3"), reason: "whole again").version.number == 3)
+        // A record that is gone, or cannot be read, is mended from its blob where that is another file.
+        let record = try store.resolve(ArtifactReference("tone:2")).url.appending(path: Version.recordFile)
+        try FileTree.setMode(0o755, record.deletingLastPathComponent())
+        try FileTree.remove(record)
+        #expect(try store.mend(store.verify()).map(\.path) == [record.path])
+        #expect(try store.verify().isEmpty && store.historyFaults().isEmpty)
+    }
+
     @Test func missingAddedAndShortenedFilesAreFound() throws {
         let fixture = try StoreFixture()
         let version = try fixture.publish("tone", "aaaa")

@@ -67,14 +67,16 @@ import Testing
     @Test func twoVersionsAreCompared() async throws {
         guard let shop = try await Workshop.make() else { return }
         let program = shop.program
-        for steps in [2, 30] {
-            try shop.write(shop.manifest(steps: steps), to: "tone.yaml")
-            #expect(try await program.run("run", "tone.yaml").status == 0)
-        }
         let lines = try shop.text("data/play.txt").split(separator: "\n\n").prefix(40)
         let records = lines.map { JSONValue.object(["text": .string(String($0))]).text() }.joined(separator: "\n")
         try shop.write(records + "\n", to: "held.jsonl")
         try shop.write("First Citizen:\n\nBefore we\n", to: "prompts.txt")
+        for steps in [2, 30] {
+            let manifest = shop.manifest(steps: steps).replacing(
+                "max_length: 64", with: "test: held.jsonl, max_length: 64")
+            try shop.write(manifest, to: "tone.yaml")
+            #expect(try await program.run("run", "tone.yaml").status == 0)
+        }
         let outcome = try await program.run(
             "adapters", "compare", "tone:1", "2", "--data", "held.jsonl", "--prompts", "prompts.txt", "--max-tokens",
             "8",
@@ -93,10 +95,17 @@ import Testing
             "generate", "--base", shop.base.path, "--adapter", "tone:2", "--prompt", "Before we", "--max-tokens", "8",
             "--greedy", "--json")
         #expect(try json["answers"]?.elements.last?["second"] == answer.json()["text"])
-        // The same numbers as each by itself.
-        let alone = try await program.run(
-            "eval", "--base", shop.base.path, "--adapter", "tone:1", "--data", "held.jsonl", "--json")
-        #expect(try abs((alone.json()["nll"]?.double ?? 0) - (losses["first"]?.double ?? 1)) < 1e-9)
+        // The same numbers as the jobs have found on that file, where the end token counts.
+        for (number, side) in [(1, "first"), (2, "second")] {
+            let record = try await program.run("adapters", "show", "tone:\(number)", "--json").json()["record"]
+            let loss = try #require(record?["metrics"]?["loss"]?.double)
+            #expect(abs((losses[side]?.double ?? 0) - loss) < 1e-5, "\(losses[side] ?? .null) and \(loss)")
+        }
+        let shown = try await program.run("adapters", "show", "tone:1").output
+        #expect(
+            shown.contains("evaluation.sets.test") && shown.contains(" examples"), "\(shown)")
+        let diff = try await program.run("adapters", "diff", "1", "2").output
+        #expect(diff.contains("evaluation.sets.test") && diff.contains("loss "), "\(diff)")
         let same = try await program.run("adapters", "compare", "tone:1", "tone:1", "--data", "held.jsonl")
         #expect(same.status == 0 && same.output.contains("no telling"), "\(same)")
         #expect(try await program.run("adapters", "compare", "tone:1", "tone:2").status == 64)

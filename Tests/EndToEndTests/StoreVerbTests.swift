@@ -24,7 +24,10 @@ import Testing
                 try await program.run("adapters", "promote", "tone:\(number)", "--reason", "n\(number)").status == 0)
         }
         #expect(target() == "3")
-        #expect(try await program.run("adapters", "reject", "tone:3").status == 64, "it is in production")
+        let kept = try await program.run("adapters", "reject", "tone:3")
+        #expect(kept.status == 64 && kept.talk.contains("rollback tone --alias production --reason TEXT"), "\(kept)")
+        #expect(try await program.run("adapters", "promote", "tone:2", "--alias", "trial").status == 0)
+        #expect(try shop.target("trial") == "2")
         let back = try await program.run("adapters", "rollback", "tone", "--reason", "it swears", "--json")
         #expect(try back.json()["version"] == 2 && back.json()["before"] == 3 && target() == "2", "\(back)")
         #expect(try await program.run("adapters", "reject", "tone:3", "--reason", "it swears").status == 0)
@@ -34,9 +37,13 @@ import Testing
         let log = try await program.run("adapters", "log", "tone", "--json").json()["log"]?.elements ?? []
         #expect(
             log.map { $0["event"] } == [
-                "published", "published", "published", "alias", "alias", "alias", "alias", "rejected",
+                "published", "published", "published", "alias", "alias", "alias", "alias", "alias", "rejected",
             ])
-        #expect(log[6]["reason"] == "rollback: it swears" && log[6]["previous"] == 3)
+        #expect(log[7]["reason"] == "rollback: it swears" && log[7]["previous"] == 3)
+        let list = try await program.run("adapters", "list")
+        #expect(list.output.contains("latest") && list.output.contains("production"), "both are shown: \(list)")
+        let listed = try await program.run("adapters", "list", "--json").json()["adapters"]?.elements ?? []
+        #expect(listed.map { $0["version"] } == [3] && listed.first?["production"] == 2)
         let diff = try await program.run("adapters", "diff", "tone:1", "2", "--json").json()
         let keys = diff["differences"]?.elements.compactMap { $0["key"]?.word } ?? []
         #expect(keys.contains { $0.hasSuffix("seed") } && keys.contains("digest"), "\(keys)")
@@ -62,6 +69,46 @@ import Testing
         let doctor = try await program.run("doctor", "--json")
         #expect(try doctor.json()["sound"] == true, "\(doctor)")
         #expect(try await program.run("config", "--json").output.contains("retention.keep_last"))
+    }
+
+    /// Damage is said wherever a version is shown, until it is mended.
+    @Test func aDamagedVersionIsMarkedWhereItIsShown() async throws {
+        guard let shop = try await Workshop.make() else { return }
+        let program = shop.program
+        try shop.write(shop.manifest(steps: 2), to: "tone.yaml")
+        #expect(try await program.run("run", "tone.yaml").status == 0)
+        #expect(try await program.run("adapters", "promote", "tone:1", "--reason", "good").status == 0)
+        #expect(try await program.run("adapters", "verify").status == 0)
+        let weights = shop.url("Artifacts/adapters/tone/1/adapter_model.safetensors")
+        let whole = try Data(contentsOf: weights)
+        func write(_ data: Data) throws {
+            chmod(weights.path, 0o644)
+            let file = try FileHandle(forWritingTo: weights)
+            try file.write(contentsOf: data)
+            try file.close()
+        }
+        var broken = whole
+        broken[whole.count - 1] ^= 1
+        try write(broken)
+        let verified = try await program.run("adapters", "verify")
+        #expect(verified.status == 65 && verified.output.contains("; do: "), "\(verified)")
+        #expect(verified.output.split(separator: "\n").count == 1, "\(verified)")
+        #expect(try await program.run("status").output.contains("damaged: lorajobs adapters verify tone:1"))
+        #expect(try await program.run("status", "--json").json()["production"]?.elements.first?["damaged"] == true)
+        #expect(try await program.run("adapters", "show", "tone:1").output.contains("damaged"))
+        #expect(try await program.run("adapters", "list").output.contains("damaged"))
+        let listed = try await program.run("adapters", "list", "--json").json()["adapters"]?.elements
+        #expect(listed?.first?["damaged"] == true)
+        // The log too: one line that is not as it was written.
+        let log = try shop.text("Artifacts/adapters/tone/log.jsonl")
+        try shop.write(log.replacing("\"good\"", with: "\"goof\""), to: "Artifacts/adapters/tone/log.jsonl")
+        let both = try await program.run("adapters", "verify")
+        #expect(both.output.split(separator: "\n").count == 2 && both.output.contains("log.jsonl:2 "), "\(both)")
+        #expect(try await program.run("status").status == 0)
+        try shop.write(log, to: "Artifacts/adapters/tone/log.jsonl")
+        try write(whole)
+        #expect(try await program.run("adapters", "verify").status == 0)
+        #expect(try await !program.run("status").output.contains("damaged"))
     }
 
     @Test func theMorningIsToldWhatTheNightDid() async throws {
@@ -134,6 +181,11 @@ import Testing
 }
 
 extension Workshop {
+    /// What an alias of the adapter points at.
+    fileprivate func target(_ alias: String) throws -> String {
+        try FileManager.default.destinationOfSymbolicLink(atPath: url("Artifacts/adapters/tone/\(alias)").path)
+    }
+
     /// A manifest that cannot be read.
     fileprivate func dropBroken() throws { try drop("nmae: tone\n", as: "broken.yaml") }
 }

@@ -71,6 +71,29 @@ import Testing
         #expect(violations == [], "\(violations)")
     }
 
+    /// A night whose outputs were collected is still one that was before.
+    @Test func whatWasCollectedNeedNotBeMadeAgain() async throws {
+        let test = try TestWorkspace()
+        let manifest = "name: tone\nseed: 1\n"
+        try await withDaemon(test.configuration()) { _ in
+            _ = try await test.end(of: try test.submit(manifest))
+        }
+        let cache = test.workspace.artifacts.appending(path: "cache")
+        _ = try GarbageCollector(test.workspace, strict, now: later).collect(throughTrash: false)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: cache.path).isEmpty)
+        try await withDaemon(test.configuration()) { _ in
+            let again = try await test.end(of: try test.submit(manifest))
+            #expect(again.reason == "unchanged" && again.adapter == "tone:1", "\(again)")
+            let attempts = try test.queue().read { try Int.fetchOne($0, sql: "SELECT count(*) FROM attempt") }
+            // Another seed is another job, whatever was remembered of this one.
+            let other = try await test.end(of: try test.submit("name: tone\nseed: 2\n"))
+            #expect(other.adapter == "tone:2" && other.reason != "unchanged", "\(other)")
+            let later = try test.queue().read { try Int.fetchOne($0, sql: "SELECT count(*) FROM attempt") }
+            #expect(later ?? 0 > attempts ?? 0)
+        }
+        #expect(try Invariants(test.workspace).violations() == [])
+    }
+
     @Test func aWorkspaceWithoutAnythingHasNoGarbage() throws {
         let test = try TestWorkspace()
         #expect(try GarbageCollector(test.workspace, strict, now: later).garbage() == [])

@@ -242,13 +242,61 @@ import Tokenizers
         #expect(run.result.failure == nil)
         let file = run.directory.out.appending(path: "score.json")
         let score = try JSONDecoder().decode([String: Double].self, from: Data(contentsOf: file))
-        #expect(score.keys == test.keys && Set(score.keys).isSuperset(of: ["rougeL", "token_accuracy", "loss"]), "\(score)")
+        #expect(
+            score.keys == test.keys && Set(score.keys).isSuperset(of: ["rougeL", "token_accuracy", "loss"]), "\(score)")
         // Sums in another order, where another test has changed the number of threads meanwhile.
         for (name, value) in score { #expect(abs(value - (test[name] ?? .nan)) < 1e-4, "\(name): \(value), \(test)") }
         #expect(score.allSatisfy { run.result.metrics["validation_\($0.key)"] == $0.value })
 
         line.manifest.evaluate.metrics = [.accuracy]
         #expect(try line.run("score").result.failure?.code == "unsuited_metric")
+    }
+
+    /// The best of the past is the best by what the gate looks at, not by what stands first among the metrics.
+    @Test func theMarkIsChosenByTheMetricOfTheGate() throws {
+        let folder = try TemporaryFolder()
+        guard let line = try line(folder.url) else { return }
+        line.manifest.evaluate = JobManifest.Evaluate()
+        line.manifest.evaluate.metrics = [.loss, .rougeL]
+        for kind in ["tokenize", "train"] { #expect(try line.run(kind).result.failure == nil) }
+        let first = try line.run("evaluate")
+        let today = try report(first).test
+        let product = line.folder.url.appending(path: "train.1/out/adapter")
+        let base = try FileManager.default.contentsOfDirectory(atPath: line.manifest.base.path).sorted()
+            .map { "\(line.manifest.base.path)/\($0)" }.filter { !$0.hasSuffix("original") }
+        struct Record: Encodable {
+            struct Evaluation: Encodable { var sets: [EvaluationReport.SetReport] }
+            struct Lineage: Encodable { var base: [PinnedFile] }
+            var evaluation: Evaluation
+            var lineage: Lineage
+        }
+        func version(_ number: Int, loss: Double, rougeL: Double) throws -> PinnedVersion {
+            let url = folder.url.appending(path: "version-\(number)", directoryHint: .isDirectory)
+            try FileManager.default.copyItem(at: product, to: url)
+            var set = today
+            set.values = [.trained: ["loss": loss, "rougeL": rougeL]]
+            // Whatever else is asked about these examples, their likelihoods and texts are the same.
+            set.digest = "sha256:other"
+            let record = Record(evaluation: .init(sets: [set]), lineage: .init(base: try Digest.pin(paths: base)))
+            try JSONEncoder().encode(record).write(to: url.appending(path: "lorajobs.json"))
+            return PinnedVersion(number: number, digest: "", path: url.path)
+        }
+        let versions = [
+            try version(1, loss: 3, rougeL: 0.9), try version(2, loss: 1, rougeL: 0.2),
+            try version(3, loss: 2, rougeL: 0.5),
+        ]
+        line.rivals = PinnedRivals(alias: "production", champion: versions[2], promoted: versions.reversed())
+        for (metric, best) in [(JobManifest.Metric.rougeL, 1), (.loss, 2)] {
+            var gate = JobManifest.Gate()
+            gate.metric = metric
+            line.manifest.gate = gate
+            let report = try report(line.run("evaluate", previous: first.directory.out))
+            #expect(report.test.best == best && report.champion == 3, "\(metric): \(report.test)")
+        }
+        // An alias that was taken away has pointed at these all the same.
+        line.rivals = PinnedRivals(alias: "production", champion: nil, promoted: versions.reversed())
+        let alone = try report(line.run("evaluate", previous: first.directory.out))
+        #expect(alone.test.best == 2 && alone.test.strongest == 2 && alone.champion == nil)
     }
 
     @Test func aMetricThatExamplesCannotHaveIsRefused() throws {

@@ -75,6 +75,13 @@ extension Doctor {
             }
         }
         let cache = StageCache(workspace.artifacts)
+        if readsContent {
+            let mendable = try store.mendable(store.verify())
+            if !mendable.isEmpty {
+                let subjects = Set(mendable.map(\.subject)).sorted().joined(separator: ", ")
+                try make("put whole copies in the place of damaged files of \(subjects)") { try store.mend(mendable) }
+            }
+        }
         if readsContent, try !isAnyWorkerAlive() {
             for key in Set(try cache.verify().map(\.subject)).sorted() {
                 try make(

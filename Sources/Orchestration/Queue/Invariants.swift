@@ -59,13 +59,14 @@ package struct Invariants: Sendable {
                 isRepairable: fault.isMendable)
         }
         guard readsContent else { return found }
-        // Dangling aliases are above already.
-        found += try store.verify().filter { $0.problem != .dangling }.map {
-            Violation(invariant: .versions, subject: $0.subject, message: $0.message, isRepairable: false)
-        }
+        // Dangling aliases and broken logs are above already.
+        let damage = try store.verify().filter { $0.problem != .dangling && !$0.isOfLog }
+        let mendable = try store.mendable(damage)
         // A cached output may always be made again.
-        found += try StageCache(workspace.artifacts).verify().map {
-            Violation(invariant: .outputs, subject: $0.subject, message: $0.message, isRepairable: true)
+        found += damage.map {
+            Violation(
+                invariant: $0.isCachedOutput ? .outputs : .versions, subject: $0.subject, message: $0.message,
+                isRepairable: $0.isCachedOutput || mendable.contains($0))
         }
         return found
     }

@@ -25,6 +25,9 @@ enum CacheKey {
         /// The digest of the version that training goes on from, where the manifest names that version. Production moves
         /// by itself, and what was trained from it on these data need not be trained again for that.
         var parent: String?
+        /// What the best of the past is chosen by, where that is not what the evaluation itself looks at first. The rest of
+        /// a gate is judged when the evaluation is there.
+        var mark: String?
         var base: [Content]
         var tokenizer: [Content]
         /// Output digests of the needed stages, by kind.
@@ -53,9 +56,16 @@ enum CacheKey {
                 ? pins.suites?.mapValues { $0.map { Content(length: $0.length, digest: $0.digest) } } : nil,
             parent: descriptor.manifestKeys.contains("train") && isVersion(manifest.train.start)
                 ? pins.parent?.digest : nil,
+            mark: descriptor.comparesVersions ? mark(manifest) : nil,
             base: inputs.contains(.base) ? named(pins.base) : [],
             tokenizer: inputs.contains(.tokenizer) ? named(pins.tokenizer) : [], outputs: outputs)
         return Digest.sha256(try ProtocolJSON.encode(ingredients))
+    }
+
+    private static func mark(_ manifest: JobManifest) -> String? {
+        guard let metric = manifest.gate?.metric else { return nil }
+        let first = manifest.evaluate.metrics.first ?? JobManifest.Metric.always.first
+        return metric == first ? nil : metric.rawValue
     }
 
     private static func isVersion(_ start: JobManifest.Start) -> Bool {

@@ -72,24 +72,15 @@ extension JobDriver {
         let later = try queue.published(underKey: key).map {
             try ProtocolJSON.decode([StageCache.PublishedVersion].self, from: Data($0.utf8))
         }
-        for published in [output.metadata.published] + later where try published.allSatisfy(exists) {
+        for published in [output.metadata.published] + later where try published.allSatisfy(store.holds) {
             return .hit(
                 StageOutput(digest: output.digest, path: output.folder.path, adapter: Self.reference(published)))
         }
         return .versionGone(Self.reference(output.metadata.published) ?? "")
     }
 
-    private func exists(_ version: StageCache.PublishedVersion) throws -> Bool {
-        do {
-            return try store.versions(of: version.name, in: version.collection)
-                .contains { $0.number == version.version && $0.digest == version.digest }
-        } catch let error as ArtifactError where error.code == .noSuchArtifact {
-            return false
-        }
-    }
-
     /// `name:3`, of an adapter if there is one.
-    private static func reference(_ published: [StageCache.PublishedVersion]) -> String? {
+    static func reference(_ published: [StageCache.PublishedVersion]) -> String? {
         let chosen = published.first { $0.collection == .adapters } ?? published.first
         return chosen.map { "\($0.name):\($0.version)" }
     }

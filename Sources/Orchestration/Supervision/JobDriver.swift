@@ -150,7 +150,14 @@ struct JobDriver: Sendable {
                 log.stagePassed(stage.plan.name, .cached)
                 return nil
             case .versionGone(let reference): why = "the version it published before, \(reference), is gone"
-            case .miss: break
+            case .miss:
+                if let earlier = try forgotten(stage, of: job, pins) {
+                    try queue.markCached(
+                        stage, of: job.id, key: earlier.key, earlier.output,
+                        why: "an earlier job did all of this; the output itself was collected")
+                    log.stagePassed(stage.plan.name, .cached)
+                    return nil
+                }
             }
         }
         if configuration.isDiskLow {
@@ -225,6 +232,27 @@ struct JobDriver: Sendable {
             access(found.output.path, R_OK | X_OK) == 0
         else { return nil }
         return found
+    }
+
+    /// What a stage made earlier that the cache has forgotten, where nothing is left to do for the job: everything it would
+    /// make was made, and the version is there.
+    private func forgotten(_ stage: StageRow, of job: DrivenJob, _ pins: InputPins) throws -> EarlierOutputs.Output? {
+        guard job.rerunFrom == nil, !job.stages.contains(where: { $0.state == .succeeded }) else { return nil }
+        let known = job.stages.compactMap { row in
+            row.state == .cached ? row.outputDigest.map { (row.plan.name, $0) } : nil
+        }
+        return try EarlierOutputs(queue: queue, store: store).rest(
+            of: job.stages.map(\.plan),
+            without: { $0.condition.map { !CacheKey.isTrue($0, in: job.manifest) } ?? false },
+            after: Dictionary(known) { $1 }
+        ) { plan, outputs in
+            guard let descriptor = configuration.descriptors.first(where: { $0.kind == plan.kind }),
+                descriptor.isCacheable
+            else { return nil }
+            return try CacheKey.compute(
+                descriptor, numericsVersion: configuration.numericsVersion, manifest: job.manifest, pins: pins,
+                outputs: outputs)
+        }?[stage.plan.name]
     }
 
     private func pins(of job: DrivenJob) async throws -> InputPins {

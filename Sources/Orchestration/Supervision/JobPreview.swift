@@ -29,8 +29,11 @@ package struct JobPreview: Sendable {
 
     /// Reads and hashes the inputs, and looks into the cache.
     ///
+    /// - Parameter queue: Where earlier jobs are on record; without it only the cache knows of them.
     /// - Throws: ``OrchestrationError`` `invalidInput` for inputs that cannot be read.
-    package init(of submission: Submission, _ configuration: OrchestrationConfiguration) throws {
+    package init(
+        of submission: Submission, _ configuration: OrchestrationConfiguration, queue: JobQueue? = nil
+    ) throws {
         let manifest = submission.manifest
         func descriptor(_ plan: StagePlan) throws -> StageDescriptor {
             guard let found = configuration.descriptors.first(where: { $0.kind == plan.kind }) else {
@@ -83,7 +86,7 @@ package struct JobPreview: Sendable {
             if !descriptor.isCacheable {
                 stage.why = "it always runs"
             } else if let output = try cache.lookup(key) {
-                if let gone = try output.metadata.published.first(where: { try !Self.exists($0, in: store) }) {
+                if let gone = try output.metadata.published.first(where: { try !store.holds($0) }) {
                     stage.why = "the version it published before, \(gone.name):\(gone.version), is gone"
                 } else {
                     stage.verdict = .cached
@@ -94,14 +97,21 @@ package struct JobPreview: Sendable {
             if outputs[plan.name] == nil { outputs[plan.name] = (plan.kind, nil) }
             stages.append(stage)
         }
-    }
-
-    private static func exists(_ version: StageCache.PublishedVersion, in store: ArtifactStore) throws -> Bool {
-        do {
-            return try store.versions(of: version.name, in: version.collection)
-                .contains { $0.number == version.version && $0.digest == version.digest }
-        } catch let error as ArtifactError where error.code == .noSuchArtifact {
-            return false
+        guard let queue, stages.contains(where: { $0.verdict == .runs }) else { return }
+        // What the cache has forgotten need not be made again either, where all of it was made.
+        let earlier = try EarlierOutputs(queue: queue, store: store).rest(
+            of: submission.stages, without: isSkipped, after: [:]
+        ) { plan, outputs in
+            let descriptor = try descriptor(plan)
+            guard descriptor.isCacheable else { return nil }
+            return try CacheKey.compute(
+                descriptor, numericsVersion: configuration.numericsVersion, manifest: manifest, pins: pins,
+                outputs: outputs)
+        }
+        for index in stages.indices where stages[index].verdict == .runs {
+            guard let output = earlier?[stages[index].name] else { continue }
+            (stages[index].verdict, stages[index].cacheKey) = (.cached, output.key)
+            stages[index].why = "an earlier job did all of this; the output itself was collected"
         }
     }
 }

@@ -49,6 +49,8 @@ package struct AdapterComparison {
         package var data: URL?
         package var format = JobManifest.DataFormat.auto
         package var columns: [String: String] = [:]
+        /// How the job that made one of them reads its records; records are scored as its evaluation scores them.
+        package var job = JobManifest.Data()
         /// Texts to continue greedily.
         package var prompts: [String] = []
         package var maxTokens = 64
@@ -71,9 +73,9 @@ package struct AdapterComparison {
         func judge(_ adapter: URL, _ start: Double) throws -> (TextEvaluation?, [String]) {
             let loaded = try LoadedModel(base: request.base, adapter: adapter)
             let evaluation = try request.data.map {
-                try TextEvaluation(of: loaded, on: $0, format: request.format, columns: request.columns) {
-                    onProgress(start + $0 / 2)
-                }
+                try TextEvaluation(
+                    of: loaded, on: $0, format: request.format, columns: request.columns, job: request.job
+                ) { onProgress(start + $0 / 2) }
             }
             let texts = try request.prompts.map {
                 try TextGeneration(loaded, prompt: $0, maxTokens: request.maxTokens).text ?? ""

@@ -50,8 +50,7 @@ struct Contest {
     private struct Rival {
         let version: PinnedVersion
         let record: RivalRecord
-        /// Of its weights and their configuration.
-        let digest: String
+        let product: TrainedProduct
     }
 
     /// Scores everything, and writes `examples.jsonl` of each set, and what was written in place of some of the test split.
@@ -65,31 +64,26 @@ struct Contest {
 
         var (champion, others, incomparable) = try rivals()
         if champion == nil, run.request.rivals?.champion != nil { progress.expect(-Self.work(of: sets)) }
-        var best: [Int: Rival] = [:]
         do {
-            if let champion { try score(champion, as: .champion, on: Array(sets.indices), sets, &scores, &samples) }
+            if let champion {
+                digests[.champion] = try digest(of: champion)
+                try score(champion, as: .champion, on: Array(sets.indices), sets, &scores, &samples)
+            }
         } catch let error where Self.isVersionsFault(error) {
             incomparable = "version \(champion?.version.number ?? 0) cannot be loaded (\(error))"
             champion = nil
+            digests[.champion] = nil
             for index in scores.indices { scores[index].columns[.champion] = nil }
         }
-        if let champion {
-            digests[.champion] = champion.digest
-            for (index, set) in sets.enumerated() {
-                let rival = try Self.best(on: set, among: [champion] + others)
-                if let rival, rival.version.number != champion.version.number { best[index] = rival }
-            }
-            for (number, indices) in Dictionary(grouping: best.keys, by: { best[$0]?.version.number })
-            where number != nil {
-                guard let rival = best[indices[0]] else { continue }
-                try score(rival, as: .best, on: indices.sorted(), sets, &scores, &samples)
-            }
-        }
+        let asked = try incomparable == nil ? askPast(others, beside: champion, sets, &samples) : []
+        let best = takeBest(of: asked, sets, &scores)
         var reports: [EvaluationReport.SetReport] = []
         for (index, set) in sets.enumerated() {
             var models = digests
-            models[.best] = best[index]?.digest
-            reports.append(try report(set, scores[index], models, best[index]?.version.number))
+            models[.best] = try best[index].map { try digest(of: $0) }
+            var own = try report(set, scores[index], models, best[index]?.version.number)
+            own.others = values(of: asked, but: own.best, on: index, set)
+            reports.append(own)
             try scores[index].write(of: set.name, in: run.output)
         }
         if !samples.samples.isEmpty { try run.write(samples.samples, to: AnswerSamples.fileName) }
@@ -179,9 +173,10 @@ struct Contest {
         _ rival: Rival, as role: EvaluationRole, on indices: [Int], _ sets: [EvaluationSet],
         _ scores: inout [ExampleScores], _ samples: inout AnswerSamples
     ) throws {
+        let digest = try digest(of: rival)
         var open: [Int] = []
         for index in indices {
-            if let known = earlier.scores(of: rival.digest, on: sets[index]) {
+            if let known = earlier.scores(of: digest, on: sets[index]) {
                 scores[index].columns[role] = known
                 if role == .champion { progress.expect(-SetScorer.work(of: sets[index])) }
             } else {
@@ -197,12 +192,92 @@ struct Contest {
             case .adapter: try AdaptedModel(base: run.base, adapter: folder, for: task.model)
             case .checkpoint: try AdaptedModel(base: folder, for: task.model)
             }
-        try ask(loaded.model, role, rival.digest, on: open, sets, &scores, &samples)
+        try ask(loaded.model, role, digest, on: open, sets, &scores, &samples)
+    }
+
+    /// Of the weights of a version and their configuration, on the job's base.
+    private func digest(of rival: Rival) throws -> String { try rival.product.digest(on: run.request.base) }
+
+    /// Asks the versions that may be the best that the alias ever pointed at, beside the champion, on each set.
+    ///
+    /// Who may be it is what records say; where they leave more than one, each is asked on today's examples.
+    ///
+    /// - Returns: What each made of the sets that it was asked on.
+    private func askPast(
+        _ others: [Rival], beside champion: Rival?, _ sets: [EvaluationSet], _ samples: inout AnswerSamples
+    ) throws -> [(rival: Rival, scores: [ExampleScores])] {
+        let past = ([champion].compactMap { $0 } + others).map {
+            (number: $0.version.number, evaluation: $0.record.evaluation)
+        }
+        var wanted: [Int: [Int]] = [:]
+        for (index, set) in sets.enumerated() {
+            let mark = try Mark(of: set, by: markMetric(of: set), among: past)
+            for number in mark.candidates(beside: champion?.version.number) {
+                wanted[number, default: []].append(index)
+            }
+        }
+        return try others.compactMap { rival in
+            guard let indices = wanted[rival.version.number] else { return nil }
+            var scores = [ExampleScores](repeating: ExampleScores(), count: sets.count)
+            do {
+                try score(rival, as: .best, on: indices, sets, &scores, &samples)
+            } catch let error where Self.isVersionsFault(error) {
+                run.log("version \(rival.version.number) sets no mark, because it cannot be loaded: \(error)")
+                return nil
+            }
+            return (rival, scores)
+        }
+    }
+
+    /// Takes on each set the scores of the best version that was asked.
+    private func takeBest(
+        of asked: [(rival: Rival, scores: [ExampleScores])], _ sets: [EvaluationSet],
+        _ scores: inout [ExampleScores]
+    ) -> [Int: Rival] {
+        var best: [Int: Rival] = [:]
+        for (index, set) in sets.enumerated() {
+            let metric = markMetric(of: set)
+            var leading: Double?
+            for (rival, own) in asked {
+                guard let column = own[index].columns[.best], let value = values(of: column, on: set)[metric.name],
+                    leading.map({ metric.gain(from: $0, to: value) > 0 }) ?? true
+                else { continue }
+                leading = value
+                best[index] = rival
+                scores[index].columns[.best] = column
+            }
+        }
+        return best
+    }
+
+    /// What else is known on a set of versions that were asked; `nil` for nothing.
+    private func values(
+        of asked: [(rival: Rival, scores: [ExampleScores])], but best: Int?, on index: Int, _ set: EvaluationSet
+    ) -> [Int: [String: Double]]? {
+        let found = asked.compactMap { rival, scores -> (Int, [String: Double])? in
+            guard rival.version.number != best, let column = scores[index].columns[.best] else { return nil }
+            return (rival.version.number, values(of: column, on: set))
+        }
+        return found.isEmpty ? nil : Dictionary(found) { $1 }
+    }
+
+    /// Every metric of a set that has a finite value.
+    private func values(of column: [ExampleScore], on set: EvaluationSet) -> [String: Double] {
+        let examples = zip(column, set.references(tokenizer)).map { ScoredExample($0, reference: $1) }
+        let values = set.metrics.map { ($0.name, $0.value(of: examples, classes: set.classes)) }
+        return Dictionary(values.compactMap { name, value in value.flatMap { $0.isFinite ? (name, $0) : nil } }) { $1 }
+    }
+
+    /// What the best on a set is best by: on the test split what the gate looks at, elsewhere what stands first.
+    private func markMetric(of set: EvaluationSet) -> any Metric.Type {
+        let wanted = set.name == EvaluationSet.test ? run.manifest.gate?.metric.rawValue : nil
+        return set.metrics.first { $0.name == wanted } ?? set.metrics[0]
     }
 
     /// The champion, and every version that may be the best on some set.
     private func rivals() throws -> (champion: Rival?, others: [Rival], incomparable: String?) {
-        guard let pinned = run.request.rivals, let version = pinned.champion else { return (nil, [], nil) }
+        guard let pinned = run.request.rivals else { return (nil, [], nil) }
+        guard let version = pinned.champion else { return (nil, try pinned.promoted.compactMap { try rival($0) }, nil) }
         guard let champion = try rival(version) else {
             return (
                 nil, [],
@@ -227,24 +302,7 @@ struct Contest {
             }
         let isOfBase = Set((record.lineage?.base ?? []).map(\.digest)) == Set(run.request.base.map(\.digest))
         if case .adapter = product, !isOfBase || record.classes != task.classes { return nil }
-        return Rival(version: version, record: record, digest: try product.digest(on: run.request.base))
-    }
-
-    /// The best on a set, as their records say; where no record is of this very set, the one that the newest record
-    /// named as the best then.
-    private static func best(on set: EvaluationSet, among rivals: [Rival]) throws -> Rival? {
-        let metric = set.metrics[0]
-        let measured = rivals.compactMap { rival -> (Rival, Double)? in
-            guard let own = rival.record.evaluation?.sets?.first(where: { $0.digest == set.digest }),
-                let value = own.values[.trained]?[metric.name]
-            else { return nil }
-            return (rival, value)
-        }
-        if measured.count > 1 || measured.first.map({ $0.0.version.number != rivals[0].version.number }) ?? false {
-            return measured.max { metric.gain(from: $0.1, to: $1.1) > 0 }?.0
-        }
-        let named = rivals[0].record.evaluation?.sets?.first { $0.name == set.name }?.strongest
-        return rivals.first { $0.version.number == named }
+        return Rival(version: version, record: record, product: product)
     }
 
     /// Whether an error says that a version is not what it should be, and not that this stage cannot go on.
@@ -289,14 +347,16 @@ struct Contest {
             }
         }
         var strongest = values[.champion] == nil ? nil : run.request.rivals?.champion?.number
-        let main = set.metrics[0]
-        if let best, let old = values[.champion]?[main.name], let new = values[.best]?[main.name],
-            main.gain(from: old, to: new) > 0
+        let mark = markMetric(of: set)
+        if let best, let new = values[.best]?[mark.name],
+            values[.champion]?[mark.name].map({ mark.gain(from: $0, to: new) > 0 }) ?? true
         {
             strongest = best
         }
         return EvaluationReport.SetReport(
-            name: set.name, digest: set.digest, examples: set.examples.count,
+            name: set.name, digest: set.digest,
+            evidence: Dictionary(uniqueKeysWithValues: set.evidence.map { ($0.rawValue, $1) }),
+            examples: set.examples.count,
             tokens: scores.columns[.trained]?.reduce(0) { $0 + $1.tokens } ?? 0, metrics: set.metrics.map { $0.name },
             classes: set.classes, values: values, models: models.filter { scores.columns[$0.key] != nil },
             best: best, strongest: strongest, confusion: confusion)
@@ -305,14 +365,11 @@ struct Contest {
 
 /// What is read of a version's record; of one that an older program wrote, some is missing.
 private struct RivalRecord: Decodable {
-    struct Evaluation: Decodable {
-        var sets: [EvaluationReport.SetReport]?
-    }
     struct Lineage: Decodable {
         var base: [PinnedFile]?
     }
 
-    var evaluation: Evaluation?
+    var evaluation: PastEvaluation?
     var lineage: Lineage?
     var classes: [String]?
 }

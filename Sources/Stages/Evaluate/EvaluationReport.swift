@@ -8,7 +8,7 @@ enum EvaluationRole: String, Codable, CodingKeyRepresentable, CaseIterable {
     case base
     /// What the alias points at.
     case champion
-    /// The best that the alias ever pointed at, on this set, where that is another one.
+    /// The best that the alias ever pointed at on this set, beside the champion.
     case best
     /// What the job has trained.
     case trained
@@ -23,6 +23,8 @@ struct EvaluationReport: Codable, Equatable {
         var name: String
         /// Of the examples and what is asked about them.
         var digest: String
+        /// Of what metrics of each kind of evidence are computed from; absent in what an older program wrote.
+        var evidence: [String: String]?
         var examples: Int
         var tokens: Int
         /// What is measured, the one that gates look at first.
@@ -32,9 +34,11 @@ struct EvaluationReport: Codable, Equatable {
         /// The digest of each model that was asked.
         var models: [EvaluationRole: String]
         /// The version whose values are the best's, where it was asked; and the version that is the better one of it and
-        /// the champion.
+        /// the champion, by the metric of the gate.
         var best: Int?
         var strongest: Int?
+        /// The values of other versions that were asked because they might have been the best, by number.
+        var others: [Int: [String: Double]]?
         /// How often the trained model took each class for each: rows are what is right.
         var confusion: [[Int]]?
     }

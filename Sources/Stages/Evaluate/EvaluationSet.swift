@@ -22,6 +22,9 @@ struct EvaluationSet {
     let maxNewTokens: Int?
     /// Tells this content and what is asked about it from any other.
     let digest: String
+    /// Tells what metrics of a kind are computed from, from anything else: two values of such a metric with the same digest
+    /// are of the same examples, whatever else was asked about these.
+    let evidence: [MetricEvidence: String]
 
     /// The answers to each example, as sequences of their own.
     struct Alternatives {
@@ -58,12 +61,27 @@ struct EvaluationSet {
         self.alternatives = try alternatives.map {
             Alternatives(sequences: try TokenDataset($0.file), questions: $0.questions)
         }
-        digest = Digest.sha256(
-            try ProtocolJSON.encode(
-                Content(
-                    examples: try Digest.sha256(of: file),
-                    alternatives: try alternatives.map { try Digest.sha256(of: $0.file) },
-                    questions: alternatives?.questions, maxNewTokens: self.maxNewTokens)))
+        func digest(_ content: Content) throws -> String { Digest.sha256(try ProtocolJSON.encode(content)) }
+        let plain = Content(examples: try Digest.sha256(of: file))
+        var choosing = plain
+        choosing.alternatives = try alternatives.map { try Digest.sha256(of: $0.file) }
+        choosing.questions = alternatives?.questions
+        var writing = plain
+        writing.maxNewTokens = maxNewTokens
+        var whole = choosing
+        whole.maxNewTokens = self.maxNewTokens
+        self.digest = try digest(whole)
+        evidence = [
+            .likelihood: try digest(plain), .classes: try digest(choosing), .choices: try digest(choosing),
+            .text: try digest(writing),
+        ]
+    }
+
+    /// Whether an earlier value of a metric is one of these very examples.
+    func isMeasured(_ metric: any Metric.Type, in report: EvaluationReport.SetReport) -> Bool {
+        if let known = report.evidence { return known[metric.evidence.rawValue] == evidence[metric.evidence] }
+        // Of an older program: its digest holds the length of texts where any metric asked for texts.
+        return report.digest == digest || metric.evidence != .text && report.digest == evidence[.classes]
     }
 
     /// Loss and perplexity are always measured; what is asked for comes first.

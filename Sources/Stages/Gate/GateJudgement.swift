@@ -122,15 +122,32 @@ struct GateJudgement {
     ) -> GateVerdict.Check {
         func number(_ value: Double) -> String { String(format: "%.4g", value) }
         func amount(_ value: Double) -> String {
-            String(format: isShare ? "%+.2f%%" : "%+.4g", isShare ? 100 * value : value)
+            String(format: isShare ? "%.2f%%" : "%.4g", isShare ? 100 * value : value)
         }
+        // The interval in the direction of the word before it.
+        let isWorse = gain.estimate < 0
+        let (word, sign) = isWorse ? ("worse", -1.0) : ("better", 1.0)
+        let ends = [sign * gain.low, sign * gain.high].sorted().map(amount).joined(separator: " to ")
         let place = rule == "improvement" ? "" : "\(rule): "
         var message =
-            "\(place)\(metric.name) \(number(comparison.new)) against \(number(comparison.old)) of \(name), a gain of "
-            + "\(amount(gain.estimate)) (\(amount(gain.low)) to \(amount(gain.high)) at \(Quantity.percent(gate.confidence)))"
+            "\(place)\(metric.name) \(number(comparison.new)) against \(number(comparison.old)) of \(name), \(word) by "
+            + "\(amount(sign * gain.estimate)) (\(ends) at \(Quantity.percent(gate.confidence)))"
         if !passed {
-            message +=
-                rule == "improvement" ? ", not surely above \(amount(limit))" : ", not surely above \(amount(limit))"
+            let ending =
+                if limit < 0 {
+                    gain.estimate < limit
+                        ? "at most \(amount(-limit)) is allowed"
+                        : "it is not certain that it is worse by no more than the \(amount(-limit)) allowed"
+                } else if limit > 0 {
+                    gain.estimate > limit
+                        ? "it is not certain that it is better by more than the \(amount(limit)) wanted"
+                        : "more than \(amount(limit)) is wanted"
+                } else if rule == "improvement" {
+                    isWorse ? "an improvement is wanted" : "it is not certain that it is better"
+                } else {
+                    isWorse ? "no loss is allowed" : "it is not certain that nothing got lost"
+                }
+            message += "; " + ending
         }
         var check = GateVerdict.Check(rule: rule, passed: passed, message: message)
         (check.metric, check.against, check.old, check.new) = (metric.name, name, comparison.old, comparison.new)

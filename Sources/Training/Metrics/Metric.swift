@@ -18,7 +18,7 @@ package protocol Metric: SendableMetatype {
 }
 
 /// What has to be asked of a model before a metric can be computed.
-package enum MetricEvidence: Sendable, Hashable {
+package enum MetricEvidence: String, Sendable, Hashable, CaseIterable {
     /// The likelihood of each token that counts.
     case likelihood
     /// A class of several.

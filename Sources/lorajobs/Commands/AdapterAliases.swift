@@ -13,7 +13,7 @@ extension Adapters {
 
         @OptionGroup var options: WorkspaceOptions
         @Argument(help: "The version, such as notes:3.") var reference: String
-        @Option(name: .long, help: ArgumentHelp("The alias.", valueName: "alias"))
+        @Option(name: [.long, .customLong("alias")], help: ArgumentHelp("The alias.", valueName: "alias"))
         var to = ArtifactReference.production
         @Option(name: .long, help: ArgumentHelp("Why, for the log.", valueName: "text")) var reason = "by hand"
         @Flag(name: .long, help: "Print one JSON object.") var json = false

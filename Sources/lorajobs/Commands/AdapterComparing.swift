@@ -9,7 +9,8 @@ extension Adapters {
         static let configuration = CommandConfiguration(
             abstract: "Compare two versions on the same records, and on what they answer.",
             discussion: """
-                Each record is scored with both. The interval of the difference comes from drawing the records again in \
+                Each record is scored with both, as the evaluation of a job scores it: encoded as the job of the first version \
+                reads its data, with the end token. The interval of the difference comes from drawing the records again in \
                 pairs, so what makes a record hard for both drops out; an interval without 0 leaves no doubt. With --prompts \
                 the greedy answers stand side by side.
                 """)
@@ -52,6 +53,8 @@ extension Adapters {
             let name: String
             let folder: URL
             let base: RecordedBase?
+            /// How its job read records.
+            var reading: JobManifest.Data?
         }
 
         mutating func run() throws {
@@ -59,6 +62,7 @@ extension Adapters {
             let one = try side(first, after: nil), two = try side(second, after: first)
             var request = AdapterComparison.Request(base: try base(one, two), first: one.folder, second: two.folder)
             request.data = try data.map(Self.file)
+            if let reading = one.reading ?? two.reading { request.job = reading }
             request.format = JobManifest.DataFormat(rawValue: format) ?? .auto
             request.prompts = try prompts.map(Self.prompts) ?? []
             (request.maxTokens, request.confidence) = (maxTokens, confidence / 100)
@@ -81,8 +85,13 @@ extension Adapters {
             var reference = try ArtifactReference(Int(text) == nil ? text : other ?? text)
             if let number = Int(text) { reference.selector = .version(number) }
             let version = try ArtifactStore(workspace.artifacts).resolve(reference)
+            // An imported version has no manifest, and one of another time may not be readable here.
+            let manifest = version.record["lineage"]?["manifest"].flatMap {
+                try? JSONDecoder().decode(JobManifest.self, from: $0.data())
+            }
             return Side(
-                name: version.reference, folder: version.url, base: RecordedBase(of: version, workspace: workspace))
+                name: version.reference, folder: version.url, base: RecordedBase(of: version, workspace: workspace),
+                reading: manifest?.data)
         }
 
         private func base(_ one: Side, _ two: Side) throws -> URL {

@@ -59,7 +59,9 @@ extension Adapters {
     struct Diff: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Show what differs between two versions: what made them, and how good they are.",
-            discussion: "The second may be a number alone: lorajobs adapters diff notes:41 42.")
+            discussion: """
+                The second may be a number alone: lorajobs adapters diff notes:41 42. In a store of one adapter both may be.
+                """)
 
         @OptionGroup var options: WorkspaceOptions
         @Argument(help: "A version.") var first: String
@@ -68,7 +70,7 @@ extension Adapters {
 
         mutating func run() throws {
             let store = try ArtifactStore(options.locate().artifacts)
-            let old = try store.resolve(ArtifactReference(first))
+            let old = try store.resolve(Self.reference(first, in: store))
             let new = try store.resolve(
                 Int(second).map { ArtifactReference(name: old.name, selector: .version($0)) }
                     ?? ArtifactReference(second))
@@ -94,6 +96,17 @@ extension Adapters {
             }
             try StandardOutput.write(table.text(.output))
         }
+
+        /// A number alone is a version of the only adapter there is.
+        private static func reference(_ text: String, in store: ArtifactStore) throws -> ArtifactReference {
+            guard let number = Int(text), number > 0 else { return try ArtifactReference(text) }
+            let names = try store.names()
+            if names.contains(text) { return ArtifactReference(name: text) }
+            guard let name = names.first, names.count == 1 else {
+                throw CommandFailure(.usage, "of which adapter? write NAME:\(text)")
+            }
+            return ArtifactReference(name: name, selector: .version(number))
+        }
     }
 }
 
@@ -117,6 +130,10 @@ struct VersionDifference: Equatable {
     }
 
     private static func flat(_ value: JSON) -> [String: JSON] {
+        // Each set of an evaluation and each check of a gate is one line.
+        if let parts = RecordPart.parts(of: value) {
+            return Dictionary(uniqueKeysWithValues: parts.map { ($0.name, $0.value) })
+        }
         guard case .object(let members) = value else { return ["": value] }
         var found: [String: JSON] = [:]
         for (name, member) in members {
@@ -130,6 +147,8 @@ struct VersionDifference: Equatable {
         switch value {
         case nil: "-"
         case .array(let elements)? where elements.count > 4: "\(elements.count) values"
+        case let value? where RecordPart.parts(of: .array([value])) != nil:
+            PrintableText.line(RecordPart.text(value), limit: 300)
         case let value?: PrintableText.line(value.plainText, limit: 80)
         }
     }

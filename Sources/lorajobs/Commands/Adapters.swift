@@ -13,7 +13,8 @@ struct Adapters: ParsableCommand {
         ])
 
     struct List: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "List the newest version of each adapter.")
+        static let configuration = CommandConfiguration(
+            abstract: "List the newest version of each adapter, and the one in production.")
 
         @OptionGroup var options: WorkspaceOptions
         @Flag(name: .shortAndLong, help: "Every version.") var all = false
@@ -21,27 +22,51 @@ struct Adapters: ParsableCommand {
 
         mutating func run() throws {
             let workspace = try options.locate()
-            let versions = try ArtifactStore(workspace.artifacts).list(.adapters, all: all)
+            let store = ArtifactStore(workspace.artifacts)
+            var versions = try store.list(.adapters, all: all)
+            var damage: [String: [Int: String]] = [:]
+            var production: [String: Int] = [:]
+            for name in Set(versions.map(\.name)) {
+                damage[name] = try store.knownDamage(of: name)
+                production[name] = try store.aliases(of: name)[ArtifactReference.production]
+            }
             if json {
                 return try StandardOutput.json([
-                    "adapters": .array(versions.map { .object(VersionReport(version: $0, workspace: workspace).json) })
+                    "adapters": .array(
+                        versions.map { version in
+                            var members = VersionReport(
+                                version: version, workspace: workspace, damage: damage[version.name]?[version.number]
+                            ).json
+                            members["production"] = .optional(production[version.name])
+                            return .object(members)
+                        })
                 ])
+            }
+            if !all {
+                // What is in production is what most people look for; it comes after the newest.
+                versions = try versions.flatMap { newest -> [Version] in
+                    guard let number = production[newest.name], number != newest.number else { return [newest] }
+                    return try [newest] + store.versions(of: newest.name).filter { $0.number == number }
+                }
+            }
+            func isDamaged(_ version: Version) -> Bool {
+                version.record == .null || damage[version.name]?[version.number] != nil
             }
             if versions.isEmpty {
                 return Talk.say("the store has no adapters yet; a job that succeeds makes one: lorajobs submit FILE")
             }
             var table = Table("NAME >VERSION ALIASES >LOSS CREATED ~PATH")
             for version in versions {
-                let isDamaged = version.record == .null
+                let remarks = version.aliases + (isDamaged(version) ? ["damaged"] : [])
                 table.add([
-                    Table.Cell(version.name), Table.Cell("\(version.number)", isDamaged ? .red : nil),
-                    Table.Cell(version.aliases.joined(separator: ",")), Table.Cell(VersionReport.loss(of: version)),
+                    Table.Cell(version.name), Table.Cell("\(version.number)", isDamaged(version) ? .red : nil),
+                    Table.Cell(remarks.joined(separator: ",")), Table.Cell(VersionReport.loss(of: version)),
                     Table.Cell(Moments.local(version.created)),
                     Table.Cell(workspace.relativePath(version.url)),
                 ])
             }
             try StandardOutput.write(table.text(.output))
-            for version in versions where version.record == .null {
+            for version in versions where isDamaged(version) {
                 Talk.warn("\(version.reference) is damaged; see: lorajobs adapters verify \(version.reference)")
             }
         }
@@ -57,8 +82,10 @@ struct Adapters: ParsableCommand {
 
         mutating func run() throws {
             let workspace = try options.locate()
-            let version = try ArtifactStore(workspace.artifacts).resolve(ArtifactReference(reference))
-            let report = VersionReport(version: version, workspace: workspace)
+            let store = ArtifactStore(workspace.artifacts)
+            let version = try store.resolve(ArtifactReference(reference))
+            let report = VersionReport(
+                version: version, workspace: workspace, damage: try store.knownDamage(of: version.name)[version.number])
             if json { return try StandardOutput.json(report.json.merging(["record": version.record]) { $1 }) }
             try StandardOutput.write(report.text)
         }
@@ -68,8 +95,10 @@ struct Adapters: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Read versions and compare every file with its digest; exit 65 when something is damaged.",
             discussion: """
-                Of the whole store, damaged blobs are moved to Artifacts/quarantine, and adapters log tells of damaged \
-                versions from then on. No alias can be moved to one, and it cannot be exported.
+                Without a version everything is read: versions, logs, blobs and cached outputs. A damaged file of which \
+                there is a whole copy is replaced by it; other damaged blobs are moved to Artifacts/quarantine, and \
+                adapters log, list and show tell of damaged versions from then on. No alias can be moved to one, and it \
+                cannot be exported.
                 """)
 
         @OptionGroup var options: WorkspaceOptions
@@ -79,9 +108,15 @@ struct Adapters: ParsableCommand {
         mutating func run() throws {
             let workspace = try options.locate()
             let store = ArtifactStore(workspace.artifacts)
-            let damage = try store.verify(reference.map { try ArtifactReference($0) })
+            var damage = try store.verify(reference.map { try ArtifactReference($0) })
             // Of the whole store, so that what is written down of every version is true.
             if reference == nil, access(workspace.artifacts.path(percentEncoded: false), W_OK) == 0 {
+                let mended = try store.mend(damage)
+                for entry in mended {
+                    Talk.warn("put a whole copy in the place of \(workspace.relativePath(URL(filePath: entry.path)))")
+                }
+                // A record that is whole again tells of more files.
+                if !mended.isEmpty { damage = try store.verify() }
                 for blob in try store.quarantine(damage) {
                     Talk.warn("put a damaged blob away: \(workspace.relativePath(blob))")
                 }
@@ -94,12 +129,12 @@ struct Adapters: ParsableCommand {
                             .object([
                                 "problem": .string($0.problem.rawValue), "subject": .string($0.subject),
                                 "path": .string(workspace.relativePath(URL(filePath: $0.path))),
-                                "message": .string($0.message),
+                                "message": .string($0.message), "advice": .string($0.advice),
                             ])
                         }),
                 ])
             } else {
-                for entry in damage { try StandardOutput.line("\(entry.subject): \(entry.message)") }
+                for line in damage.report { try StandardOutput.line(line) }
                 if damage.isEmpty { try StandardOutput.line("\(reference ?? "the store"): sound") }
             }
             if !damage.isEmpty { try ExitStatus.invalidInput.end() }
@@ -111,6 +146,8 @@ struct Adapters: ParsableCommand {
 struct VersionReport {
     let version: Version
     let workspace: Workspace
+    /// Why it is known to be damaged.
+    var damage: String?
 
     /// A member of `adapters list --json`.
     ///
@@ -120,7 +157,7 @@ struct VersionReport {
             "name": .string(version.name), "version": .integer(version.number),
             "aliases": .array(version.aliases.map { .string($0) }), "digest": .string(version.digest),
             "path": .string(workspace.relativePath(version.url)), "created": .string(Moments.json(version.created)),
-            "damaged": .bool(version.record == .null),
+            "damaged": .bool(version.record == .null || damage != nil),
             "metrics": version.record["metrics"] ?? .object([:]),
         ]
     }
@@ -154,6 +191,7 @@ struct VersionReport {
             ("digest", version.digest), ("path", workspace.relativePath(version.url)),
             ("created", Moments.local(version.created)), ("attempt", version.attemptID),
         ]
+        if let damage { lines.insert(("damaged", damage), at: 1) }
         if case .object(let members) = version.record {
             // What the store itself wrote stands above.
             let known: Set<String> = ["name", "version", "digest", "created", "attempt", "files"]
@@ -163,7 +201,11 @@ struct VersionReport {
                     continue
                 }
                 for (name, value) in inner.sorted(by: { $0.key < $1.key }) {
-                    lines.append(("\(key).\(name)", Self.short(value)))
+                    guard let parts = RecordPart.parts(of: value) else {
+                        lines.append(("\(key).\(name)", Self.short(value)))
+                        continue
+                    }
+                    for (part, value) in parts { lines.append(("\(key).\(name).\(part)", RecordPart.text(value))) }
                 }
             }
         }

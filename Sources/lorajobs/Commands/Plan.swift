@@ -48,9 +48,9 @@ struct Plan: ParsableCommand {
             let configuration = try setup.orchestration(logger: DaemonLog.quiet)
             var submission = try Submission(resolved)
             if let sweep = submission.sweep { submission.stages = sweep.stages }
-            let preview = try JobPreview(of: submission, configuration)
-            let manifest = resolved.manifest
             let queue = try QueueAccess.reading(setup.workspace)
+            let preview = try JobPreview(of: submission, configuration, queue: queue)
+            let manifest = resolved.manifest
             let champion = try ArtifactStore(setup.workspace.artifacts).rivals(
                 of: manifest.name, alias: manifest.gate?.alias ?? ArtifactReference.production,
                 in: manifest.adapter.method == .full ? .models : .adapters
