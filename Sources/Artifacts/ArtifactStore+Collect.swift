@@ -113,8 +113,8 @@ extension ArtifactStore {
             needed.formUnion(entries.values(of: alias).suffix(policy.aliasHistory + 1).compactMap { $0 })
         }
         let present = try numbers(of: name, in: collection)
-        for alias in Set(aliases.keys).union(entries.compactMap(\.alias)) {
-            let ever = Set(entries.values(of: alias).compactMap { $0 } + (aliases[alias].map { [$0] } ?? []))
+        for (alias, current) in aliases {
+            let ever = Set(entries.values(of: alias).compactMap { $0 } + [current])
             needed.formUnion(try marks(among: ever.intersection(present), entries, of: name, in: collection))
         }
         let dated = present.compactMap { number -> (number: Int, created: Date)? in

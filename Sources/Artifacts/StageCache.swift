@@ -117,8 +117,8 @@ package struct StageCache: Sendable {
         var description = Description(
             key: key, digest: Digest.listing(files.map { ($0.key, $0.value.digest) }), metadata: metadata, files: files)
         description.metadata.created = Timestamp.rounded(metadata.created)
-        description.sum = try description.computedSum()
-        try FileTree.write(Self.encoder.encode(description), to: Self.descriptionFile(assembled), mode: 0o444)
+        try FileTree.write(
+            JSONSum.lines.added(to: Self.encoder.encode(description)), to: Self.descriptionFile(assembled), mode: 0o444)
         try FileTree.syncFolders(assembled)
         try FileTree.seal(output)
         try Failpoint.entryFlushed.hit()
@@ -227,14 +227,9 @@ package struct StageCache: Sendable {
         var digest: String
         var metadata: Metadata
         var files: [String: FileRecord]
-        /// Of all the rest; absent in what an older program wrote.
-        var sum: String?
 
-        /// The digest of everything but the sum.
-        func computedSum() throws -> String {
-            var rest = self
-            rest.sum = nil
-            return Digest.sha256(try StageCache.encoder.encode(rest))
+        enum CodingKeys: String, CodingKey, CaseIterable {
+            case key, digest, metadata, files
         }
     }
 
@@ -259,11 +254,9 @@ package struct StageCache: Sendable {
             return nil
         }
         // A file from another time or a torn disk: the output is computed again, which is always right.
-        guard let description = try? Self.decoder.decode(Description.self, from: data),
-            try description.sum.map({ try $0 == description.computedSum() })
-                ?? (Self.encoder.encode(description) == data)
-        else { return nil }
-        return description
+        let members = Description.CodingKeys.allCases.map(\.rawValue)
+        guard JSONSum.lines.isRight(in: data) || JSONSum.isOlder(data, members: members) else { return nil }
+        return try? Self.decoder.decode(Description.self, from: data)
     }
 
     private static var encoder: JSONEncoder {

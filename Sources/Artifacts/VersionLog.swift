@@ -94,6 +94,8 @@ struct VersionLog {
         var message: String
     }
 
+    private static let members = LogEntry.CodingKeys.allCases.map(\.rawValue)
+
     private static let advice =
         "end the daemon and let it be written anew: lorajobs doctor --repair; until then nothing is published or moved under "
         + "this name"
@@ -114,7 +116,7 @@ struct VersionLog {
             if bytes.isEmpty { continue }
             guard bytes.endIndex < data.endIndex else {
                 // Cut off by a crash; but a whole line whose newline has become something else was not.
-                if Self.isSummed(bytes.dropLast()) {
+                if JSONSum.line.isRight(in: bytes.dropLast()) {
                     faults.append(
                         Fault(isReadable: false, message: "\(url.path):\(line) does not end as it was written"))
                 }
@@ -122,7 +124,7 @@ struct VersionLog {
             }
             do {
                 let entry = try decoder.decode(LogEntry.self, from: Data(bytes))
-                if Self.isSummed(bytes) || Self.isOld(bytes) {
+                if JSONSum.line.isRight(in: bytes) || JSONSum.isOlder(bytes, members: Self.members) {
                     entries.append(entry)
                 } else {
                     faults.append(Fault(isReadable: true, message: "\(url.path):\(line) is not as it was written"))
@@ -150,38 +152,7 @@ struct VersionLog {
     private static func line(_ entry: LogEntry) throws -> Data {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        return summed(try encoder.encode(entry)) + Data("\n".utf8)
-    }
-
-    // MARK: Sums
-
-    private static let sumBeginning = Data(",\"sum\":\"".utf8)
-    private static let sumDigits = 16
-    private static let sumLength = sumBeginning.count + sumDigits + 2
-
-    /// A JSON object with a digest of itself as its last member.
-    private static func summed(_ object: Data) -> Data {
-        object.dropLast() + sumBeginning + Data("\(sum(of: object))\"}".utf8)
-    }
-
-    /// The first digits of the digest: enough against chance, which is all that disks do.
-    private static func sum(of object: Data) -> Substring {
-        Digest.sha256(object).dropFirst("sha256:".count).prefix(sumDigits)
-    }
-
-    /// Whether a line has a sum, and it is right.
-    private static func isSummed(_ line: Data) -> Bool {
-        guard line.count > sumLength else { return false }
-        let object = line.dropLast(sumLength) + Data("}".utf8)
-        return summed(Data(object)) == Data(line)
-    }
-
-    /// Whether a line without a sum may have been written so: by a program that knew no other members than these.
-    private static func isOld(_ line: Data) -> Bool {
-        guard let value = try? JSONDecoder().decode(JSONValue.self, from: Data(line)), case .object(let members) = value
-        else { return false }
-        let known = Set(LogEntry.CodingKeys.allCases.map(\.rawValue))
-        return members.keys.allSatisfy(known.contains)
+        return JSONSum.line.added(to: try encoder.encode(entry)) + Data("\n".utf8)
     }
 
     /// Adds a line and flushes it.

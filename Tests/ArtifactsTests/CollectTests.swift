@@ -70,9 +70,6 @@ import Testing
         // Without 2, any of those that it had beaten may be the best.
         try store.setRejected(true, ArtifactReference("tone:2"), reason: "rude")
         #expect(subjects(try store.garbage(policy, now: later), .version) == ["tone:2"])
-        // Without the alias they are kept for whoever sets it again.
-        try store.removeAlias("production", of: "tone", reason: "gone")
-        #expect(!subjects(try store.garbage(policy, now: later), .version).contains("tone:5"))
     }
 
     @Test func whatNothingNeedsGoesThroughTheTrash() throws {
