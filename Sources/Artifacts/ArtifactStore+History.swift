@@ -79,7 +79,7 @@ extension ArtifactStore {
         let damage = try log.damage(of: name)
         // What else is said of a log of which some is missing says little.
         if let first = damage.first {
-            let more = damage.count > 1 ? "; so are \(damage.count - 1) more lines" : ""
+            let more = damage.count > 1 ? ", and \(damage.count - 1) more of its lines" : ""
             return [
                 HistoryFault(
                     kind: .unreadable, collection: collection, subject: name, description: first.message + more)

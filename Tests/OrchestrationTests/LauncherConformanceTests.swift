@@ -57,10 +57,18 @@ private final class LaunchSite: Sendable {
     }
 
     func start(_ launcher: LauncherCase) async throws -> any LaunchedWorker {
-        try await self.launcher(launcher).start(
-            LaunchRequest(
-                attemptID: "01TEST", directory: directory, threads: 1, memoryBytes: nil, timeoutSeconds: 60,
-                wakeup: wakeup))
+        let request = LaunchRequest(
+            attemptID: "01TEST", directory: directory, threads: 1, memoryBytes: nil, timeoutSeconds: 60, wakeup: wakeup)
+        for _ in 0..<50 {
+            do {
+                return try await self.launcher(launcher).start(request)
+            } catch where "\(error)".contains("Text file busy") {
+                // Another test has begun a process while the script was written here, and that one holds it open until it
+                // has become another program.
+                try await Task.sleep(for: .milliseconds(20))
+            }
+        }
+        return try await self.launcher(launcher).start(request)
     }
 
     func adopt(
