@@ -1,14 +1,17 @@
-import Foundation
+package import Foundation
 
 extension ArtifactStore {
     /// Reads versions and compares every file with its recorded digest.
     ///
-    /// - Parameter reference: one version; `nil` is every version of both collections, every alias, log, blob and cached
-    ///   output.
+    /// - Parameters:
+    ///   - reference: one version; `nil` is every version of both collections, every alias, log, blob and cached output.
+    ///   - part: the files whose content is read. That the others are there, with their sizes, is seen all the same, and
+    ///     logs are read whole.
     package func verify(
-        _ reference: ArtifactReference? = nil, in collection: ArtifactCollection = .adapters
+        _ reference: ArtifactReference? = nil, in collection: ArtifactCollection = .adapters,
+        part: VerifiedPart = .whole
     ) throws -> [Damage] {
-        var digests = DigestsByInode()
+        var digests = DigestsByInode(part: part)
         if let reference {
             return try damage(of: resolvedForVerifying(reference, in: collection), in: collection, digests: &digests)
         }
@@ -34,7 +37,7 @@ extension ArtifactStore {
         }
         for name in try FileTree.names(in: blobs) {
             let url = blobs.appending(path: name)
-            if try digests.digest(of: url) != "sha256:" + name {
+            if try digests.digest(of: url, expected: "sha256:" + name) != "sha256:" + name {
                 found.append(
                     Damage(
                         problem: .changed, subject: "sha256:" + name, path: url.path,
@@ -42,7 +45,7 @@ extension ArtifactStore {
                         advice: "lorajobs adapters verify puts it away", file: try FileTree.identity(url)))
             }
         }
-        return try found + StageCache(self).verify()
+        return try found + StageCache(self).verify(part: part)
     }
 
     /// The damage of one version.
@@ -95,11 +98,49 @@ extension ArtifactStore {
     }
 }
 
+/// Which files' content is read, of all that are recorded: one part of several of about the same size.
+///
+/// A file is in the same part on every run, by its digest, and a version's file is in that of its blob. Who verifies the
+/// next part each night has read all after as many nights as there are parts.
+package struct VerifiedPart: Sendable, Equatable {
+    /// How many parts there are, and which one it is, from 0.
+    package let count: Int
+    package let index: Int
+
+    package static let whole = VerifiedPart(count: 1, index: 0)
+
+    private init(count: Int, index: Int) {
+        (self.count, self.index) = (count, index)
+    }
+
+    /// The part that is a day's turn.
+    ///
+    /// - Parameter share: more than 0, at most 1; rounded so that the parts are equal.
+    package init(share: Double, on day: Date) {
+        count = max(1, Int((1 / share).rounded()))
+        let days = Int((day.timeIntervalSince1970 / 86_400).rounded(.down))
+        index = ((days % count) + count) % count
+    }
+
+    /// - Parameter digest: what is recorded of the file.
+    func contains(_ digest: String) -> Bool {
+        guard count > 1, let digits = Digest.hexadecimal(of: digest), let number = UInt32(digits.prefix(8), radix: 16)
+        else { return true }
+        return Int(number) % count == index
+    }
+}
+
 /// Digests of files by inode: a version's files are links to blobs, and each content is read once.
 struct DigestsByInode {
+    /// The files that are read; of the others what is expected is believed.
+    var part = VerifiedPart.whole
     private var known: [FileInode: String] = [:]
 
-    mutating func digest(of url: URL) throws -> String {
+    init(part: VerifiedPart = .whole) { self.part = part }
+
+    /// - Parameter expected: what is recorded.
+    mutating func digest(of url: URL, expected: String) throws -> String {
+        guard part.contains(expected) else { return expected }
         let file = try OpenFile(url.path, O_RDONLY | O_NOFOLLOW)
         let inode = FileInode(try file.status())
         if let digest = known[inode] { return digest }
@@ -150,7 +191,7 @@ enum FileCheck {
                 found.append(damage(.changed, "\(path) of \(subject) has \(sizes): \(url.path)"))
                 continue
             }
-            let digest = try digests.digest(of: url)
+            let digest = try digests.digest(of: url, expected: file.digest)
             if digest != file.digest {
                 let digests = "\(digest) instead of \(file.digest)"
                 found.append(damage(.changed, "\(path) of \(subject) has the digest \(digests): \(url.path)"))

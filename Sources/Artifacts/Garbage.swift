@@ -18,15 +18,19 @@ package struct Garbage: Sendable, Equatable {
     package var kind: Kind
     /// `name:3`, a cache key, or a path; `models/name:3` for a model.
     package var subject: String
+    /// What people call it, where a subject is digits: several things of one title are shown as one.
+    package var title: String
     package var url: URL
     /// What the disk gets back, in bytes.
     package var bytes: Int64
     /// Why it may go, in a few words.
     package var reason: String
 
-    package init(kind: Kind, subject: String, url: URL, bytes: Int64, reason: String) {
+    /// - Parameter title: the subject itself, where there is none.
+    package init(kind: Kind, subject: String, title: String? = nil, url: URL, bytes: Int64, reason: String) {
         self.kind = kind
         self.subject = subject
+        self.title = title ?? subject
         self.url = url
         self.bytes = bytes
         self.reason = reason

@@ -1,5 +1,5 @@
 package import Foundation
-import PipelineSpec
+package import PipelineSpec
 
 /// Outputs of stages by cache key, under `Artifacts/cache/`: what was computed once is not computed again.
 package struct StageCache: Sendable {
@@ -24,16 +24,19 @@ package struct StageCache: Sendable {
         package var metrics: [String: Double]
         /// What the run published.
         package var published: [PublishedVersion]
+        /// What the run took; `nil` in what an earlier program kept.
+        package var cost: StageCost?
 
         package init(
             kind: String, created: Date, attemptID: String, metrics: [String: Double] = [:],
-            published: [PublishedVersion] = []
+            published: [PublishedVersion] = [], cost: StageCost? = nil
         ) {
             self.kind = kind
             self.created = created
             self.attemptID = attemptID
             self.metrics = metrics
             self.published = published
+            self.cost = cost
         }
     }
 
@@ -81,6 +84,13 @@ package struct StageCache: Sendable {
         touch(entry)
         return CachedOutput(
             key: key, folder: Self.output(entry), digest: description.digest, metadata: description.metadata)
+    }
+
+    /// What is remembered of the run that made an output, by its folder; `nil` for a folder that is no entry's.
+    package func metadata(ofOutput folder: URL) throws -> Metadata? {
+        let entry = folder.standardizedFileURL.deletingLastPathComponent()
+        let known = cache.appending(path: entry.lastPathComponent).standardizedFileURL
+        return entry.path == known.path ? try description(entry)?.metadata : nil
     }
 
     /// Keeps the output of a run.
@@ -145,9 +155,11 @@ package struct StageCache: Sendable {
     }
 
     /// Reads an entry, or all of them, and compares every file with its digest.
-    package func verify(_ key: String? = nil) throws -> [Damage] {
+    ///
+    /// - Parameter part: the files whose content is read.
+    package func verify(_ key: String? = nil, part: VerifiedPart = .whole) throws -> [Damage] {
         let entries = try key.map { [try entry($0)] } ?? FileTree.names(in: cache).map { cache.appending(path: $0) }
-        var digests = DigestsByInode()
+        var digests = DigestsByInode(part: part)
         var found: [Damage] = []
         for entry in entries {
             let key = "sha256:" + entry.lastPathComponent
@@ -200,7 +212,8 @@ package struct StageCache: Sendable {
                 continue
             }
             let garbage = Garbage(
-                kind: .cachedOutput, subject: key, url: url, bytes: bytes,
+                kind: .cachedOutput, subject: key,
+                title: try description(url).map { "\($0.metadata.kind) of a forgotten job" }, url: url, bytes: bytes,
                 reason: "the cache is larger than \(Quantity.size(limit)), and it was not used for longest")
             entries.append((garbage, Double(used)))
         }

@@ -75,6 +75,28 @@ package struct StageCut: Codable, Sendable, Equatable {
     package var text: String { "ended at step \(step) of \(steps)" }
 }
 
+/// What making an output took, wherever it is used again: as its process counted, and what it wrote meanwhile.
+package struct StageCost: Codable, Sendable, Equatable {
+    /// Processor time of all threads, in seconds.
+    package var cpuSeconds: Double
+    /// The most memory that the process held at a time.
+    package var peakRSSBytes: Int64
+    /// The digest of its `log.txt`; absent where there was none.
+    package var log: String?
+
+    enum CodingKeys: String, CodingKey {
+        case cpuSeconds = "cpu_seconds"
+        case peakRSSBytes = "peak_rss_bytes"
+        case log
+    }
+
+    package init(cpuSeconds: Double, peakRSSBytes: Int64, log: String?) {
+        self.cpuSeconds = cpuSeconds
+        self.peakRSSBytes = peakRSSBytes
+        self.log = log
+    }
+}
+
 /// What a stage process is asked to do: the content of `request.json`.
 package struct StageRequest: Codable, Sendable, Equatable {
     package var schema = 1
@@ -106,6 +128,8 @@ package struct StageRequest: Codable, Sendable, Equatable {
     package var base: [PinnedFile]
     /// Digests of the outputs this stage reads, by kind; recorded in the lineage.
     package var inputDigests: [String: String]
+    /// What making those outputs took, by kind, where it is known; recorded in the lineage.
+    package var inputCosts: [String: StageCost]?
     /// The key this stage's output is cached under.
     package var cacheKey: String
     /// The submitted manifest's digest.

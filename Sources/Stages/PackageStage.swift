@@ -86,6 +86,10 @@ struct VersionRecord: Codable {
         var parent: PinnedVersion?
         /// Digests of the outputs this version was packaged from, by kind of stage.
         var stages: [String: String]
+        /// What making them took, and the digests of their logs; `nil` in what an earlier program wrote.
+        var costs: [String: StageCost]?
+        /// Name and version of the program that packaged it; `nil` in what an earlier one wrote.
+        var program: String?
         var numerics_version: Int
         var seed: UInt64
         var threads: Int
@@ -117,7 +121,8 @@ struct VersionRecord: Codable {
         lineage = Lineage(
             manifest: run.manifest, manifest_digest: run.request.manifestDigest, base: trainInputs.base,
             tokenizer: tokenizeInputs.base, data: tokenizeInputs.data, suites: evaluateInputs.suites,
-            parent: training.parent, stages: run.request.inputDigests,
+            parent: training.parent, stages: run.request.inputDigests, costs: run.request.inputCosts,
+            program: Program.description,
             numerics_version: trainInputs.numericsVersion, seed: run.manifest.train.seed, threads: trainInputs.threads,
             precision: training.precision, engine: trainInputs.engine)
     }

@@ -12,7 +12,7 @@ struct LoraJobs: AsyncParsableCommand {
             A workspace is a folder: lorajobs init makes one, lorajobs daemon works in it, and lorajobs status shows how \
             it goes. Results go to standard output and messages to standard error; --json prints one object.
             """,
-        version: "lorajobs 0.1.0",
+        version: Program.description,
         subcommands: [StageCommand.self],
         groupedSubcommands: [
             CommandGroup(

@@ -68,12 +68,29 @@ struct PlanReport {
                     + (repeats > 0 ? ", \(repeats) repeated records" : "")
                     + (shared > 0 ? ", \(shared) records that are also trained on" : ""))
         }
+        if let shortfall { lines.append(terminal.paint("gate: ", .yellow) + shortfall) }
         lines += forecast.healthLines
         for bad in forecast.badRecords.prefix(10) {
             lines.append(terminal.paint("bad: ", .yellow) + PrintableText.line(bad, limit: 300))
         }
         if forecast.badCount > 10 { lines.append("and \(forecast.badCount - 10) more bad records") }
         return lines.map { $0 + "\n" }.joined()
+    }
+
+    /// The test examples there will be, from a sample by its share of the bytes; `nil` where there is no gate.
+    private var testExamples: Int? {
+        guard manifest.gate != nil, let found = forecast.splits["test"]?.sequences else { return nil }
+        // Files of the test split alone are read whole or in the same share as the others.
+        return forecast.isSample
+            ? Int((Double(found) * Double(forecast.bytes) / Double(max(forecast.bytesRead, 1))).rounded()) : found
+    }
+
+    /// What the gate will say of the test split, where that is too small: only reading the data tells, so no manifest is
+    /// refused for it.
+    private var shortfall: String? {
+        guard let gate = manifest.gate, let count = testExamples, count < gate.minExamples else { return nil }
+        return "the test split has \(forecast.isSample ? "about " : "")\(count) examples, and \(gate.minExamples) are wanted: "
+            + "no version would be promoted; give data.test more, or lower gate.min_examples"
     }
 
     private func examples(_ terminal: Terminal) -> String {
@@ -234,6 +251,12 @@ struct PlanReport {
             "trained_share": .number(f.trainedShare),
             "duplicates": counts(f.duplicates), "overlap": counts(f.overlap), "health": health(f.health),
         ])
+        if let gate = manifest.gate {
+            members["gate"] = .object([
+                "min_examples": .integer(gate.minExamples), "test_examples": .optional(testExamples),
+                "shortfall": .optional(shortfall),
+            ])
+        }
         members["examples"] = .array(
             f.examples.map { example in
                 .object([

@@ -126,6 +126,31 @@ import Testing
         #expect(try store.verify().isEmpty && store.historyFaults().isEmpty)
     }
 
+    /// One part a night: each damaged file is found on one of the nights, and on that one alone.
+    @Test func theNightsReadEverythingBetweenThem() throws {
+        let fixture = try StoreFixture()
+        for number in 1...12 { try fixture.publish("tone", "weights \(number)") }
+        let nights = (0..<4).map { VerifiedPart(share: 0.25, on: Date(timeIntervalSince1970: Double($0) * 86_400)) }
+        #expect(nights.map(\.index) == [0, 1, 2, 3] && nights.map(\.count) == [4, 4, 4, 4])
+        #expect(VerifiedPart(share: 0.25, on: Date(timeIntervalSince1970: -1)).index == 3)
+        #expect(VerifiedPart(share: 1, on: Date()) == .whole)
+        var found: [Int: [Int]] = [:]
+        for number in 1...12 {
+            let file = try fixture.store.resolve(ArtifactReference("tone:\(number)")).url
+                .appending(path: "adapter_model.safetensors")
+            try StoreFixture.overwrite(file) { $0[0] ^= 1 }
+            found[number] = try nights.indices.filter { try !fixture.store.verify(part: nights[$0]).isEmpty }
+            try StoreFixture.overwrite(file) { $0[0] ^= 1 }
+        }
+        #expect(found.values.allSatisfy { $0.count == 1 }, "\(found)")
+        #expect(Set(found.values.flatMap { $0 }).count > 1, "all in one part")
+        // What is missing is seen on every night.
+        let version = try fixture.store.resolve(ArtifactReference("tone:7"))
+        try FileTree.setMode(0o755, version.url)
+        try FileTree.remove(version.url.appending(path: "adapter_config.json"))
+        for night in nights { #expect(try fixture.store.verify(part: night).map(\.problem) == [.missing]) }
+    }
+
     @Test func missingAddedAndShortenedFilesAreFound() throws {
         let fixture = try StoreFixture()
         let version = try fixture.publish("tone", "aaaa")

@@ -29,6 +29,21 @@ import Testing
         #expect(later == verdicts.map { $0 == "runs" ? "cached" : $0 }, "\(again)")
     }
 
+    /// Of running text only reading it tells how many examples there will be to judge by.
+    @Test func aGateThatWillHaveTooFewExamplesIsForetold() async throws {
+        guard let shop = try await Workshop.make() else { return }
+        try shop.write(shop.manifest() + "gate: {min_examples: 5000}\n", to: "tone.yaml")
+        let plan = try await shop.program.run("plan", "tone.yaml", "--json", "-n", "0").json()
+        let count = plan["data"]?["splits"]?["test"]?["sequences"]
+        #expect(count != nil && plan["gate"]?["test_examples"] == count, "\(plan)")
+        #expect(plan["gate"]?["shortfall"]?.word?.contains("5000 are wanted") == true)
+        let text = try await shop.program.run("plan", "tone.yaml", "-n", "0").output
+        #expect(text.contains("gate: the test split has") && text.contains("lower gate.min_examples"), "\(text)")
+        try shop.write(shop.manifest() + "gate: {min_examples: 1}\n", to: "tone.yaml")
+        let enough = try await shop.program.run("plan", "tone.yaml", "--json", "-n", "0").json()
+        #expect(enough["gate"]?["shortfall"] == .null, "\(enough)")
+    }
+
     /// What the tokens depend on, each changed in turn: all of it makes another artifact, and nothing else does.
     @Test func whatDecidesAboutTokensMakesThemAnew() async throws {
         guard let shop = try await Workshop.make() else { return }

@@ -47,6 +47,15 @@ import Testing
         let diff = try await program.run("adapters", "diff", "tone:1", "2", "--json").json()
         let keys = diff["differences"]?.elements.compactMap { $0["key"]?.word } ?? []
         #expect(keys.contains { $0.hasSuffix("seed") } && keys.contains("digest"), "\(keys)")
+        // What a version took is recorded of every stage, and is no difference between versions.
+        let lineage = try await program.run("adapters", "show", "tone:1", "--json").json()["record"]?["lineage"]
+        #expect(lineage?["program"]?.word?.hasPrefix("lorajobs ") == true, "\(lineage ?? .null)")
+        for stage in ["tokenize", "train", "evaluate"] {
+            let cost = lineage?["costs"]?[stage]
+            #expect((cost?["cpu_seconds"]?.double ?? 0) > 0 && (cost?["peak_rss_bytes"]?.double ?? 0) > 1e6)
+            #expect(cost?["log"]?.word?.hasPrefix("sha256:") == true, "\(cost ?? .null)")
+        }
+        #expect(!keys.contains { $0.hasPrefix("lineage.costs") }, "\(keys)")
 
         // Nothing is old enough; then everything but production, its past and what is pinned is.
         #expect(try await program.run("gc", "--json").json()["garbage"] == .array([]))
@@ -61,6 +70,12 @@ import Testing
         #expect(seen["deleted"] == false && found.first?["subject"] == "tone:1", "\(seen)")
         #expect(found.count { $0["kind"] == "version" } == 1 && found.contains { $0["kind"] == "cached_output" })
         #expect(try shop.versions() == [1, 2, 3])
+        let part = try await program.run("adapters", "verify", "--sample", "50%", "--json").json()
+        #expect(part["valid"] == true && part["parts"] == 2)
+        #expect(try await program.run("adapters", "verify", "--sample", "0%").status == 64)
+        #expect(try await program.run("adapters", "verify", "tone:1", "--sample", "50%").status == 64)
+        let shown = try await program.run("gc").output
+        #expect(shown.contains("train of tone (") && !shown.contains("sha256:"), "\(shown)")
         #expect(try await program.run("gc", "--now").status == 64)
         let collected = try await program.run("gc", "--delete", "--now", "--json").json()
         #expect(collected["deleted"] == true && (collected["bytes"]?.double ?? 0) > 0, "\(collected)")

@@ -137,7 +137,10 @@ private func greedy(_ model: any LanguageModel, from start: [Int32], count: Int)
                     model.logits(model.hiddenStates(of: batch, context: ForwardContext(cache: cache))).values
                 }
             }
-            #expect(largestDifference(rows, whole) < 1e-5, "\(name)")
+            // Products of other heights are summed in another order, by some BLAS kernels more than by others, and the
+            // drawn models have logits of up to some tens.
+            let size = max(1, whole.map(abs).max() ?? 0)
+            #expect(largestDifference(rows, whole) < 1e-5 * size, "\(name)")
         }
     }
 }

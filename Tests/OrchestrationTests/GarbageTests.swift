@@ -35,7 +35,12 @@ import Testing
         let found = try collector.garbage()
         #expect(Set(found.map(\.kind)).isSuperset(of: [.run, .version, .cachedOutput]), "\(found)")
         #expect(found.filter { $0.kind == .version }.map(\.subject).sorted() == ["tone:1", "tone:2"])
+        // People read names, not digits.
+        #expect(
+            Set(found.filter { $0.kind == .cachedOutput }.map(\.title))
+                == ["tokenize of tone", "train of tone", "package of tone"], "\(found.map(\.title))")
         let folders = found.filter { $0.kind == .run }
+        #expect(folders.allSatisfy { $0.title == "attempts of tone" })
         #expect(folders.allSatisfy { access($0.url.path, F_OK) == 0 })
 
         // A job that waits needs the outputs that it has, and the versions of its adapter.

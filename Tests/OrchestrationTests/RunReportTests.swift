@@ -57,7 +57,7 @@ import Testing
     /// What the stages of a whole job leave.
     private func makeStages() throws -> [JobDetail.Stage] {
         try write(
-            #"{"lengths":{"bars":[{"upTo":32,"count":3},{"upTo":48,"count":9}]},"examples":[{"tokens":3,"pieces":[{"text":"secret <b>","trained":false},{"text":" words","trained":true}]}]}"#,
+            #"{"classes":["<world>","sports"],"lengths":{"bars":[{"upTo":32,"count":3},{"upTo":48,"count":9}]},"examples":[{"tokens":3,"pieces":[{"text":"secret <b>","trained":false},{"text":" words","trained":true}]}]}"#,
             to: "tokenize/out/report.json")
         for (number, steps) in [(1, 1...4), (2, 3...6)] {
             let directory = RunDirectory(url("train.\(number)"))
@@ -72,7 +72,7 @@ import Testing
         try write(
             #"{"curve":[{"step":3,"loss":1}],"validations":[{"step":3,"loss":8.25}]}"#, to: "train/out/training.json")
         try write(
-            #"{"sets":[{"name":"test","values":{"base":{"loss":3.5,"perplexity":33.1},"trained":{"loss":2.25,"perplexity":9.49}}},{"name":"retention","values":{"trained":{"loss":4.5}}}]}"#,
+            #"{"sets":[{"name":"test","values":{"base":{"loss":3.5,"perplexity":33.1},"trained":{"loss":2.25,"perplexity":9.49}},"confusion":[[7,3],[1,9]]},{"name":"retention","values":{"trained":{"loss":4.5}}}]}"#,
             to: "evaluate/out/evaluation.json")
         try write(
             #"[{"prompt":"Why <b>?","reference":" So.","answers":{"base":" Once","trained":" So & so."}}]"#,
@@ -110,6 +110,33 @@ import Testing
                 ]))
         #expect(json["lineage"]?["seed"] == 42)
         #expect(json["values"]?["name"] == "tone" && json["values"]?["train.seed"] == nil)
+    }
+
+    @Test func classesAreNamedWhereOneWasTakenForAnother() throws {
+        let report = RunReport(try detail(makeStages()))
+        let counts: JSONValue = [[7, 3], [1, 9]]
+        #expect(report.json["confusion"] == .object(["test": ["classes": ["<world>", "sports"], "counts": counts]]))
+        #expect(report.html.contains("<tr><th>&lt;world&gt;</th><td class=\"number right\" style=\"--share: 70%\">7</td>"))
+        let confusion = try #require(report.confusions.first)
+        #expect(confusion.summary() == "3 <world> taken for sports, 1 sports taken for <world>")
+        #expect(confusion.summary(1) == "3 <world> taken for sports, 1 others")
+    }
+
+    /// A table of hundreds of columns is read by nobody.
+    @Test func manyClassesAreListedByTheirMistakes() throws {
+        let size = 40
+        var counts = (0..<size).map { row in (0..<size).map { $0 == row ? 5 : 0 } }
+        counts[17][30] = 4
+        counts[3][17] = 2
+        let set = JSONValue.object([
+            "name": "test", "confusion": .array(counts.map { .array($0.map { .integer($0) }) }),
+        ])
+        try write(JSONValue.object(["sets": .array([set])]).text(), to: "evaluate/out/evaluation.json")
+        let report = RunReport(try detail([stage("evaluate")]))
+        #expect(report.html.contains("<td>17</td><td>30</td><td class=\"number\">4</td>"))
+        #expect(!report.html.contains("class=\"confusion\""))
+        #expect(Confusion(set, names: [])?.mistakes.map(\.count) == [4, 2])
+        #expect(Confusion(["name": "test", "confusion": [[1, 2], [3]]], names: []) == nil)
     }
 
     @Test func thePageHoldsTheSameAndNothingFromElsewhere() throws {

@@ -21,7 +21,7 @@ package struct GarbageCollector: Sendable {
     /// Everything that may go now, what frees most first within a kind. Nothing is changed.
     package func garbage() throws -> [Garbage] {
         let store = ArtifactStore(workspace.artifacts)
-        let found = try store.garbage(policy, leases: leases(), now: now) + runs()
+        let found = try named(store.garbage(policy, leases: leases(), now: now) + runs())
         return found.sorted { ($0.kind.order, -$0.bytes, $0.subject) < ($1.kind.order, -$1.bytes, $1.subject) }
     }
 
@@ -61,6 +61,24 @@ package struct GarbageCollector: Sendable {
         let value = try body(queue)
         try queue.close()
         return value
+    }
+
+    /// Says of cached outputs and folders of attempts whose they are, as far as the queue remembers.
+    private func named(_ found: [Garbage]) throws -> [Garbage] {
+        try reading { queue in
+            let stages = try queue.stages(ofKeys: Set(found.filter { $0.kind == .cachedOutput }.map(\.subject)))
+            return try found.map { garbage in
+                var garbage = garbage
+                switch garbage.kind {
+                case .cachedOutput: garbage.title = stages[garbage.subject] ?? garbage.title
+                case .run:
+                    let job = garbage.url.deletingLastPathComponent().deletingLastPathComponent().lastPathComponent
+                    garbage.title = try queue.name(ofJob: job).map { "attempts of \($0)" } ?? "attempts of \(job)"
+                case .version, .blob, .trash: break
+                }
+                return garbage
+            }
+        } ?? found
     }
 
     private func leases() throws -> StoreLeases { try reading { try $0.storeLeases(workspace) } ?? StoreLeases() }
@@ -149,6 +167,29 @@ extension JobQueue {
             }
             return leases
         }
+    }
+
+    /// `train of tone` by cache key: the stage that last made, or took, each output. Looks at every job.
+    func stages(ofKeys keys: Set<String>) throws -> [String: String] {
+        if keys.isEmpty { return [:] }
+        return try read { db in
+            let rows = try Row.fetchCursor(
+                db,
+                sql: """
+                    SELECT s.cache_key AS key, s.name AS stage, j.name AS job
+                    FROM stage_run AS s JOIN job AS j ON j.id = s.job_id WHERE s.cache_key IS NOT NULL ORDER BY j.id
+                    """)
+            var found: [String: String] = [:]
+            while let row = try rows.next() {
+                let key: String = row["key"]
+                if keys.contains(key) { found[key] = "\(row["stage"] as String) of \(row["job"] as String)" }
+            }
+            return found
+        }
+    }
+
+    func name(ofJob job: String) throws -> String? {
+        try read { try String.fetchOne($0, sql: "SELECT name FROM job WHERE id = ?", arguments: [job]) }
     }
 
     /// Jobs that ended before a moment, in milliseconds since 1970.

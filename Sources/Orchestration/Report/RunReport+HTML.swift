@@ -18,6 +18,7 @@ extension RunReport {
         <h1>\(text(job.name)) <span class="state \(text(job.state.rawValue))">\(text(job.state.rawValue))</span></h1>
         \(facts)
         \(section("Results", results))
+        \(section("What was taken for what", confusionTables))
         \(section("Samples", sampleTable))
         \(section("Loss", lossChart))
         \(section("Learning rate", learningRateChart))
@@ -34,13 +35,13 @@ extension RunReport {
         """
     }
 
-    private func text(_ text: String) -> String { LineChart.escaped(PrintableText.line(text, limit: 2000)) }
+    func text(_ text: String) -> String { LineChart.escaped(PrintableText.line(text, limit: 2000)) }
 
     private func section(_ title: String, _ body: String) -> String {
         body.isEmpty ? "" : "<section><h2>\(text(title))</h2>\n\(body)</section>"
     }
 
-    private func table(_ header: [String], _ rows: [[String]], numbers: Set<Int> = []) -> String {
+    func table(_ header: [String], _ rows: [[String]], numbers: Set<Int> = []) -> String {
         guard !rows.isEmpty else { return "" }
         func cells(_ tag: String, _ row: [String]) -> String {
             row.enumerated().map {
@@ -195,6 +196,9 @@ extension RunReport {
         polyline { fill: none; stroke-width: 1.6; } polyline.first { stroke: #3578c4; } polyline.second { stroke: #d9822b; }
         circle.first { fill: #3578c4; } circle.second { fill: #d9822b; } .bar { fill: #3578c4; }
         .key.first { color: #3578c4; } .key.second { color: #d9822b; } .none { opacity: .65; }
+        h3 { font-size: 1rem; margin: 1rem 0 .25rem; } section { overflow-x: auto; }
+        .confusion td.right { background: color-mix(in srgb, #2a9 var(--share), transparent); }
+        .confusion td.wrong { background: color-mix(in srgb, #d33 var(--share), transparent); }
         pre { white-space: pre-wrap; padding: .75rem; background: #8881; } mark { background: #d9822b44; color: inherit; }
         """
 }

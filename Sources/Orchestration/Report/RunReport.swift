@@ -67,6 +67,9 @@ package struct RunReport: Sendable {
     /// The models that were judged, in the order in which they are shown.
     private(set) var models: [String] = []
     private(set) var metrics: [Metric] = []
+    /// Which class was taken for which, of the sets on which classes are chosen.
+    private(set) var confusions: [Confusion] = []
+    private var classes: [String] = []
     /// What the version was made from, as its record says.
     private(set) var lineage: JSONValue = .null
     /// Decoded training examples, where they are asked for.
@@ -116,6 +119,7 @@ package struct RunReport: Sendable {
             guard let report = file("report.json") ?? last.flatMap({ Self.read($0.directory.out, "report.json") })
             else { return }
             health = Self.health(report["health"], metrics: last?.metrics ?? [:], limits: manifest.data.health)
+            classes = (report["classes"]?.list ?? []).map { if case .string(let name) = $0 { name } else { "" } }
             passagesComparedOneIn = (report["health"]?["passagesComparedOneIn"]?.double).map { Int($0) } ?? 1
             lengths = (report["lengths"]?["bars"]?.list ?? []).compactMap { bar in
                 guard let upTo = bar["upTo"]?.double, let count = bar["count"]?.double else { return nil }
@@ -189,6 +193,7 @@ package struct RunReport: Sendable {
     /// What the evaluation found of each model: on the test split, then on suites and general text.
     private mutating func readMetrics(_ report: JSONValue) {
         for set in report["sets"]?.list ?? [] {
+            if let confusion = Confusion(set, names: classes) { confusions.append(confusion) }
             guard case .object(let members)? = set["values"], case .string(let name)? = set["name"] else { continue }
             let scores = members.compactMapValues { value -> [String: Double]? in
                 guard case .object(let inner) = value else { return nil }
@@ -238,6 +243,7 @@ package struct RunReport: Sendable {
         var rows: [String: JSONValue] = [:]
         for metric in metrics { rows[metric.name] = .object(metric.values.mapValues { .number($0) }) }
         members["metrics"] = .object(rows)
+        members["confusion"] = .object(Dictionary(confusions.map { ($0.set, $0.json) }) { $1 })
         var chosen: [String: JSONValue] = [:]
         for entry in values { chosen[entry.key] = entry.value }
         members["values"] = .object(chosen)
@@ -302,7 +308,7 @@ package struct RunReport: Sendable {
 
 extension JSONValue {
     /// The elements of an array.
-    fileprivate var list: [JSONValue]? {
+    var list: [JSONValue]? {
         guard case .array(let values) = self else { return nil }
         return values
     }

@@ -31,7 +31,11 @@ extension JobDriver {
                     key: key, folder: attempt.directory.out,
                     metadata: StageCache.Metadata(
                         kind: stage.plan.kind, created: now, attemptID: attempt.id, metrics: result.metrics,
-                        published: published))
+                        published: published,
+                        cost: StageCost(
+                            cpuSeconds: result.cpuSeconds, peakRSSBytes: result.peakRSSBytes,
+                            // A log that cannot be read costs no version.
+                            log: try? Digest.sha256(of: attempt.directory.log))))
                 let json = try ProtocolJSON.encode(published)
                 try Failpoint.finaliseCached.hit()
                 return .succeeded(

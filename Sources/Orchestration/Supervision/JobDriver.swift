@@ -126,10 +126,14 @@ struct JobDriver: Sendable {
         let needed = job.needs(of: stage)
         var digests: [String: String] = [:]
         var folders: [String: String] = [:]
+        var costs: [String: StageCost] = [:]
         for need in needed {
             guard need.state == .succeeded || need.state == .cached else { continue }
             digests[need.plan.kind] = need.outputDigest
             folders[need.plan.kind] = need.outputPath
+            costs[need.plan.kind] = try need.outputPath.flatMap {
+                try cache.metadata(ofOutput: URL(filePath: $0, directoryHint: .isDirectory))?.cost
+            }
         }
         var key = try CacheKey.compute(
             descriptor, numericsVersion: configuration.numericsVersion, manifest: job.manifest, pins: pins,
@@ -188,6 +192,7 @@ struct JobDriver: Sendable {
             base: pins.base(for: descriptor.inputs), inputDigests: digests, cacheKey: key,
             manifestDigest: job.manifestDigest, resumeFrom: attempt.resumeFrom, threads: job.threads)
         if descriptor.inputs.contains(.suites) { request.suites = pins.suites }
+        request.inputCosts = costs
         request.parent = pins.parent
         request.rivals = rivals
         request.previous = previous

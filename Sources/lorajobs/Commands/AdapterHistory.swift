@@ -120,11 +120,11 @@ struct VersionDifference: Equatable {
 
     /// What differs, sorted by key; what differs between any two versions is left out.
     static func between(_ old: JSON, _ new: JSON) -> [VersionDifference] {
-        let always: Set<String> = ["version", "created", "attempt", "files"]
+        let always: Set<String> = ["version", "created", "attempt", "files", "lineage.costs"]
         let (before, after) = (flat(old), flat(new))
         return Set(before.keys).union(after.keys).sorted().compactMap { key in
-            let top = String(key.prefix { $0 != "." })
-            guard before[key] != after[key], !always.contains(top) else { return nil }
+            let isTold = !always.contains { key == $0 || key.hasPrefix($0 + ".") }
+            guard isTold, before[key] != after[key] else { return nil }
             return VersionDifference(key: key, old: before[key], new: after[key])
         }
     }

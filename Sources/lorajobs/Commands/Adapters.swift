@@ -1,6 +1,7 @@
 import ArgumentParser
 import Artifacts
 import Foundation
+import Orchestration
 import PipelineSpec
 
 struct Adapters: ParsableCommand {
@@ -99,18 +100,37 @@ struct Adapters: ParsableCommand {
                 there is a whole copy is replaced by it; other damaged blobs are moved to Artifacts/quarantine, and \
                 adapters log, list and show tell of damaged versions from then on. No alias can be moved to one, and it \
                 cannot be exported.
+
+                With --sample 5% a twentieth of the files is read, another one each day, so that a nightly check has read \
+                everything after twenty days; when it finds damage, everything is read at once.
                 """)
 
         @OptionGroup var options: WorkspaceOptions
         @Argument(help: "The version; without it everything in the store.") var reference: String?
+        @Option(
+            name: .long, help: "Read this share of the files, as 5%; all are looked for, and logs are read.",
+            transform: { text in
+                guard let share = Quantity.share(text), share > 0 else {
+                    throw ValidationError("\(text) is no share of a whole, such as 5%")
+                }
+                return share
+            }) var sample: Double?
         @Flag(name: .long, help: "Print one JSON object.") var json = false
+
+        mutating func validate() throws {
+            if reference != nil && sample != nil { throw ValidationError("--sample is of the whole store, not of a version") }
+        }
 
         mutating func run() throws {
             let workspace = try options.locate()
             let store = ArtifactStore(workspace.artifacts)
-            var damage = try store.verify(reference.map { try ArtifactReference($0) })
+            let part = sample.map { VerifiedPart(share: $0, on: Date()) } ?? .whole
+            var damage = try store.verify(reference.map { try ArtifactReference($0) }, part: part)
+            // What is found decides what is written down of every version, so nothing may be left unread then.
+            if !damage.isEmpty && part != .whole { damage = try store.verify() }
+            let isRead = part == .whole || !damage.isEmpty
             // Of the whole store, so that what is written down of every version is true.
-            if reference == nil, access(workspace.artifacts.path(percentEncoded: false), W_OK) == 0 {
+            if reference == nil, isRead, access(workspace.artifacts.path(percentEncoded: false), W_OK) == 0 {
                 let mended = try store.mend(damage)
                 for entry in mended {
                     Talk.warn("put a whole copy in the place of \(workspace.relativePath(URL(filePath: entry.path)))")
@@ -123,7 +143,8 @@ struct Adapters: ParsableCommand {
             }
             if json {
                 try StandardOutput.json([
-                    "valid": .bool(damage.isEmpty),
+                    "valid": .bool(damage.isEmpty), "part": .integer(isRead ? 1 : part.index + 1),
+                    "parts": .integer(isRead ? 1 : part.count),
                     "damage": .array(
                         damage.map {
                             .object([
@@ -135,7 +156,8 @@ struct Adapters: ParsableCommand {
                 ])
             } else {
                 for line in damage.report { try StandardOutput.line(line) }
-                if damage.isEmpty { try StandardOutput.line("\(reference ?? "the store"): sound") }
+                let read = isRead ? "" : " as far as it was read: part \(part.index + 1) of \(part.count)"
+                if damage.isEmpty { try StandardOutput.line("\(reference ?? "the store"): sound\(read)") }
             }
             if !damage.isEmpty { try ExitStatus.invalidInput.end() }
         }
@@ -185,6 +207,17 @@ struct VersionReport {
         }
     }
 
+    /// Which classes were taken for which, of the sets on which classes are chosen.
+    private var mistakes: [(String, String)] {
+        guard case .array(let sets)? = version.record["evaluation"]?["sets"] else { return [] }
+        var names: [String] = []
+        if case .array(let classes)? = version.record["classes"] { names = classes.map(\.plainText) }
+        return sets.compactMap { set in
+            guard let confusion = Confusion(set, names: names) else { return nil }
+            return ("mistakes.\(confusion.set)", confusion.summary() ?? "none")
+        }
+    }
+
     var text: String {
         var lines = [
             ("adapter", version.reference), ("aliases", version.aliases.joined(separator: ", ")),
@@ -209,6 +242,7 @@ struct VersionReport {
                 }
             }
         }
+        lines += mistakes
         let width = lines.map { DisplayWidth.of($0.0) }.max() ?? 0
         return lines.map { DisplayWidth.pad($0.0, to: width) + "  " + PrintableText.line($0.1, limit: 400) + "\n" }
             .joined()

@@ -25,16 +25,7 @@ struct GarbageCommand: ParsableCommand {
     mutating func run() throws {
         let setup = try WorkspaceSetup(options.locate())
         let collector = GarbageCollector(setup.workspace, setup.settings.retention)
-        let isQuiet = json
-        var table = Table("KIND >SIZE SUBJECT ~WHY")
-        func add(_ garbage: Garbage) {
-            table.add([
-                Table.Cell(garbage.kind.rawValue.replacing("_", with: " ")), Table.Cell(Amounts.bytes(garbage.bytes)),
-                Table.Cell(PrintableText.line(garbage.subject, limit: 60)), Table.Cell(garbage.reason),
-            ])
-        }
         let found = try delete ? collector.collect(throughTrash: !now) : collector.garbage()
-        for garbage in found { add(garbage) }
         let total = found.reduce(0) { $0 + $1.bytes }
         if json {
             return try StandardOutput.json([
@@ -43,9 +34,8 @@ struct GarbageCommand: ParsableCommand {
             ])
         }
         if found.isEmpty { return Talk.say("there is nothing to collect") }
-        try StandardOutput.write(table.text(.output))
+        try StandardOutput.write(Self.table(found).text(.output))
         let size = Amounts.bytes(total)
-        if isQuiet { return }
         if !delete { return Talk.say("\(size) could go; nothing was changed. Remove it with: lorajobs gc --delete") }
         Talk.say(
             now
@@ -54,9 +44,38 @@ struct GarbageCommand: ParsableCommand {
         )
     }
 
+    /// A row for what has one title, the largest first within a kind; the JSON object names each thing.
+    private static func table(_ found: [Garbage]) -> Table {
+        struct Row {
+            var garbage: Garbage
+            var count = 0
+            var bytes: Int64 = 0
+        }
+        var rows: [[String]: Row] = [:]
+        for garbage in found {
+            rows[[garbage.kind.rawValue, garbage.title, garbage.reason], default: Row(garbage: garbage)].count += 1
+            rows[[garbage.kind.rawValue, garbage.title, garbage.reason]]?.bytes += garbage.bytes
+        }
+        let order = Garbage.Kind.allCases
+        let sorted = rows.values.sorted { one, other in
+            let (a, b) = (order.firstIndex(of: one.garbage.kind) ?? 0, order.firstIndex(of: other.garbage.kind) ?? 0)
+            return (a, -one.bytes, one.garbage.title) < (b, -other.bytes, other.garbage.title)
+        }
+        var table = Table("KIND >SIZE SUBJECT ~WHY")
+        for row in sorted {
+            let title = PrintableText.line(row.garbage.title, limit: 60)
+            table.add([
+                Table.Cell(row.garbage.kind.rawValue.replacing("_", with: " ")), Table.Cell(Amounts.bytes(row.bytes)),
+                Table.Cell(row.count > 1 ? "\(title) (\(row.count))" : title), Table.Cell(row.garbage.reason),
+            ])
+        }
+        return table
+    }
+
     private static func json(_ garbage: Garbage, _ workspace: Workspace) -> [String: JSON] {
         [
             "kind": .string(garbage.kind.rawValue), "subject": .string(garbage.subject),
+            "title": .string(garbage.title),
             "path": .string(workspace.relativePath(garbage.url)), "bytes": .integer(Int(garbage.bytes)),
             "reason": .string(garbage.reason),
         ]
