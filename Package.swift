@@ -99,7 +99,8 @@ let package = Package(
         .testTarget(
             name: "ArtifactsTests", dependencies: ["Artifacts", "PipelineSpec", "TestSupport"], swiftSettings: strict),
         .testTarget(
-            name: "OrchestrationTests", dependencies: ["Orchestration", "Artifacts", "PipelineSpec", "TestSupport"],
+            name: "OrchestrationTests",
+            dependencies: ["Orchestration", "Artifacts", "PipelineSpec", "CLinux", "TestSupport"],
             swiftSettings: strict),
         .testTarget(
             name: "lorajobsTests",

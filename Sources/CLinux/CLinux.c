@@ -100,3 +100,8 @@ void clinux_keep_heap_small(void) {
     mallopt(M_ARENA_MAX, 2);
     mallopt(M_MMAP_THRESHOLD, 128 << 10);
 }
+
+long long clinux_heap_in_use(void) {
+    struct mallinfo2 info = mallinfo2();
+    return (long long)info.uordblks + (long long)info.hblkhd;
+}

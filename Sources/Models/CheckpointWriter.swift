@@ -59,6 +59,14 @@ package enum CheckpointWriter {
         try Data(configuration.utf8).write(to: folder.appending(path: "config.json"), options: .atomic)
     }
 
+    /// Finds out before a training whether its result could be written: the configuration must be one that another head can
+    /// be entered into.
+    ///
+    /// - Throws: ``ModelError``, as ``write(_:to:base:dtype:maximumShardByteCount:untiedHead:classes:values:)`` would.
+    package static func check(_ model: any AdaptableModel, base: URL, classes: [String]?) throws {
+        _ = try configuration(of: base, dtype: .float32, model, isUntied: false, classes)
+    }
+
     /// The text of the base's `config.json` with the element type of the new weights.
     ///
     /// transformers 4 reads `torch_dtype`, transformers 5 also `dtype`: the key that is there is set, else the older

@@ -157,6 +157,17 @@ extension ManifestResolution {
                 "train.precision: \(reason)", hint: "leave it out"))
     }
 
+    /// An adapter is of weights that its readers have, too; those that are drawn for one training nobody has.
+    mutating func checkAdaptedBase() {
+        guard case .random = manifest.base, manifest.adapter.method != .full else { return }
+        findings.append(
+            Finding(
+                .conflict, at: layer.entries["adapter.method"]?.node.mark, pointer: "/adapter/method",
+                "adapter.method: \(manifest.adapter.method.rawValue) adapts weights that lie in a file, and base.init: "
+                    + "random draws them for this training alone",
+                hint: "leave it out to train all weights, and adapt what that makes: base: store:NAME"))
+    }
+
     /// Pairs of answers can be made into tokens, but no training compares them yet.
     mutating func checkPreferences(_ pipeline: PipelineDefinition) {
         guard manifest.data.format == .preference, let stage = pipeline.stages.first(where: { $0.uses == "train" })

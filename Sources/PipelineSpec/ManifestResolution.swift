@@ -28,6 +28,7 @@ struct ManifestResolution {
         checkOverlap()
         checkWindow()
         checkPrecision()
+        checkAdaptedBase()
         checkBudget()
         let pipeline = findPipeline()
         if let pipeline { checkPreferences(pipeline) }

@@ -59,6 +59,7 @@ enum TrainStage: Stage {
         let task = try run.task()
         let model = try loadBase(run, for: task)
         let product = try Product(model, run, task, from: warmStart)
+        try product.check(run, classes: task.classes)
         let sizes = TrainingSizes(run.manifest, task, longest: training.longest)
         var options = sizes.options(halvings: run.request.memoryHalvings ?? 0)
         options.recomputesLayers = try recomputesLayers(run, task, model, longest: sizes.longest)
@@ -205,6 +206,12 @@ private enum Product {
         case .adapter(let adapter): adapter.parameters
         case .checkpoint(let full): full.parameters
         }
+    }
+
+    /// Finds what would keep ``write(_:classes:)`` from writing, before hours have gone into it.
+    func check(_ run: StageRun, classes: [String]?) throws {
+        guard case .checkpoint(let full) = self else { return }
+        try CheckpointWriter.check(full.model, base: run.base, classes: classes)
     }
 
     func write(_ run: StageRun, classes: [String]?) throws {

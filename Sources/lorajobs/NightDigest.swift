@@ -5,10 +5,11 @@ import PipelineSpec
 
 /// What has happened in a workspace since a moment, for a person with a cup of coffee.
 struct NightDigest: Sendable {
-    /// A job that has ended, and the version it made beside the one before.
+    /// A job that has ended, and the version it made beside what it was measured against.
     struct Ended: Sendable {
         var job: JobStatus
         var loss: Double?
+        /// On the same examples, of the version that was in production then; of the base, where none was.
         var lossBefore: Double?
         /// Why the job failed is in its reason; of one that did nothing, this is set.
         var isUnchanged: Bool { job.state == .succeeded && job.reason == "unchanged" }
@@ -59,12 +60,16 @@ struct NightDigest: Sendable {
         guard let reference = job.adapter.flatMap({ try? ArtifactReference($0) }),
             case .version(let number) = reference.selector
         else { return Ended(job: job) }
-        func loss(_ number: Int) -> Double? {
-            // One that is gone or damaged has no number to show.
-            let version = try? store.resolve(ArtifactReference(name: reference.name, selector: .version(number)))
-            return version.flatMap { $0.record["metrics"]?["loss"]?.plainText }.flatMap(Double.init)
+        // One that is gone or damaged has no number to show.
+        let version = try? store.resolve(ArtifactReference(name: reference.name, selector: .version(number)))
+        func figure(_ value: JSON?) -> Double? { value.flatMap { Double($0.plainText) } }
+        var before = figure(version?.record["metrics"]?["base_loss"])
+        if case .array(let sets)? = version?.record["evaluation"]?["sets"],
+            let champion = figure(sets.first?["values"]?["champion"]?["loss"])
+        {
+            before = champion
         }
-        return Ended(job: job, loss: loss(number), lossBefore: number > 1 ? loss(number - 1) : nil)
+        return Ended(job: job, loss: figure(version?.record["metrics"]?["loss"]), lossBefore: before)
     }
 
     // MARK: For programs

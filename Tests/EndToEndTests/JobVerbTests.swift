@@ -54,6 +54,29 @@ import Testing
         #expect(try shop.attempts(job["id"]?.word ?? "") == ["tokenize.1"])
     }
 
+    /// Hours of training are not begun for a result that could not be written.
+    @Test func aConfigurationThatCannotNameItsResultIsFoundBeforeTraining() async throws {
+        guard let shop = try await Workshop.make() else { return }
+        try shop.write(try Data(contentsOf: shop.base.appending(path: "tokenizer.json")), to: "bases/mute/tokenizer.json")
+        try shop.write(
+            #"{"model_type":"llama","hidden_size":32,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":64,"vocab_size":512}"#,
+            to: "bases/mute/config.json")
+        let lines = (0..<60).map { #"{"text": "line \#($0)", "label": "\#($0 % 2)"}"# }
+        try shop.write(lines.joined(separator: "\n"), to: "data/labelled.jsonl")
+        try shop.write(
+            """
+            name: mute
+            base: {config: bases/mute, init: random}
+            task: sequence-classification
+            data: data/labelled.jsonl
+            train: {steps: 3}
+
+            """, to: "mute.yaml")
+        let run = try await shop.program.run("run", "mute.yaml")
+        #expect(run.status == 1 && run.talk.contains("architectures names no class"), "\(run)")
+        #expect(!run.talk.contains("loss"), "\(run)")
+    }
+
     @Test func wholeModelsAreTrainedAndAdapted() async throws {
         guard let shop = try await Workshop.make() else { return }
         let full = shop.manifest("whole", steps: 10).replacing("{rank: 4, dropout: 0.0}", with: "{method: full}")

@@ -311,7 +311,7 @@ import Testing
             }
         } else {
             config = """
-                {"model_type": "vit", "hidden_size": 192, "num_hidden_layers": 6, "num_attention_heads": 3,
+                {"model_type": "vit", "architectures": ["ViTModel"], "hidden_size": 192, "num_hidden_layers": 6, "num_attention_heads": 3,
                  "intermediate_size": 768, "image_size": 64, "patch_size": 8, "num_channels": 1}
                 """
             try shop.write(#"{"size": {"height": 64, "width": 64}}"#, to: "bases/vit/preprocessor_config.json")
@@ -330,12 +330,23 @@ import Testing
             name: \(family)
             base: {config: bases/\(family), init: random}
             data: {train: \(data)}
+            train: {steps: 1, batch_tokens: 64}
+            run: {threads: 2}
+
+            """, to: "base.yaml")
+        let base = try await shop.program.run("run", "base.yaml")
+        #expect(base.status == 0, "\(base)")
+        try shop.write(
+            """
+            name: adapted
+            base: store:\(family)
+            data: {train: \(data)}
             adapter: {method: lora, rank: 8}
             train: {steps: 2, batch_tokens: 4096}
             run: {threads: 2}
 
-            """, to: "\(family).yaml")
-        try await expectPeak(of: family, shop)
+            """, to: "adapted.yaml")
+        try await expectPeak(of: "adapted", shop)
     }
 
     private func expectPeak(of family: String, _ shop: Workshop) async throws {

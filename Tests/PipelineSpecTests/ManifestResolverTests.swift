@@ -81,7 +81,7 @@ import Testing
             version: 1
             name: a.b-c_1
             pipeline: pretrain
-            base: {config: models/tiny, init: random}
+            base: models/tiny
             task: causal-lm
             data:
               train: [data/a.jsonl, data/deep/**/*.jsonl]
@@ -138,7 +138,7 @@ import Testing
               after: [01ARZ3NDEKTSV4RRFFQ69G5FAV, "01arz3ndektsv4rrffq69g5faw:any"]
             """)
         let m = job.manifest
-        #expect(m.base == .random(config: fixture.root + "models/tiny"))
+        #expect(m.base == .folder(fixture.root + "models/tiny"))
         #expect(m.task == .causalLM)
         #expect(m.data.validation == .files([fixture.root + "data/b.jsonl"]))
         #expect(m.data.test == .fraction(0.125))
@@ -178,7 +178,9 @@ import Testing
 
     @Test func aBaseDrawnAtRandomTrainsEveryWeight() throws {
         let text = "name: x\nbase: {config: models/tiny, init: random}\ndata: data/a.jsonl\n"
-        #expect(try fixture.resolve(text).manifest.adapter.method == .full)
+        let drawn = try fixture.resolve(text).manifest
+        #expect(drawn.base == .random(config: fixture.root + "models/tiny") && drawn.adapter.method == .full)
+        #expect(try fixture.resolver().resolve(ManifestSchema.canonicalJSON(of: drawn)).manifest == drawn)
         #expect(try fixture.resolve(WorkspaceFixture.manifest()).manifest.adapter.method == .lora)
     }
 
@@ -315,6 +317,9 @@ import Testing
         Case(
             whole: "name: x\nbase: {config: models/tiny, init: random}\ndata: data/a.jsonl\ntrain: {precision: bf16}",
             "conflict", 4, 20),
+        Case(
+            whole: "name: x\nbase: {config: models/tiny, init: random}\ndata: data/a.jsonl\nadapter: {method: lora}",
+            "conflict", 4, 19),
         Case(whole: "- name: x", "wrong_type", 1, 1),
         Case(whole: "hello", "wrong_type", 1, 1),
     ]

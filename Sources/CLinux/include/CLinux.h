@@ -22,6 +22,9 @@ double clinux_boottime(void);
 // system; glibc's own choice is a heap for each thread, and ever larger blocks inside them.
 void clinux_keep_heap_small(void);
 
+// Bytes that malloc has given out, in all heaps and by mapping, and that were not freed.
+long long clinux_heap_in_use(void);
+
 // Starts a program in a new session, in `directory`, with standard input empty, standard output and error going to
 // `output`, every signal handled as usual and no other descriptor open. Returns its process id, or -errno.
 int clinux_spawn_session(char *const argv[], char *const envp[], const char *directory, int output);
