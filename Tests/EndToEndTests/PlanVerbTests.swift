@@ -287,6 +287,34 @@ import Testing
         try await expectPeak(of: precision, shop)
     }
 
+    /// The same for pairs of texts, of which each batch has another size.
+    @Test(arguments: ["fp32", "bf16"]) func peakMemoryOfPairsIsForeseen(precision: String) async throws {
+        guard let shop = try await Workshop.make(), let base = try TestData.folder("models/minilm-l6-v2-bert") else {
+            return
+        }
+        let words = try shop.text("data/play.txt").split(whereSeparator: \.isWhitespace)
+            .map { $0.filter(\.isLetter) }.filter { !$0.isEmpty }
+        let lines = (0..<600).map { index in
+            func text(_ start: Int) -> String {
+                words[start..<(start + 4 + (start * 7919) % 37)].joined(separator: " ")
+            }
+            return #"{"anchor": "\#(text(index * 5))", "positive": "\#(text(index * 5 + 2))"}"#
+        }
+        try shop.write(lines.joined(separator: "\n"), to: "data/pairs.jsonl")
+        try shop.write(
+            """
+            name: \(precision)
+            base: \(base.path)
+            task: embedding
+            data: {train: data/pairs.jsonl, validation: 10%}
+            adapter: {rank: 16, targets: all-linear}
+            train: {steps: 8, batch_size: 32, precision: \(precision)}
+            run: {threads: 2}
+
+            """, to: "\(precision).yaml")
+        try await expectPeak(of: precision, shop)
+    }
+
     /// The same for what reads whole texts and what sees, with adapters.
     @Test(arguments: ["bert", "vit"]) func peakMemoryWithAHeadIsForeseen(family: String) async throws {
         guard let shop = try await Workshop.make(), let tokenizer = try TestData.folder("models/minilm-l6-v2-bert")

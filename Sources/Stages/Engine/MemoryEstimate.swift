@@ -164,9 +164,17 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
         transient += logits(model, tokens, shape.width)
         // The gradient of a trained head, beside the one it is added to.
         if adapter.method == .full { transient += Self.resident(4 * Int64(shape.headCount)) }
+        // BufferPool: where sizes differ from step to step, an eighth more than was ever in use at once is kept.
+        if Self.differ(microBatches) { transient += (activations + transient) / 8 }
         // AttentionOp: two tiles a thread, three with a cap.
         transient += Int64(manifest.run.threads) * 2 * 64 * 4 * Int64(longest)
         process = Self.program + Int64(manifest.run.threads) * Self.perThread
+    }
+
+    /// Whether sizes are so different that buffers of one cannot serve another: in more than two classes of `BufferPool`,
+    /// which has four for each power of two. Two are those of full micro-batches and of the last.
+    private static func differ(_ sizes: Set<Int>) -> Bool {
+        Set(sizes.map { Int((4 * log2(Double(max($0, 1)))).rounded(.up)) }).count > 2
     }
 
     /// What the head and its loss take.
