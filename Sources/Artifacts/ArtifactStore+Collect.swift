@@ -7,13 +7,20 @@ extension ArtifactStore {
     var trash: URL { root.appending(path: "trash", directoryHint: .isDirectory) }
 
     /// What may go now. Nothing is changed.
+    ///
+    /// Of a name whose log cannot be read all versions stay: nobody can say what its aliases have pointed at. See
+    /// ``historyFaults()``.
     package func garbage(
         _ policy: RetentionPolicy, leases: StoreLeases = StoreLeases(), now: Date = Date()
     ) throws -> [Garbage] {
         var found: [Garbage] = []
         for collection in ArtifactCollection.allCases {
             for name in try names(in: collection) where !leases.names.contains(name) {
-                found += try unneededVersions(of: name, in: collection, policy, now)
+                do {
+                    found += try unneededVersions(of: name, in: collection, policy, now)
+                } catch let error as ArtifactError where error.code == .damaged {
+                    continue
+                }
             }
         }
         found += try StageCache(self).unneeded(policy, leases: leases, now: now)

@@ -45,6 +45,18 @@ import Testing
         #expect(policy.kept([]).isEmpty)
     }
 
+    /// One history that cannot be read keeps its own versions, and no other name from being collected.
+    @Test func aDamagedLogKeepsItsOwn() throws {
+        let fixture = try StoreFixture()
+        for name in ["tone", "other"] { for number in 1...3 { try fixture.publish(name, "\(name) \(number)") } }
+        let log = fixture.store.versionLog(of: "tone", in: .adapters).url
+        try Data("{".utf8).write(to: log)
+        let found = try fixture.store.garbage(strict, now: later)
+        #expect(subjects(found, .version) == ["other:1", "other:2"], "\(found)")
+        #expect(try collect(fixture.store, strict, now: later).contains { $0.subject == "other:1" })
+        #expect(try fixture.store.numbers(of: "tone", in: .adapters) == [1, 2, 3])
+    }
+
     /// The best that was ever promoted stays, whatever the alias points at now: the next gate compares with it.
     @Test func theMarkStaysAfterTheAliasWasTakenBack() throws {
         let fixture = try StoreFixture()

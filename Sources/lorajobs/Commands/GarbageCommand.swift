@@ -26,6 +26,10 @@ struct GarbageCommand: ParsableCommand {
         let setup = try WorkspaceSetup(options.locate())
         let collector = GarbageCollector(setup.workspace, setup.settings.retention)
         let found = try delete ? collector.collect(throughTrash: !now) : collector.garbage()
+        let store = ArtifactStore(setup.workspace.artifacts)
+        for fault in try store.historyFaults() where fault.kind == .unreadable {
+            Talk.warn("kept everything of it, since its history cannot be read: \(fault)")
+        }
         let total = found.reduce(0) { $0 + $1.bytes }
         if json {
             return try StandardOutput.json([
