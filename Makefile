@@ -62,7 +62,7 @@ test: deps
 	$(SWIFT) test -c release $(CHECK) --scratch-path $(TESTS) --skip-build --filter "$(ALONE)"
 
 soak: deps
-	LORAJOBS_SOAK=1 $(SWIFT) test -c release $(CHECK) --scratch-path $(TESTS) --filter "Soak|Storm|PowerLoss|Failpoint|Burst|Growth"
+	LORAJOBS_SOAK=1 $(SWIFT) test -c release $(CHECK) --scratch-path $(TESTS) --filter "Storm|PowerLoss|Failpoint|Burst|Growth|Scale|Races"
 
 # A Python environment of its own, unless LORAJOBS_PYTHON names one that has what requirements.txt lists. On Linux the
 # usual index serves torch with GPU libraries of some gigabytes; pip's own settings can name one that has it without.

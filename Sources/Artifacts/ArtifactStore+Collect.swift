@@ -174,7 +174,8 @@ extension ArtifactStore {
                 return nil
             }
             return Garbage(
-                kind: .blob, subject: "sha256:\(url.lastPathComponent)", title: "files of versions that are gone", url: url, bytes: Int64(status.st_size),
+                kind: .blob, subject: "sha256:\(url.lastPathComponent)", title: "files of versions that are gone",
+                url: url, bytes: Int64(status.st_size),
                 reason: "no version has it any more")
         }
     }
@@ -191,7 +192,8 @@ extension ArtifactStore {
                 else { return nil }
                 return Garbage(
                     kind: .trash, subject: entry.pathComponents.suffix(isDay ? 3 : 2).joined(separator: "/"),
-                    title: isDay ? "trash of \(name)" : "trash/\(name)", url: entry, bytes: try FileTree.bytes(below: entry, sharedWith: 1),
+                    title: isDay ? "trash of \(name)" : "trash/\(name)", url: entry,
+                    bytes: try FileTree.bytes(below: entry, sharedWith: 1),
                     reason: "it was collected more than \(Int(policy.trashSeconds / 86_400)) days ago")
             }
         }

@@ -117,7 +117,8 @@ package struct VerifiedPart: Sendable, Equatable {
     ///
     /// - Parameter share: more than 0, at most 1; rounded so that the parts are equal.
     package init(share: Double, on day: Date) {
-        count = max(1, Int((1 / share).rounded()))
+        // A part of a million is a file or two already.
+        count = max(1, Int(min(1 / share, 1e6).rounded()))
         let days = Int((day.timeIntervalSince1970 / 86_400).rounded(.down))
         index = ((days % count) + count) % count
     }

@@ -89,7 +89,8 @@ struct PlanReport {
     /// refused for it.
     private var shortfall: String? {
         guard let gate = manifest.gate, let count = testExamples, count < gate.minExamples else { return nil }
-        return "the test split has \(forecast.isSample ? "about " : "")\(count) examples, and \(gate.minExamples) are wanted: "
+        return
+            "the test split has \(forecast.isSample ? "about " : "")\(count) examples, and \(gate.minExamples) are wanted: "
             + "no version would be promoted; give data.test more, or lower gate.min_examples"
     }
 

@@ -57,7 +57,8 @@ import Testing
     /// Hours of training are not begun for a result that could not be written.
     @Test func aConfigurationThatCannotNameItsResultIsFoundBeforeTraining() async throws {
         guard let shop = try await Workshop.make() else { return }
-        try shop.write(try Data(contentsOf: shop.base.appending(path: "tokenizer.json")), to: "bases/mute/tokenizer.json")
+        try shop.write(
+            try Data(contentsOf: shop.base.appending(path: "tokenizer.json")), to: "bases/mute/tokenizer.json")
         try shop.write(
             #"{"model_type":"llama","hidden_size":32,"num_hidden_layers":1,"num_attention_heads":4,"intermediate_size":64,"vocab_size":512}"#,
             to: "bases/mute/config.json")

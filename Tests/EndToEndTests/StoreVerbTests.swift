@@ -143,7 +143,8 @@ import Testing
         let report = try await program.run("report", "--since", "today", "--json").json()
         let ended = report["ended"]?.elements ?? []
         #expect(ended.map { $0["unchanged"] } == [false, true] && ended.first?["adapter"] == "tone:1", "\(report)")
-        let values = try shop.json("Artifacts/adapters/tone/1/lorajobs.json")["evaluation"]?["sets"]?.elements.first?["values"]
+        let values = try shop.json("Artifacts/adapters/tone/1/lorajobs.json")["evaluation"]?["sets"]?.elements.first?[
+            "values"]
         #expect(ended.first?["loss"] != nil && ended.first?["loss"] == values?["trained"]?["loss"])
         #expect(ended.first?["loss_before"] == values?["base"]?["loss"], "nothing was in production: \(report)")
         #expect(report["moves"]?.elements.map { $0["alias"] } == ["production"])

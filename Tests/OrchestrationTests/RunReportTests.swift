@@ -116,7 +116,8 @@ import Testing
         let report = RunReport(try detail(makeStages()))
         let counts: JSONValue = [[7, 3], [1, 9]]
         #expect(report.json["confusion"] == .object(["test": ["classes": ["<world>", "sports"], "counts": counts]]))
-        #expect(report.html.contains("<tr><th>&lt;world&gt;</th><td class=\"number right\" style=\"--share: 70%\">7</td>"))
+        #expect(
+            report.html.contains("<tr><th>&lt;world&gt;</th><td class=\"number right\" style=\"--share: 70%\">7</td>"))
         let confusion = try #require(report.confusions.first)
         #expect(confusion.summary() == "3 <world> taken for sports, 1 sports taken for <world>")
         #expect(confusion.summary(1) == "3 <world> taken for sports, 1 others")

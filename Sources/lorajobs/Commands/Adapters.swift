@@ -118,7 +118,9 @@ struct Adapters: ParsableCommand {
         @Flag(name: .long, help: "Print one JSON object.") var json = false
 
         mutating func validate() throws {
-            if reference != nil && sample != nil { throw ValidationError("--sample is of the whole store, not of a version") }
+            if reference != nil && sample != nil {
+                throw ValidationError("--sample is of the whole store, not of a version")
+            }
         }
 
         mutating func run() throws {
