@@ -1,7 +1,8 @@
 # make demo    install what is missing (when that is allowed), build, and adapt the small base that ships here
 # make test    every test, one command
 # make build   the two programs, under $(BUILD)/release
-# make soak    the long tests; they print a seed, and LORAJOBS_SEED=N repeats a run (TMPDIR in memory makes them faster)
+# make soak    the long tests; they print a seed, and LORAJOBS_SEED=N repeats a run (TMPDIR in memory makes them faster;
+#              LORAJOBS_SOAK_PART=2/8 does the second eighth of the longest)
 # make help    the rest
 
 SWIFT  ?= swift

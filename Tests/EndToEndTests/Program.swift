@@ -84,7 +84,9 @@ final class Running: @unchecked Sendable {
         process.executableURL = executable
         process.arguments = arguments
         process.currentDirectoryURL = folder
-        var all = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("LORAJOBS_") }
+        // Neither what a caller has chosen for jobs of its own, nor which products its machine is to use.
+        let others = ["LORAJOBS_", "OPENBLAS_", "DNNL_"]
+        var all = ProcessInfo.processInfo.environment.filter { entry in !others.contains { entry.key.hasPrefix($0) } }
         all["HF_HUB_CACHE"] = scratch.appending(path: "no-cache").path
         process.environment = all.merging(environment) { $1 }
         let input = try FileHandle(forReadingFrom: scratch.appending(path: "in"))

@@ -93,10 +93,12 @@ struct Explorer {
 
     /// Makes the disks of some candidates, and starts again on each.
     ///
-    /// - Parameter limit: Ends after so many that break a promise.
+    /// - Parameters:
+    ///   - limit: Ends after so many that break a promise.
+    ///   - onState: Told after each how many have been tried.
     func tryEach(
         _ candidates: [Candidate], ignoring ignores: @escaping (Operation) -> Bool = { _ in false }, limit: Int = 5,
-        withProgram: Bool = false
+        withProgram: Bool = false, onState: (Int) -> Void = { _ in }
     ) async throws -> [Broken] {
         var wanted: [Int: Set<Int>] = [:]
         for candidate in candidates { wanted[candidate.moment, default: []].insert(candidate.ordinal) }
@@ -112,6 +114,7 @@ struct Explorer {
                 broken.append(Broken(description: words, reasons: reasons))
             }
             left -= 1
+            onState(candidates.count - left)
             return left > 0 && broken.count < limit
         }
         return broken

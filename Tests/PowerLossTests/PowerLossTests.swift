@@ -6,7 +6,9 @@ import Testing
 /// sync were missing.
 ///
 /// The real programs are recorded once for each scenario, and the recording is replayed on a model of a disk (``Disk``).
-/// With `LORAJOBS_SOAK=1` many more states are tried, random ones too; `LORAJOBS_SEED` repeats a run.
+/// With `LORAJOBS_SOAK=1` many more states are tried, random ones too; `LORAJOBS_SEED` repeats a run. They take hours:
+/// `LORAJOBS_SOAK_ORDER` chooses one of the two orders of names, and `LORAJOBS_SOAK_PART=2/8` the second of eight equal
+/// parts, for machines or nights that share the work. All parts of one seed are all states.
 @Suite struct PowerLossTests {
     private static let environment = ProcessInfo.processInfo.environment
     static let isSoak = environment["LORAJOBS_SOAK"] == "1"
@@ -72,14 +74,32 @@ import Testing
     /// Every state at every moment, random ones, and those of a file system that keeps the order of names.
     private func soak(_ run: RecordedRun) async throws {
         say("\(run.name): soaking; repeat with LORAJOBS_SOAK=1 LORAJOBS_SEED=\(Self.seed)")
-        for ordering in [Disk.Ordering.arbitrary, .journaled] {
+        let asked = Self.environment["LORAJOBS_SOAK_ORDER"]
+        let orderings = [Disk.Ordering.arbitrary, .journaled].filter { asked == nil || asked == "\($0)" }
+        #expect(!orderings.isEmpty, "LORAJOBS_SOAK_ORDER is arbitrary or journaled, not \(asked ?? "")")
+        for ordering in orderings {
             let explorer = Explorer(
                 run: run, ordering: ordering, randomStates: 10, isExhaustive: true, seed: Self.seed)
-            let states = try await explorer.candidates()
-            say("\(run.name): \(states.count) states, order of names: \(ordering)")
-            record(try await explorer.tryEach(states))
+            let all = try await explorer.candidates()
+            let states = all.indices.filter { $0 % Self.part.count == Self.part.index }.map { all[$0] }
+            let share = Self.part.count > 1 ? "part \(Self.part.index + 1) of \(Self.part.count) of \(all.count): " : ""
+            say("\(run.name): \(share)\(states.count) states, order of names: \(ordering)")
+            let step = max(1, states.count / 20)
+            record(
+                try await explorer.tryEach(states) { done in
+                    if done % step == 0 || done == states.count {
+                        say("\(run.name): \(done) of \(states.count) states tried, order of names: \(ordering)")
+                    }
+                })
         }
     }
+
+    /// Which of how many parts, from 0; everything where the variable is absent or no part.
+    private static let part: (index: Int, count: Int) = {
+        let numbers = (environment["LORAJOBS_SOAK_PART"] ?? "").split(separator: "/").compactMap { Int($0) }
+        guard numbers.count == 2, (1...max(1, numbers[1])).contains(numbers[0]) else { return (0, 1) }
+        return (numbers[0] - 1, numbers[1])
+    }()
 
     private func record(_ broken: [Explorer.Broken]) {
         for one in broken {
