@@ -85,12 +85,13 @@ import Testing
             let share = Self.part.count > 1 ? "part \(Self.part.index + 1) of \(Self.part.count) of \(all.count): " : ""
             say("\(run.name): \(share)\(states.count) states, order of names: \(ordering)")
             let step = max(1, states.count / 20)
-            record(
-                try await explorer.tryEach(states) { done in
-                    if done % step == 0 || done == states.count {
-                        say("\(run.name): \(done) of \(states.count) states tried, order of names: \(ordering)")
-                    }
+            let broken = try await explorer.tryEach(
+                states,
+                onState: { done in
+                    guard done % step == 0 || done == states.count else { return }
+                    say("\(run.name): \(done) of \(states.count) states tried, order of names: \(ordering)")
                 })
+            record(broken)
         }
     }
 

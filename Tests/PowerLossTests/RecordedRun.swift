@@ -192,7 +192,7 @@ final class RecordedRun: @unchecked Sendable {
             guard opened >= 0, fstat(opened, &status) == 0 else { throw Failed(description: "\(path): \(errno)") }
             return (opened, UInt64(status.st_ino))
         }
-        if let tenant {
+        if tenant != nil {
             try Recording.append(log) {
                 guard mkdir(folder, 0o755) == 0 else { throw Failed(description: "mkdir \(folder)") }
                 let (parent, inode) = try descriptor(inbox, O_RDONLY | O_DIRECTORY)
