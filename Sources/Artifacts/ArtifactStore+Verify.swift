@@ -3,6 +3,8 @@ package import Foundation
 extension ArtifactStore {
     /// Reads versions and compares every file with its recorded digest.
     ///
+    /// It works beside a collector: what is collected while it is read is not damaged.
+    ///
     /// - Parameters:
     ///   - reference: one version; `nil` is every version of both collections, every alias, log, blob and cached output.
     ///   - part: the files whose content is read. That the others are there, with their sizes, is seen all the same, and
@@ -25,7 +27,10 @@ extension ArtifactStore {
                     found += try damage(of: (name, number), in: collection, digests: &digests)
                 }
                 for (alias, number) in try aliases(of: name, in: collection).sorted(by: { $0.key < $1.key })
-                where !numbers.contains(number) {
+                // A version that was published since the numbers were read is there.
+                where try !numbers.contains(number)
+                    && !FileTree.isFolder(at: versionFolder(number, of: name, in: collection))
+                {
                     let path = folder(of: name, in: collection).appending(path: alias).path
                     found.append(
                         Damage(
@@ -37,12 +42,14 @@ extension ArtifactStore {
         }
         for name in try FileTree.names(in: blobs) {
             let url = blobs.appending(path: name)
-            if try digests.digest(of: url, expected: "sha256:" + name) != "sha256:" + name {
-                found.append(
+            found += try FileCheck.unlessCollected(url) {
+                guard try digests.digest(of: url, expected: "sha256:" + name) != "sha256:" + name else { return [] }
+                return [
                     Damage(
                         problem: .changed, subject: "sha256:" + name, path: url.path,
                         message: "the content of \(url.path) is not what its name says",
-                        advice: "lorajobs adapters verify puts it away", file: try FileTree.identity(url)))
+                        advice: "lorajobs adapters verify puts it away", file: try FileTree.identity(url))
+                ]
             }
         }
         return try found + StageCache(self).verify(part: part)
@@ -70,8 +77,16 @@ extension ArtifactStore {
     private func damage(
         of version: (name: String, number: Int), in collection: ArtifactCollection, digests: inout DigestsByInode
     ) throws -> [Damage] {
-        let url = folder(of: version.name, in: collection)
-            .appending(path: "\(version.number)", directoryHint: .isDirectory)
+        let url = versionFolder(version.number, of: version.name, in: collection)
+        return try FileCheck.unlessCollected(url) {
+            try differences(of: version, at: url, in: collection, digests: &digests)
+        }
+    }
+
+    private func differences(
+        of version: (name: String, number: Int), at url: URL, in collection: ArtifactCollection,
+        digests: inout DigestsByInode
+    ) throws -> [Damage] {
         let subject = "\(version.name):\(version.number)"
         let recordFile = url.appending(path: Version.recordFile)
         let logged = try versionLog(of: version.name, in: collection).readableEntries().publication(of: version.number)
@@ -161,6 +176,18 @@ enum FileCheck {
             guard let status = try FileTree.status(folder.appending(path: path)) else { return false }
             return FileTree.isRegular(status) && Int64(status.st_size) == file.size
         }
+    }
+
+    /// What is found of an entry of the store, or nothing when the entry was collected meanwhile: then files were missing
+    /// because all of them were.
+    static func unlessCollected(_ entry: URL, _ examine: () throws -> [Damage]) throws -> [Damage] {
+        do {
+            let found = try examine()
+            if try found.isEmpty || FileTree.status(entry) != nil { return found }
+        } catch let error as ArtifactError where error.code == .notFound {
+            if try FileTree.status(entry) != nil { throw error }
+        }
+        return []
     }
 
     /// Everything below `folder` that differs from `files`.

@@ -163,19 +163,18 @@ package struct StageCache: Sendable {
         var found: [Damage] = []
         for entry in entries {
             let key = "sha256:" + entry.lastPathComponent
-            var own: [Damage] = []
-            if let description = try description(entry), description.key == key {
-                own = try FileCheck.differences(
-                    below: Self.output(entry), from: description.files, subject: key, digests: &digests)
-            } else {
+            let own = try FileCheck.unlessCollected(entry) {
+                if let description = try description(entry), description.key == key {
+                    return try FileCheck.differences(
+                        below: Self.output(entry), from: description.files, subject: key, digests: &digests)
+                }
                 let path = Self.descriptionFile(entry).path
-                own.append(
+                return [
                     Damage(
                         problem: .unreadable, subject: key, path: path,
-                        message: "\(path) does not describe the cached output beside it; the stage will run again"))
+                        message: "\(path) does not describe the cached output beside it; the stage will run again")
+                ]
             }
-            // Collected while it was read.
-            guard try !own.isEmpty && FileTree.isFolder(at: entry) else { continue }
             found += own.map {
                 var damage = Damage(
                     problem: $0.problem, subject: key, path: $0.path, message: $0.message,

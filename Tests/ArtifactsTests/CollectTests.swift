@@ -1,5 +1,6 @@
 import Foundation
 import PipelineSpec
+import Synchronization
 import TestSupport
 import Testing
 
@@ -284,5 +285,42 @@ import Testing
         #expect(try store.historyFaults().isEmpty)
         let published = try (0..<3).flatMap { try store.log(of: "tone\($0)") }.count { $0.event == .published }
         #expect(published == rounds / 2 * 2)
+    }
+
+    /// What goes while it is read is not damaged: `adapters verify` and `doctor` run beside a collector.
+    @Test func verifyingRacesCollecting() async throws {
+        let fixture = try StoreFixture()
+        let store = fixture.store
+        let cache = StageCache(store)
+        let (policy, moment) = (strict, later)
+        final class Collecting: Sendable { let isDone = Atomic(false) }
+        let collecting = Collecting()
+        try await withThrowingTaskGroup { group in
+            group.addTask {
+                defer { collecting.isDone.store(true, ordering: .relaxed) }
+                for round in 0..<8 {
+                    for number in 0..<8 {
+                        try fixture.publish("tone", "weights \(round) \(number)")
+                        let key = Digest.sha256(Data("\(round) \(number)".utf8))
+                        let metadata = StageCache.Metadata(kind: "train", created: StoreFixture.day, attemptID: "a")
+                        let output = try fixture.adapter("output \(round) \(number)")
+                        try cache.store(key: key, folder: output, metadata: metadata)
+                    }
+                    for garbage in try store.garbage(policy, now: moment) {
+                        _ = try store.remove(garbage, policy, throughTrash: false, now: moment)
+                    }
+                }
+            }
+            group.addTask {
+                var rounds = 0
+                while !collecting.isDone.load(ordering: .relaxed) {
+                    let damage = try store.verify()
+                    #expect(damage.isEmpty, "\(damage.map(\.message))")
+                    rounds += 1
+                }
+                #expect(rounds > 0)
+            }
+            try await group.waitForAll()
+        }
     }
 }

@@ -196,7 +196,8 @@ final class Nights {
         let label = "night \(number)"
         var invariants = Invariants(workspace)
         invariants.now = now
-        #expect(try invariants.violations().map(\.description) == [], "\(label)")
+        let violations = try invariants.violations()
+        #expect(violations.isEmpty, "\(label): \(violations.map(\.description))")
         let log = try store.log(of: name)
         let moves = log.filter { $0.event == .aliasMoved && $0.alias == "production" }
         #expect(try production == moves.last?.version, "\(label)")
