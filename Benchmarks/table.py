@@ -4,7 +4,8 @@
 
 A round runs both programs once on a row, each as a process of its own, the order alternating. Figures are medians over
 rounds; a ratio is formed within a round. Rows in bf16 are left out, and said to be, where the processor does not multiply
-it. Weights are random on either side. Writes Benchmarks/<date>-table.md.
+it. Weights are random on either side; lorajobs keeps matrices as bf16 where the published files of the shape do, torch has
+them as floats where it computes in fp32. Writes Benchmarks/<date>-table.md.
 """
 
 import argparse
@@ -137,7 +138,7 @@ def main():
     lines = [
         f"# Beside torch, {date}", "",
         f"LoRA of rank 8 (gpt2: c_attn; smollm-135m: every linear map; tinyllama-1.1b: q and v), AdamW, no dropout, two "
-        f"threads, random weights. {options.rounds} rounds, the order alternating; medians, and of ratios the smallest "
+        f"threads, random weights, which lorajobs keeps as bf16 where the published files do (not gpt2). {options.rounds} rounds, the order alternating; medians, and of ratios the smallest "
         "and the largest.",
         "The last column is lorajobs against the machine: of training, the operations of all products in the time of a "
         "step against the speed of its large products alone in the same process; of generation, the bytes of weights "

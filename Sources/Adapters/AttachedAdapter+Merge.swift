@@ -6,12 +6,12 @@ package import TensorCore
 /// Where a head shares its matrix with an embedding and the adapter changes one of the two, the merged model has two
 /// matrices: ``untiedHead`` is then the head. Merging into the shared one would change the end that was not trained.
 extension AttachedAdapter {
-    /// The values of one of the model's parameters with the adapter in it, `W + ΔW`; others as they are.
+    /// The values of one of the model's parameters with the adapter in it, `W + ΔW`, or as they are; floats.
     ///
     /// A new tensor, the base is not touched. For a merged checkpoint, ask for one parameter after another: no more
     /// than one merged matrix is then in memory. A matrix that head and embedding share is the embedding's.
     package func mergedValues(of parameter: Parameter) -> Tensor {
-        changes[ObjectIdentifier(parameter)]?() ?? parameter.tensor.detached()
+        changes[ObjectIdentifier(parameter)]?() ?? parameter.tensor.detached().converted(to: .float32)
     }
 
     /// The head that shares its matrix with an embedding in the base and no longer can.
@@ -100,6 +100,6 @@ extension AttachedAdapter {
     ) -> Tensor {
         let copy = saved.first { $0.isModule(module) }?.parameters[0]
         let base = bases.first { $0.isModule(module) && $0.differs }?.parameter
-        return (copy ?? base ?? original).tensor.detached()
+        return (copy ?? base ?? original).tensor.detached().converted(to: .float32)
     }
 }

@@ -52,6 +52,28 @@ void ck_bf16_product_native(size_t m, size_t n, size_t k, float alpha, const flo
                             void *scratch);
 #endif
 
+#if defined(__x86_64__)
+void ck_widened_product_native(size_t m, size_t n, size_t k, float alpha, const float *x, size_t ldx, const uint16_t *w,
+                               size_t ldw, int transposed, int adds, float *c, size_t ldc, const ck_low_rank *addend,
+                               void *scratch);
+#endif
+
+int ck_multiplies_widened(void) {
+#if defined(__x86_64__)
+    return ck_kernels() == &ck_avx512_table;
+#else
+    return 0;
+#endif
+}
+
+void ck_widened_product(size_t m, size_t n, size_t k, float alpha, const float *x, size_t ldx, const uint16_t *w,
+                        size_t ldw, int transposed, int adds, float *c, size_t ldc, const ck_low_rank *addend,
+                        void *scratch) {
+#if defined(__x86_64__)
+    ck_widened_product_native(m, n, k, alpha, x, ldx, w, ldw, transposed, adds, c, ldc, addend, scratch);
+#endif
+}
+
 int ck_multiplies_bf16(void) {
 #if defined(__x86_64__)
     __builtin_cpu_init();

@@ -23,6 +23,10 @@ package protocol AdaptableModel: AnyObject {
 extension AdaptableModel {
     package var heads: [Projection] { [] }
     package var embeddings: [Embedding] { [] }
+    /// What products with its matrices round their other side to, in the body: BF16 where one is held so to be multiplied.
+    package var products: DType {
+        projections.contains { $0.current.weight.tensor.products == .bfloat16 } ? .bfloat16 : .float32
+    }
     /// Most are named alike everywhere.
     package var formerNames: FormerNames { FormerNames() }
 

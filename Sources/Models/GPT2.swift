@@ -140,7 +140,7 @@ private final class GPT2Block {
         } else {
             mixed = Tensor.attention(
                 fused: fused, heads: heads, scale: attentionScale, layout: layout,
-                products: attentionInput.weight.tensor.dtype)
+                products: attentionInput.weight.tensor.products)
         }
         let y = Tensor.sum(x, attentionOutput(mixed, context))
         let inner = feedForwardInput(feedForwardNorm(y), context).geluTanh()

@@ -102,8 +102,9 @@ package enum ModelRegistry {
 
     /// Loads a Hugging Face checkpoint folder as a language model.
     ///
-    /// - Parameter matrixType: what the matrices of linear maps and the tables of embeddings are in memory: F32, or BF16
-    ///   to be multiplied as such. Norms, biases and what is trained are F32.
+    /// - Parameter matrixType: what products with the matrices of linear maps and the tables of embeddings are made in: F32,
+    ///   or BF16, to which matrices of other types are then rounded. BF16 in files stays so in memory either way. Norms,
+    ///   biases and what is trained are F32.
     /// - Throws: ``ModelError`` or a weight-file error that names the file, key or tensor; `unsupported` for an encoder.
     package static func load(folder: URL, matrixType: DType = .float32) throws -> any LanguageModel {
         try languageModel(ModelConfiguration(folder: folder)) {
@@ -131,10 +132,15 @@ package enum ModelRegistry {
     }
 
     /// A language model of the given configuration with random weights.
+    ///
+    /// - Parameter storedType: what the matrices are in memory, as if a file held them so; by default what they are
+    ///   multiplied in.
     package static func random(
-        _ configuration: ModelConfiguration, seed: UInt64, matrixType: DType = .float32
+        _ configuration: ModelConfiguration, seed: UInt64, matrixType: DType = .float32, storedType: DType? = nil
     ) throws -> any LanguageModel {
-        try languageModel(configuration) { WeightReader(random: RandomStream(seed: seed), matrixType: matrixType) }
+        try languageModel(configuration) {
+            WeightReader(random: RandomStream(seed: seed), matrixType: matrixType, storedType: storedType)
+        }
     }
 
     /// A model of the given configuration for a task, with random weights.

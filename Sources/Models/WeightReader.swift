@@ -24,8 +24,10 @@ final class WeightReader {
     }
 
     private let source: Source
-    /// The type that matrices of linear maps and tables of embeddings have in memory: F32 or BF16.
+    /// What products with the matrices of linear maps and tables of embeddings are made in: F32 or BF16.
     private let matrixType: DType
+    /// What random matrices are rounded to, where that is not what they are multiplied in.
+    private let storedType: DType?
     private var taken: Set<String> = []
     /// Parameters that several maps are parts of, each read once.
     private var stacks: [String: Tensor] = [:]
@@ -51,26 +53,33 @@ final class WeightReader {
     init(checkpoint folder: URL, matrixType: DType = .float32) throws {
         source = .checkpoint(try CheckpointFiles(folder), folder: folder.path)
         self.matrixType = matrixType
+        storedType = nil
     }
 
-    init(random: RandomStream, matrixType: DType = .float32) {
+    init(random: RandomStream, matrixType: DType = .float32, storedType: DType? = nil) {
         source = .random(random)
         self.matrixType = matrixType
+        self.storedType = storedType
     }
 
     /// Weights that have shapes and no values.
     init() {
         source = .outline
         matrixType = .float32
+        storedType = nil
     }
 
     /// The weight `name`, which must have the given shape.
     ///
     /// Data that lies aligned in its file and has the wanted type is used in place; other types are converted.
-    func take(_ name: String, _ shape: [Int], _ initial: Initial, as dtype: DType = .float32) throws -> Parameter {
+    ///
+    /// - Parameter isMatrix: whether it is one of a linear map or a table of an embedding, which may be smaller than floats.
+    func take(_ name: String, _ shape: [Int], _ initial: Initial, isMatrix: Bool = false) throws -> Parameter {
         switch source {
         case .random(let stream):
-            return Parameter(name, Self.initial(initial, shape, stream.substream(name)).converted(to: dtype))
+            let values = Self.initial(initial, shape, stream.substream(name))
+            return Parameter(
+                name, isMatrix ? values.converted(to: storedType ?? matrixType, products: matrixType) : values)
         case .outline:
             guard let values = Tensor(reserving: shape) else {
                 throw ModelError(.weights, "\(name) \(shape): the system gives no more addresses")
@@ -87,7 +96,8 @@ final class WeightReader {
                     "\(folder): tensor \(stored) has shape \(entry.shape); config.json asks for \(shape)")
             }
             taken.insert(stored)
-            return Parameter(name, try files.tensor(stored, as: dtype))
+            return Parameter(
+                name, isMatrix ? try files.matrix(stored, products: matrixType) : try files.tensor(stored))
         }
     }
 
@@ -97,7 +107,7 @@ final class WeightReader {
     ) throws -> Parameter {
         guard case .checkpoint(let files, let folder) = source, storedName(name, in: files) == nil,
             let stored = storedName(stack.path, in: files)
-        else { return try take(name, shape, initial, as: matrixType) }
+        else { return try take(name, shape, initial, isMatrix: true) }
         let whole = [stack.count, stack.outputs, shape[1]]
         if stacks[stored] == nil {
             let entry = try files.entry(stored)
@@ -105,7 +115,9 @@ final class WeightReader {
                 throw ModelError(
                     .weights, "\(folder): tensor \(stored) has shape \(entry.shape); config.json asks for \(whole)")
             }
-            stacks[stored] = try files.tensor(stored, as: matrixType).reshaped([stack.count * stack.outputs, shape[1]])
+            stacks[stored] = try files.matrix(stored, products: matrixType).reshaped([
+                stack.count * stack.outputs, shape[1],
+            ])
             taken.insert(stored)
         }
         let first = stack.index * stack.outputs + stack.rows.lowerBound
@@ -155,7 +167,7 @@ final class WeightReader {
             isHeadless
             ? embedding
             : isTied
-                ? try tied(name, to: embedding) : try take(name, embedding.tensor.shape, initial, as: matrixType)
+                ? try tied(name, to: embedding) : try take(name, embedding.tensor.shape, initial, isMatrix: true)
         if isHeadless { passOver([path + "."]) }
         return Projection(path: path, weight: weight, bias: nil, layout: .outputByInput)
     }
@@ -165,7 +177,7 @@ final class WeightReader {
     /// - Throws: when the checkpoint holds a head of its own that differs: a reload elsewhere would overwrite it.
     func tied(_ name: String, to embedding: Parameter) throws -> Parameter {
         if case .checkpoint(let files, let folder) = source, let stored = storedName(name, in: files) {
-            let head = try files.tensor(stored, as: embedding.tensor.dtype)
+            let head = try files.matrix(stored, products: matrixType)
             guard head.shape == embedding.tensor.shape, head.hasEqualElements(to: embedding.tensor) else {
                 throw ModelError(
                     .weights,
@@ -189,13 +201,13 @@ final class WeightReader {
         return Projection(
             path: path, formerPath: formerNames(path), stack: stack,
             weight: try stack.map { try take(name, partOf: $0, shape, initial) }
-                ?? take(name, shape, initial, as: matrixType),
+                ?? take(name, shape, initial, isMatrix: true),
             bias: hasBias ? try take("\(path).bias", [output], .zeros) : nil, layout: layout)
     }
 
     /// A table of `count` rows of `size` elements.
     func embedding(_ path: String, _ count: Int, _ size: Int, _ initial: Initial) throws -> Embedding {
-        Embedding(path: path, weight: try take("\(path).weight", [count, size], initial, as: matrixType))
+        Embedding(path: path, weight: try take("\(path).weight", [count, size], initial, isMatrix: true))
     }
 
     /// A layer norm over rows of `size` elements.

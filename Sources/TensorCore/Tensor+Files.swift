@@ -3,24 +3,29 @@ extension CheckpointFiles {
     ///
     /// F32 data that lies aligned in its file is used where it is mapped, without a copy and read-only; other types are
     /// converted.
+    package func tensor(_ name: String) throws -> Tensor { try file(of: name).tensor(name) }
+
+    /// The tensor `name` as a frozen matrix. Data of the wanted type is used where it is mapped, read-only and without a
+    /// copy, and so is BF16 where products are to be single precision: it is widened, exactly, as it is multiplied.
     ///
-    /// - Parameter dtype: `bfloat16` for a frozen weight that is to be multiplied as such: BF16 data is then used in
-    ///   place, and other types are rounded to it.
-    package func tensor(_ name: String, as dtype: DType = .float32) throws -> Tensor {
-        try file(of: name).tensor(name, as: dtype)
+    /// - Parameter products: F32, or BF16, to which other types are then rounded.
+    package func matrix(_ name: String, products: DType) throws -> Tensor {
+        try file(of: name).matrix(name, products: products)
     }
 }
 
 extension SafetensorsFile {
-    /// The tensor `name`; see ``CheckpointFiles/tensor(_:as:)``.
-    package func tensor(_ name: String, as dtype: DType = .float32) throws -> Tensor {
+    /// The tensor `name` as a frozen matrix; see ``CheckpointFiles/matrix(_:products:)``.
+    package func matrix(_ name: String, products: DType) throws -> Tensor {
+        let entry = try entry(name)
+        guard entry.dtype == .bfloat16, let start = try bytes(of: name).baseAddress, UInt(bitPattern: start) % 2 == 0
+        else { return try tensor(name).converted(to: products) }
+        return Tensor(borrowing: start, shape: entry.shape, dtype: .bfloat16, products: products, owner: self)
+    }
+
+    /// The tensor `name`; see ``CheckpointFiles/tensor(_:)``.
+    package func tensor(_ name: String) throws -> Tensor {
         let shape = try entry(name).shape
-        if dtype == .bfloat16 {
-            let bytes = try bytes(of: name)
-            guard try entry(name).dtype == .bfloat16, let start = bytes.baseAddress, UInt(bitPattern: start) % 2 == 0
-            else { return try tensor(name).converted(to: .bfloat16) }
-            return Tensor(borrowing: start, shape: shape, dtype: .bfloat16, owner: self)
-        }
         if let floats = try directFloats(of: name), let base = floats.baseAddress {
             return Tensor(borrowing: base, shape: shape, owner: self)
         }
@@ -34,7 +39,8 @@ extension Tensor {
     /// What a writer needs to store this tensor as `dtype` under `name`; keeps the values alive.
     package func weightSource(_ name: String, as dtype: DType = .float32) -> WeightSource {
         WeightSource(name: name, dtype: dtype, shape: shape) { [self] sink in
-            let floats = UnsafeBufferPointer(start: pointer, count: count)
+            let values = converted(to: .float32)
+            let floats = UnsafeBufferPointer(start: values.pointer, count: count)
             try WeightSource(name: name, shape: shape, floats: floats, as: dtype).emit(sink)
         }
     }

@@ -3,7 +3,7 @@ import Synchronization
 
 /// A dense, row-major array of 32-bit floats, with the node that made it when a gradient is wanted.
 ///
-/// A frozen weight may hold bf16 instead, which ``linear(_:bias:layout:scale:adding:)``, the lookups of rows and
+/// A frozen weight may hold bf16 instead, to be multiplied as such or only to be smaller (``products``), which ``linear(_:bias:layout:scale:adding:)``, the lookups of rows and
 /// ``crossEntropy(head:targets:scale:cap:)`` read as they are; every other op wants floats.
 ///
 /// Layers speak in matrices: a tensor of shape `[…, C]` is `rows` rows of `columns` = C elements. There are no
@@ -29,6 +29,10 @@ package struct Tensor {
 
     /// The type of the elements: F32, or BF16 in a frozen weight.
     package var dtype: DType { storage.dtype }
+
+    /// What products with this weight round their other side to: BF16, or F32 for floats and for bf16 that is only a way
+    /// to store them.
+    package var products: DType { storage.products }
 
     /// The first element. Valid while this tensor, or another with its storage, is alive.
     ///
@@ -69,11 +73,13 @@ package struct Tensor {
 
     /// The same elements as bf16, rounded to nearest with ties to even, or as floats; this tensor if they are that already.
     ///
+    /// - Parameter products: what products with bf16 round their other side to; see ``Tensor/products``.
     /// - Precondition: no gradient is wanted; F32 or BF16.
-    package func converted(to dtype: DType) -> Tensor {
-        guard dtype != self.dtype else { return self }
+    package func converted(to dtype: DType, products: DType? = nil) -> Tensor {
+        guard dtype != self.dtype || products ?? self.products != self.products else { return self }
         precondition(node == nil, "converted: a tensor that needs a gradient")
-        let result = Tensor(shape: shape, storage: Storage(count: count, dtype: dtype))
+        precondition(dtype != self.dtype, "converted: \(dtype) to be multiplied otherwise")
+        let result = Tensor(shape: shape, storage: Storage(count: count, dtype: dtype, products: products))
         if dtype == .bfloat16 {
             ckernels_bf16_from_f32(pointer, result.storage.halves, count)
         } else {
@@ -83,9 +89,11 @@ package struct Tensor {
     }
 
     /// Elements of a file in memory that `owner` keeps alive, read-only and without a copy.
-    init(borrowing bytes: UnsafeRawPointer, shape: [Int], dtype: DType, owner: AnyObject) {
+    init(borrowing bytes: UnsafeRawPointer, shape: [Int], dtype: DType, products: DType, owner: AnyObject) {
         let count = shape.reduce(1, *)
-        self.init(shape: shape, storage: Storage(borrowing: bytes, count: count, dtype: dtype, owner: owner))
+        self.init(
+            shape: shape,
+            storage: Storage(borrowing: bytes, count: count, dtype: dtype, products: products, owner: owner))
     }
 
     /// Floats in memory that `owner` keeps alive, such as a mapped file; read-only and without a copy.

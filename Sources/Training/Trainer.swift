@@ -193,9 +193,11 @@ package final class Trainer {
             guard batch.targetCount > 0 else { continue }
             var context = ForwardContext(dropout: dropout.substream(index))
             context.recomputesLayers = options.recomputesLayers
-            let scored = model.score(batch, scale: scale, context: context)
-            sum = scored.negativeLogLikelihoods.reduce(sum) { $0 + Double($1) }
-            scored.loss.backward()
+            Autograd.keeping(model.products) {
+                let scored = model.score(batch, scale: scale, context: context)
+                sum = scored.negativeLogLikelihoods.reduce(sum) { $0 + Double($1) }
+                scored.loss.backward()
+            }
         }
         guard parameters.contains(where: { $0.gradient != nil }) else {
             throw TrainingError(

@@ -77,20 +77,12 @@ struct PlanReport {
         return lines.map { $0 + "\n" }.joined()
     }
 
-    /// The test examples there will be, from a sample by its share of the bytes; `nil` where there is no gate.
-    private var testExamples: Int? {
-        guard manifest.gate != nil, let found = forecast.splits["test"]?.sequences else { return nil }
-        // Files of the test split alone are read whole or in the same share as the others.
-        return forecast.isSample
-            ? Int((Double(found) * Double(forecast.bytes) / Double(max(forecast.bytesRead, 1))).rounded()) : found
-    }
-
     /// What the gate will say of the test split, where that is too small: only reading the data tells, so no manifest is
     /// refused for it.
     private var shortfall: String? {
-        guard let gate = manifest.gate, let count = testExamples, count < gate.minExamples else { return nil }
+        guard let gate = manifest.gate, let count = forecast.testExamples, count < gate.minExamples else { return nil }
         return
-            "the test split has \(forecast.isSample ? "about " : "")\(count) examples, and \(gate.minExamples) are wanted: "
+            "the test split has \(forecast.scale(of: "test") > 1 ? "about " : "")\(count) examples, and \(gate.minExamples) are wanted: "
             + "no version would be promoted; give data.test more, or lower gate.min_examples"
     }
 
@@ -254,7 +246,7 @@ struct PlanReport {
         ])
         if let gate = manifest.gate {
             members["gate"] = .object([
-                "min_examples": .integer(gate.minExamples), "test_examples": .optional(testExamples),
+                "min_examples": .integer(gate.minExamples), "test_examples": .optional(forecast.testExamples),
                 "shortfall": .optional(shortfall),
             ])
         }

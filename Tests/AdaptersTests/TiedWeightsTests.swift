@@ -18,8 +18,10 @@ import Testing
         var targets = ["c_attn"]
         var saved: [String] = []
         var parts: Bool
+        /// What the base's files hold.
+        var stored = DType.float32
 
-        var testDescription: String { "\(model), targets \(targets), saved \(saved)" }
+        var testDescription: String { "\(model) in \(stored), targets \(targets), saved \(saved)" }
     }
 
     static let cases = [
@@ -30,11 +32,26 @@ import Testing
         Case(model: "bert_mlm", task: .maskedLM, targets: ["word_embeddings"], parts: true),
         Case(model: "bert_mlm", task: .maskedLM, targets: ["query"], saved: ["decoder"], parts: true),
         Case(model: "llama", targets: ["embed_tokens", "lm_head"], parts: false),
+        Case(parts: false, stored: .bfloat16), Case(targets: ["c_attn", "wte"], parts: true, stored: .bfloat16),
+        Case(saved: ["lm_head"], parts: true, stored: .bfloat16),
+        Case(model: "llama", targets: ["q_proj", "embed_tokens"], parts: false, stored: .bfloat16),
+        Case(model: "mixtral", targets: ["q_proj", "w1"], parts: false, stored: .bfloat16),
     ]
 
-    private func attach(_ one: Case) throws -> (model: any SequenceModel, adapter: AttachedAdapter, base: URL) {
-        let base = try Fixtures.folder("golden/\(one.model)")
+    /// - Parameter copy: where a base goes that is stored otherwise than the fixture.
+    private func attach(_ one: Case, copy: URL? = nil) throws
+        -> (model: any SequenceModel, adapter: AttachedAdapter, base: URL)
+    {
+        var base = try Fixtures.folder("golden/\(one.model)")
+        if let copy {
+            try CheckpointWriter.write(
+                ModelRegistry.load(folder: base, for: one.task), to: copy, base: base, dtype: one.stored)
+            base = copy
+        }
         let model = try ModelRegistry.load(folder: base, for: one.task)
+        // Matrices are multiplied as they lie in the file.
+        #expect(model.projections.allSatisfy { $0.weight.tensor.dtype == one.stored })
+        #expect(model.projections.allSatisfy { $0.weight.tensor.products == .float32 })
         let adapter = try AttachedAdapter(
             LoRA(rank: 2, alpha: 4), targets: .list(one.targets), to: model, modulesToSave: one.saved, seed: 3)
         let random = RandomStream(seed: 11)
@@ -46,7 +63,8 @@ import Testing
     }
 
     @Test(arguments: cases) func aMergedCheckpointComputesWhatTheAdapterComputes(one: Case) throws {
-        let (model, adapter, base) = try attach(one)
+        let copies = try TemporaryFolder()
+        let (model, adapter, base) = try attach(one, copy: one.stored == .float32 ? nil : copies.url)
         let adapted = logits(model, Self.batch)
         #expect((adapter.untiedHead != nil) == one.parts)
         let untied = adapter.untiedHead.map { head in
@@ -57,7 +75,7 @@ import Testing
             adapter.mergedValues(of: $0)
         }
         let configuration = try JSONValue(Data(contentsOf: folder.url.appending(path: "config.json")), file: "")
-        let wasTied = one.model != "llama"
+        let wasTied = !["llama", "mixtral"].contains(one.model)
         #expect(configuration["tie_word_embeddings"] == .bool(wasTied && !one.parts))
         let merged = try ModelRegistry.load(folder: folder.url, for: one.task)
         #expect((merged.tie == nil) == (one.parts || !wasTied))

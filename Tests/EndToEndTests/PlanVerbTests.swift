@@ -44,6 +44,24 @@ import Testing
         #expect(enough["gate"]?["shortfall"] == .null, "\(enough)")
     }
 
+    /// A small test file is read whole beside training files of which there is a sample: its count is no estimate.
+    @Test func testExamplesAreCountedInTheirOwnFiles() async throws {
+        guard let shop = try await Workshop.make() else { return }
+        let play = try Data(contentsOf: shop.url("data/play.txt"))
+        var large = Data()
+        while large.count <= 33 << 20 { large.append(play) }
+        try shop.write(large, to: "data/large.txt")
+        try shop.write(play.prefix(20_000), to: "data/held.txt")
+        let manifest = shop.manifest(data: "data/large.txt").replacing(
+            "max_length", with: "test: data/held.txt, max_length")
+        try shop.write(manifest + "gate: {min_examples: 5000}\n", to: "tone.yaml")
+        let plan = try await shop.program.run("plan", "tone.yaml", "--json", "-n", "0").json()
+        #expect(plan["data"]?["sample"] == true, "\(plan)")
+        let count = plan["data"]?["splits"]?["test"]?["sequences"]
+        #expect(count != nil && plan["gate"]?["test_examples"] == count, "\(plan)")
+        #expect(plan["gate"]?["shortfall"]?.word?.contains("has about") == false)
+    }
+
     /// What the tokens depend on, each changed in turn: all of it makes another artifact, and nothing else does.
     @Test func whatDecidesAboutTokensMakesThemAnew() async throws {
         guard let shop = try await Workshop.make() else { return }

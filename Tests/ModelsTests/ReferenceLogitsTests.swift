@@ -138,7 +138,7 @@ private func greedy(_ model: any LanguageModel, from start: [Int32], count: Int)
                 }
             }
             // Products of other heights are summed in another order, by some BLAS kernels more than by others, and the
-            // drawn models have logits of up to some tens.
+            // drawn models have logits of up to ten.
             let size = max(1, whole.map(abs).max() ?? 0)
             #expect(largestDifference(rows, whole) < 1e-5 * size, "\(name)")
         }

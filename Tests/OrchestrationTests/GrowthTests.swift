@@ -4,6 +4,7 @@ import GRDB
 import GRDBSQLite
 import Glibc
 import PipelineSpec
+import TestSupport
 import Testing
 
 @testable import Orchestration
@@ -40,16 +41,8 @@ private struct Held: CustomStringConvertible {
         await #expect(processExitsWith: .success) { try await GrowthTests.runThousands() }
     }
 
-    /// The testing library keeps a backtrace of every error that is thrown, also of one that is caught at once, for as long as
-    /// a test runs: in thousands of jobs that is more than all else. The runtime has no other way to take its hooks away.
-    private static func keepNoBacktraces() {
-        for hook in ["_swift_willThrow", "_swift_willThrowTypedImpl"] {
-            dlsym(nil, hook)?.storeBytes(of: 0, as: UInt.self)
-        }
-    }
-
     private static func runThousands() async throws {
-        keepNoBacktraces()
+        Backtraces.keepNone()
         // As the program does: what is free and kept by the C library would be taken for growth.
         Daemon.keepHeapSmall()
         // Where flushing costs nothing: this is about memory.

@@ -1,5 +1,6 @@
 import Foundation
 import PipelineSpec
+import TestSupport
 import Testing
 
 /// What is left when the power fails: every promise holds on every disk that may be found, and would not hold if any
@@ -7,8 +8,10 @@ import Testing
 ///
 /// The real programs are recorded once for each scenario, and the recording is replayed on a model of a disk (``Disk``).
 /// With `LORAJOBS_SOAK=1` many more states are tried, random ones too; `LORAJOBS_SEED` repeats a run. They take hours:
-/// `LORAJOBS_SOAK_ORDER` chooses one of the two orders of names, and `LORAJOBS_SOAK_PART=2/8` the second of eight equal
-/// parts, for machines or nights that share the work. All parts of one seed are all states.
+/// `LORAJOBS_SOAK_SCENARIO` chooses one of the recorded runs, `LORAJOBS_SOAK_ORDER` one of the two orders of names, and
+/// `LORAJOBS_SOAK_PART=2/8` the second of eight equal parts, for machines or nights that share the work; the first does the
+/// short form as well. Each part records a run of its own, and two recordings differ by a few operations: all states of
+/// one are tried only where there is one part.
 @Suite struct PowerLossTests {
     private static let environment = ProcessInfo.processInfo.environment
     static let isSoak = environment["LORAJOBS_SOAK"] == "1"
@@ -25,9 +28,25 @@ import Testing
     private static let reserve =
         "Foundation's own, for every file it writes: the room kept for a stage's last word must be there, not last"
 
-    @Test(arguments: Scenario.allCases)
+    /// The scenarios that are asked for.
+    private static let scenarios: [Scenario] = {
+        guard let asked = environment["LORAJOBS_SOAK_SCENARIO"] else { return Scenario.allCases }
+        guard let scenario = Scenario(rawValue: asked) else {
+            preconditionFailure("LORAJOBS_SOAK_SCENARIO is \(Scenario.allCases.map(\.rawValue)), not \(asked)")
+        }
+        return [scenario]
+    }()
+
+    @Test(arguments: scenarios)
     func whatWasToldIsKept(_ scenario: Scenario) async throws {
+        if Self.isSoak { Backtraces.keepNone() }
         let run = try await scenario.record()
+        if Self.part.index == 0 { try await shortForm(run) }
+        if Self.isSoak { try await soak(run) }
+    }
+
+    /// What differs most, the built program on some of it, and every sync taken away in turn.
+    private func shortForm(_ run: RecordedRun) async throws {
         let explorer = Explorer(run: run, seed: Self.seed)
         let states = try await explorer.candidates()
         say("\(run.name): \(run.recording.operations.count) operations, \(states.count) states")
@@ -42,7 +61,6 @@ import Testing
 
         let tried = Dictionary(uniqueKeysWithValues: states.map { ($0.digest, $0.told) })
         try await everySyncIsNeeded(explorer, tried)
-        if Self.isSoak { try await soak(run) }
     }
 
     /// Takes away one sync after the other, everywhere it is made: each time, some state must break a promise.
@@ -98,7 +116,7 @@ import Testing
     /// Which of how many parts, from 0; everything where the variable is absent or no part.
     private static let part: (index: Int, count: Int) = {
         let numbers = (environment["LORAJOBS_SOAK_PART"] ?? "").split(separator: "/").compactMap { Int($0) }
-        guard numbers.count == 2, (1...max(1, numbers[1])).contains(numbers[0]) else { return (0, 1) }
+        guard isSoak, numbers.count == 2, (1...max(1, numbers[1])).contains(numbers[0]) else { return (0, 1) }
         return (numbers[0] - 1, numbers[1])
     }()
 

@@ -22,9 +22,20 @@ struct Recovery {
         # stage.sh stage RUNDIR
         cd "$2" || exit 70
         read -r request < request.json || [ -n "$request" ] || exit 70
-        id=${request#*\\"attemptID\\":\\"}; id=${id%%\\"*}
-        kind=${request##*\\"uses\\":\\"}; kind=${kind%%\\"*}
-        name=${request#*\\"name\\":\\"}; name=${name%%\\"*}
+        # Cut at its quotes: taking prefixes off a long line takes a shell longer than all else here.
+        set -f
+        IFS='"'
+        for word in $request; do
+          if [ "$last" = : ]; then
+            case $key in
+              attemptID) id=${id:-$word};;
+              name) name=${name:-$word};;
+              uses) kind=$word;;
+            esac
+          fi
+          key=$last last=$word
+        done
+        unset IFS
         publications='[]'
         if [ "$kind" = package ]; then
           mkdir -p out/adapter

@@ -54,6 +54,37 @@ import Testing
         }
     }
 
+    /// Matrices that files hold as BF16 stay so, unless they are trained.
+    @Test func matricesStayWhatFilesHold() throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "lorajobs-\(UUID().uuidString)")
+        defer { try? FileManager.default.removeItem(at: folder) }
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        try Data(small.utf8).write(to: folder.appending(path: "config.json"))
+        let model = try ModelRegistry.random(configuration(small), seed: 1)
+        let matrices = model.parameters.filter { $0.tensor.shape.count > 1 }.reduce(0) { $0 + $1.tensor.count }
+        let others = model.parameters.reduce(0) { $0 + $1.tensor.count } - matrices
+        func estimate(_ change: (inout JobManifest) -> Void = { _ in }) throws -> MemoryEstimate {
+            var manifest = JobManifest(name: "small", base: .folder(folder.path))
+            manifest.data.format = .text
+            manifest.train.precision = .fp32
+            change(&manifest)
+            return try MemoryEstimate(of: manifest)
+        }
+        for (type, bytes) in [(DType.float32, 4), (.bfloat16, 2), (.float16, 4)] {
+            let written = folder.appending(path: "written")
+            try CheckpointWriter.write(model, to: written, base: folder, dtype: type)
+            let name = "model.safetensors"
+            try? FileManager.default.removeItem(at: folder.appending(path: name))
+            try FileManager.default.moveItem(at: written.appending(path: name), to: folder.appending(path: name))
+            let plain = try estimate()
+            #expect(plain.weights == Int64(bytes * matrices + 4 * others), "\(type)")
+            #expect((plain.conversion > 0) == (type == .float16), "\(type)")
+            let full = try estimate { $0.adapter.method = .full }
+            #expect(full.weights == Int64(4 * (matrices + others)), "\(type)")
+            #expect((full.conversion > 0) == (type != .float32), "\(type)")
+        }
+    }
+
     @Test func moreTakesMore() throws {
         func estimate(_ tokens: Int, _ change: (inout JobManifest) -> Void = { _ in }) throws -> MemoryEstimate {
             var manifest = JobManifest(name: "small", base: .random(config: "nowhere"))

@@ -75,6 +75,37 @@ import Testing
         withExtendedLifetime((x, flipped)) {}
     }
 
+    /// A matrix that is only stored as bf16 gives what its floats give, by the kernels of AVX-512 and by stretches for BLAS,
+    /// of sizes beyond one block and one stretch too.
+    @Test(arguments: sizes + [[270, 40, 800], [30, 2100, 100], [600, 70, 1600]])
+    func storedHalvesAreMultipliedAsFloats(_ size: [Int]) {
+        let (m, n, k) = (size[0], size[1], size[2])
+        let x = matrix(m, k, "x"), start = matrix(m, n, "start")
+        let addend = LowRankAddend(left: matrix(m, 8, "left"), right: matrix(8, n, "right"))
+        for transposed in [false, true] {
+            let w = matrix(transposed ? n : k, transposed ? k : n, "w").converted(to: .bfloat16, products: .float32)
+            #expect(w.dtype == .bfloat16 && w.products == .float32)
+            let floats = w.converted(to: .float32)
+            for (beta, added) in [(Float(0), false), (1, false), (0, true), (1, true)] {
+                func product(_ weight: Tensor) -> Tensor {
+                    let c = start.copied()
+                    Gemm.multiply(
+                        m, n, k, alpha: -1.5, x.pointer, lda: k, weight: weight, transposed: transposed, beta: beta,
+                        c.pointer, ldc: n, adding: added ? addend : nil)
+                    return c
+                }
+                let bound = Float(2e-6 * Double(k).squareRoot() + 4e-6), wanted = product(floats)
+                #expect(product(w).largestDifference(from: wanted) <= bound, "\(size) \(transposed) \(beta) \(added)")
+                guard !added else { continue }
+                let c = start.copied()
+                Gemm.multiplyWidened(
+                    m, n, k, alpha: -1.5, x.pointer, lda: k, w, transposed: transposed, beta: beta, c.pointer, ldc: n)
+                #expect(c.largestDifference(from: wanted) <= bound, "by stretches: \(size) \(transposed) \(beta)")
+            }
+        }
+        withExtendedLifetime(x) {}
+    }
+
     @Test(arguments: KernelVariant.all, [[1, 1], [4, 16], [7, 33], [130, 1000]])
     func oneRowMatchesTheFormula(_ variant: KernelVariant, size: [Int]) {
         let k = variant.table

@@ -251,16 +251,19 @@ final class Guarded {
             expect(rstd.values, scales, within: 1e-5)
             let back = unset(rows * c), wGradient = buffer(start1), bGradient = buffer(start2)
             k.layer_norm_backward(
-                rows, c, gx.pointer, gw.pointer, mean.pointer, rstd.pointer, gdy.pointer, back.pointer,
-                wGradient.pointer,
-                bGradient.pointer)
+                rows, c, gx.pointer, gw.pointer, mean.pointer, rstd.pointer, gdy.pointer, 0, back.pointer,
+                wGradient.pointer, bGradient.pointer)
             expect(back.values, dx, within: 2e-5)
             expect(wGradient.values, dw, within: 2e-5)
             expect(bGradient.values, db, within: 2e-5)
-            let alone = unset(rows * c)
-            k.layer_norm_backward(
-                rows, c, gx.pointer, gw.pointer, mean.pointer, rstd.pointer, gdy.pointer, alone.pointer, nil, nil)
+            let alone = unset(rows * c), more = buffer(x)
+            for (adds, target) in [(Int32(0), alone), (1, more)] {
+                k.layer_norm_backward(
+                    rows, c, gx.pointer, gw.pointer, mean.pointer, rstd.pointer, gdy.pointer, adds, target.pointer, nil,
+                    nil)
+            }
             #expect(alone.values == back.values)
+            expect(more.values, zip(x, dx).map { Double($0) + $1 }, within: 2e-5)
 
             let rout = unset(rows * c), rrstd = unset(rows)
             k.rms_norm(rows, c, Float(eps), gx.pointer, gw.pointer, rout.pointer, rrstd.pointer)
@@ -268,8 +271,12 @@ final class Guarded {
             expect(rrstd.values, rscales, within: 1e-5)
             let rback = unset(rows * c), rGradient = buffer(start1)
             k.rms_norm_backward(
-                rows, c, gx.pointer, gw.pointer, rrstd.pointer, gdy.pointer, rback.pointer, rGradient.pointer)
+                rows, c, gx.pointer, gw.pointer, rrstd.pointer, gdy.pointer, 0, rback.pointer, rGradient.pointer)
             expect(rback.values, rdx, within: 2e-5)
+            let rmore = buffer(x)
+            k.rms_norm_backward(
+                rows, c, gx.pointer, gw.pointer, rrstd.pointer, gdy.pointer, 1, rmore.pointer, nil)
+            expect(rmore.values, zip(x, rdx).map { Double($0) + $1 }, within: 2e-5)
             expect(rGradient.values, rdw, within: 2e-5)
         }
     }

@@ -73,14 +73,15 @@ typedef struct ck_table {
     // y = (x − mean) · rstd · weight + bias, row by row; mean and rstd are kept, one a row
     void (*layer_norm)(size_t rows, size_t cols, float eps, const float *x, const float *weight, const float *bias,
                        float *y, float *mean, float *rstd);
-    // dx (=) and, unless null, dweight and dbias (+=)
+    // dx (+= when adds, or =) and, unless null, dweight and dbias (+=)
     void (*layer_norm_backward)(size_t rows, size_t cols, const float *x, const float *weight, const float *mean,
-                                const float *rstd, const float *dy, float *dx, float *dweight, float *dbias);
+                                const float *rstd, const float *dy, int adds, float *dx, float *dweight,
+                                float *dbias);
     // y = x · rstd · weight, rstd = 1/√(mean(x²) + eps)
     void (*rms_norm)(size_t rows, size_t cols, float eps, const float *x, const float *weight, float *y, float *rstd);
-    // dx (=) and, unless null, dweight (+=)
+    // dx (+= when adds, or =) and, unless null, dweight (+=)
     void (*rms_norm_backward)(size_t rows, size_t cols, const float *x, const float *weight, const float *rstd,
-                              const float *dy, float *dx, float *dweight);
+                              const float *dy, int adds, float *dx, float *dweight);
 
     // Rotates pairs (i, i + dim/2) of every head by the row's angles; cosines and sines are [rows][dim/2].
     // sign = 1 forward, −1 backward. In place.
@@ -137,9 +138,16 @@ typedef struct ck_table {
 // How ck_bf16_product cuts its operands; and the bytes of scratch, on a cache line, that it wants.
 enum {
     CK_BF16_COLUMNS = 32,
-    CK_BF16_DEPTH = 640,
+    CK_BF16_DEPTH = 768,
     CK_BF16_ROWS = 518,
     CK_BF16_SCRATCH = 2 * (CK_BF16_COLUMNS * CK_BF16_DEPTH + CK_BF16_ROWS * (CK_BF16_DEPTH + 32)),
+};
+
+// The same for ck_widened_product.
+enum {
+    CK_WIDENED_DEPTH = 768,
+    CK_WIDENED_ROWS = 266,
+    CK_WIDENED_SCRATCH = 4 * (CK_BF16_COLUMNS * CK_WIDENED_DEPTH + CK_WIDENED_ROWS * (CK_WIDENED_DEPTH + 16)),
 };
 
 // c[m][n] = (c +, when adds) alpha · op(x) · op(w), with x, [m][k] or transposed [k][m], rounded to bf16 (nearest, ties to even), products and sums in
@@ -150,6 +158,15 @@ void ck_bf16_product(size_t m, size_t n, size_t k, float alpha, const float *x, 
 
 // Whether ck_bf16_product has the processor's own products of bf16.
 int ck_multiplies_bf16(void);
+
+// c[m][n] = (c +, when adds) alpha · x · op(w), and the addend, unless null, on top, all in single precision. w holds bf16,
+// which is widened: [k][n], or transposed [n][k]. Only where ck_multiplies_widened.
+void ck_widened_product(size_t m, size_t n, size_t k, float alpha, const float *x, size_t ldx, const uint16_t *w,
+                        size_t ldw, int transposed, int adds, float *c, size_t ldc, const ck_low_rank *addend,
+                        void *scratch);
+
+// Whether the chosen kernels have that product.
+int ck_multiplies_widened(void);
 
 // The OPENBLAS_CORETYPE that is faster here than what OpenBLAS 0.3.21 chooses by itself, or null.
 const char *ck_openblas_coretype(void);

@@ -182,7 +182,7 @@ private final class DecoderAttention {
 
     /// One row at a time, rounding everything else would cost more than the products.
     private func products(_ context: ForwardContext) -> DType {
-        context.cache == nil ? inputs[0].weight.tensor.dtype : .float32
+        context.cache == nil ? inputs[0].weight.tensor.products : .float32
     }
 
     private func fused(

@@ -41,9 +41,7 @@ package struct GenerateBench: Sendable {
     /// Generates twice, the first time to warm up.
     package func run() throws -> Result {
         Parallel.threadCount = threads
-        let file = URL(filePath: "\(shape.name).json")
-        let model = try ModelRegistry.random(
-            ModelConfiguration(Data(shape.configuration.utf8), file: file), seed: 0, matrixType: precision.matrixType)
+        let model = try shape.model(precision)
         let ids = (0..<prompt).map { Int32($0 * 31 % model.vocabularySize) }
         func generate() throws -> [Double] {
             var times = [Trainer.monotonicSeconds()]

@@ -10,7 +10,7 @@ import Training
 ///
 /// Every term follows what the engine keeps: the comment beside each names the type that keeps it. Bytes throughout.
 package struct MemoryEstimate: Codable, Sendable, Equatable {
-    /// Weights of the base: as mapped, or converted to F32 or BF16.
+    /// Weights of the base: as mapped, or converted to F32 or BF16. Matrices of BF16 stay so, unless they are trained.
     package var weights: Int64 = 0
     /// What reading a checkpoint in another type than that takes besides: its mapped files, until all is converted.
     package var conversion: Int64 = 0
@@ -58,15 +58,20 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
         // Of a pair of texts both may be long.
         let sizes = TrainingSizes(manifest, task, longest: task.kind == .embedding ? 2 * longest : longest)
         let outline = try ModelRegistry.outline(configuration, for: task.model)
+        var stored: DType?
+        if case .folder = manifest.base { stored = Self.storedType(in: folder) }
         func estimate(recomputesLayers: Bool) throws -> MemoryEstimate {
             var estimate = try MemoryEstimate(
                 outline, manifest, microBatches: microBatches ?? [sizes.largestMicroBatch], longest: longest,
-                recomputesLayers: recomputesLayers)
-            if case .folder = manifest.base {
-                let isHalf = manifest.trainingPrecision.matrixType == .bfloat16
-                let mapped = Self.mappedBytes(in: folder, parameters: estimate.parameters, isHalf: isHalf)
+                recomputesLayers: recomputesLayers, stored: stored)
+            if let stored, stored != (Self.isHalf(manifest, stored) ? .bfloat16 : .float32) {
+                let mapped = Self.mappedBytes(in: folder)
                 // Norms and biases go on lying in a file of F32, which then stays mapped.
-                if isHalf { estimate.weights += mapped } else { estimate.conversion = mapped }
+                if manifest.trainingPrecision.matrixType == .bfloat16 {
+                    estimate.weights += mapped
+                } else {
+                    estimate.conversion = mapped
+                }
             }
             return estimate
         }
@@ -92,19 +97,20 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
         return JobTask(kind: kind, classes: names, images: limits.images)
     }
 
-    /// - Parameter model: its shapes; see ``ModelRegistry/outline(_:for:)``.
+    /// - Parameters:
+    ///   - model: its shapes; see ``ModelRegistry/outline(_:for:)``.
+    ///   - stored: the type of the matrices in the base's files, if it has any.
     init(
         _ model: any SequenceModel, _ manifest: JobManifest, microBatches: Set<Int>, longest: Int,
-        recomputesLayers: Bool = false
+        recomputesLayers: Bool = false, stored: DType? = nil
     ) throws {
         let tokens = microBatches.max() ?? 1
         let shape = ModelShape(model)
         parameters = model.parameters.reduce(0) { $0 + $1.tensor.count }
-        let matrixType = manifest.trainingPrecision.matrixType
-        // Matrices and tables are in the type that they are multiplied in, everything else is F32.
+        // Norms, biases and what is trained are F32.
+        let isHalf = Self.isHalf(manifest, stored)
         weights = model.parameters.reduce(0) { sum, parameter in
-            let isHalf = matrixType == .bfloat16 && parameter.tensor.shape.count > 1
-            return sum + Int64(parameter.tensor.count) * (isHalf ? 2 : 4)
+            sum + Int64(parameter.tensor.count) * (isHalf && parameter.tensor.shape.count > 1 ? 2 : 4)
         }
         (microBatchTokens, longestSequence) = (tokens, longest)
 
@@ -147,34 +153,40 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
         trained = 4 * Int64(trainedParameters) * (keepsBest ? 5 : 4)
         let layers = shape.layers(
             adapted: adapted, rank: largestRank, dropout: adapter.method != .full && adapter.dropout > 0)
-        func bytes(_ columns: Int) -> Int64 {
+        func bytes(_ columns: Int, _ size: Int64 = 4) -> Int64 {
             // BufferPool keeps little more than what the largest micro-batch has in use at once.
-            Self.resident(4 * Int64(tokens) * Int64(columns))
+            size * Int64(tokens) * Int64(columns)
         }
-        let kept = layers.map { $0.kept.reduce(0) { $0 + bytes($1) } }
+        // Kept: what products round anyway.
+        let size: Int64 = manifest.trainingPrecision.matrixType == .bfloat16 && adapter.method != .full ? 2 : 4
+        let kept = layers.map { layer in
+            layer.kept.reduce(0) { $0 + bytes($1) } + layer.rounded.reduce(0) { $0 + bytes($1, size) }
+        }
         // A mixture's routers are part of a loss of their own.
         self.recomputesLayers = recomputesLayers && (model as? any LanguageModel)?.balanceLossWeight == nil
         // RecomputedOp: the inputs of layers, and what one of them keeps.
         activations =
             self.recomputesLayers ? bytes(shape.width) * Int64(kept.count) + (kept.max() ?? 0) : kept.reduce(0, +)
         // The input of the last norm.
-        activations += bytes(shape.width)
+        activations += bytes(shape.width, size)
 
         transient = (layers.last?.passing ?? []).reduce(0) { $0 + bytes($1) } + bytes(shape.width)
         transient += logits(model, tokens, shape.width)
         // The gradient of a trained head, beside the one it is added to.
-        if adapter.method == .full { transient += Self.resident(4 * Int64(shape.headCount)) }
+        if adapter.method == .full { transient += 4 * Int64(shape.headCount) }
         // BufferPool: where sizes differ from step to step, an eighth more than was ever in use at once is kept.
-        if Self.differ(microBatches) { transient += (activations + transient) / 8 }
+        if Self.differ(microBatches, width: shape.width) { transient += (activations + transient) / 8 }
+        // Gemm: the stretch of a matrix of BF16 that is widened for products in single precision.
+        if isHalf, manifest.trainingPrecision.matrixType == .float32 { transient += 6 << 20 }
         // AttentionOp: two tiles a thread, three with a cap.
         transient += Int64(manifest.run.threads) * 2 * 64 * 4 * Int64(longest)
         process = Self.program + Int64(manifest.run.threads) * Self.perThread
     }
 
-    /// Whether sizes are so different that buffers of one cannot serve another: in more than two classes of `BufferPool`,
-    /// which has four for each power of two. Two are those of full micro-batches and of the last.
-    private static func differ(_ sizes: Set<Int>) -> Bool {
-        Set(sizes.map { Int((4 * log2(Double(max($0, 1)))).rounded(.up)) }).count > 2
+    /// Whether micro-batches differ so much in size that buffers of one cannot serve another. Two classes of size are those
+    /// of full ones and of the last.
+    private static func differ(_ tokens: Set<Int>, width: Int) -> Bool {
+        Set(tokens.map { BufferPool.sizeClass(4 * $0 * width) }).count > 2
     }
 
     /// What the head and its loss take.
@@ -183,13 +195,12 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
         case .causalLM:
             // CrossEntropyOp: logits of a chunk, and its hidden states.
             let chunk = Int64(Tensor.crossEntropyChunk(tokens, vocabulary: model.vocabularySize))
-            return Self.resident(4 * chunk * Int64(model.vocabularySize)) + Self.resident(4 * chunk * Int64(width))
+            return 4 * chunk * Int64(model.vocabularySize) + 4 * chunk * Int64(width)
         case .maskedLM:
             // Of the tokens that are hidden: logits, and their gradient.
             let rows = Int64((Double(tokens) * TokenHiding.share).rounded(.up))
-            return 2 * Self.resident(4 * rows * Int64(model.vocabularySize)) + 4
-                * Self.resident(4 * rows * Int64(width))
-        case .tokenClassification(let labels): return 2 * Self.resident(4 * Int64(tokens) * Int64(labels))
+            return 8 * rows * Int64(model.vocabularySize) + 16 * rows * Int64(width)
+        case .tokenClassification(let labels): return 8 * Int64(tokens) * Int64(labels)
         // A row a sequence.
         case .sequenceClassification, .sequenceRegression, .imageClassification, .featureExtraction: return 0
         }
@@ -232,25 +243,27 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
     /// Packed operands of a thread's matrix products in OpenBLAS.
     private static let perThread: Int64 = 9 << 20
 
-    /// What a buffer really takes: `BufferPool` lays large ones on huge pages.
-    private static func resident(_ bytes: Int64) -> Int64 {
-        guard bytes >= 4 << 20 else { return bytes }
-        let page: Int64 = 2 << 20
-        return (bytes + page - 1) / page * page
+    /// Whether matrices are BF16 in memory: to be multiplied as such, or because files hold them so and they are not trained.
+    private static func isHalf(_ manifest: JobManifest, _ stored: DType?) -> Bool {
+        manifest.trainingPrecision.matrixType == .bfloat16 || stored == .bfloat16 && manifest.adapter.method != .full
     }
 
-    /// The size of a checkpoint's files, unless they hold the values in the type that is used, which is then done in place.
-    ///
-    /// - Parameter isHalf: whether matrices are BF16 in memory and not F32.
-    private static func mappedBytes(in folder: URL, parameters: Int, isHalf: Bool) -> Int64 {
+    /// The type of the largest tensor of a checkpoint; `nil` where nothing can be read, which training will say.
+    private static func storedType(in folder: URL) -> DType? {
+        guard let files = try? CheckpointFiles(folder) else { return nil }
+        let entries = files.names.compactMap { try? files.entry($0) }
+        return entries.max { $0.shape.reduce(1, *) < $1.shape.reduce(1, *) }?.dtype
+    }
+
+    /// The size of a checkpoint's files.
+    private static func mappedBytes(in folder: URL) -> Int64 {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
-        let bytes = names.filter { $0.hasSuffix(".safetensors") }.reduce(Int64(0)) { sum, name in
+        return names.filter { $0.hasSuffix(".safetensors") }.reduce(Int64(0)) { sum, name in
             // Files of a download cache are links.
             let file = folder.appending(path: name).resolvingSymlinksInPath()
             let size = try? FileManager.default.attributesOfItem(atPath: file.path)[.size] as? Int64
             return sum + (size ?? 0)
         }
-        return (bytes < 3 * Int64(parameters)) == isHalf ? 0 : bytes
     }
 }
 
@@ -258,8 +271,10 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
 struct ModelShape {
     /// What one layer takes, in columns of tensors with a row a token.
     struct Layer {
-        /// Tensors kept for the backward pass.
+        /// Tensors kept for the backward pass as they are.
         var kept: [Int] = []
+        /// Tensors that are rounded for it where products of BF16 round their operands.
+        var rounded: [Int] = []
         /// Gradients that are alive beside them at the worst moment.
         var passing: [Int] = []
     }
@@ -319,23 +334,24 @@ struct ModelShape {
         // LayerNormOp, RMSNormOp: the input. Nothing asks for the gradient of the first layer's.
         for norm in norms {
             if norm.name.contains("q_norm") {
-                layer.kept.append(sizes[.query]?.outputSize ?? width)
+                layer.rounded.append(sizes[.query]?.outputSize ?? width)
             } else if norm.name.contains("k_norm") {
-                layer.kept.append(sizes[.key]?.outputSize ?? width)
+                layer.rounded.append(sizes[.key]?.outputSize ?? width)
             } else {
-                layer.kept.append(width)
+                layer.rounded.append(width)
             }
         }
-        if isFirst, !layer.kept.isEmpty { layer.kept.removeFirst() }
+        if isFirst, !layer.rounded.isEmpty { layer.rounded.removeFirst() }
         // An expert sees some of the tokens only.
-        func keep(_ columns: Int, of projection: Projection) {
-            layer.kept.append(Int((Double(columns) * share(projection)).rounded(.up)))
+        func seen(_ columns: Int, of projection: Projection) -> Int {
+            Int((Double(columns) * share(projection)).rounded(.up))
         }
+        func keep(_ columns: Int, of projection: Projection) { layer.rounded.append(seen(columns, of: projection)) }
         // LinearOp keeps the input of a trained weight: once for all that read it, unless dropout makes a copy for each.
         var inputs: Set<String> = []
         for projection in projections where adapted.contains(projection.path) {
             let role = Self.role(projection.path)
-            if rank > 0 { keep(rank, of: projection) }
+            if rank > 0 { layer.kept.append(seen(rank, of: projection)) }
             // What attention made is kept by AttentionOp.
             let module = projection.path.split(separator: ".").dropLast().joined(separator: ".")
             let source = "\(module) \(role.source)"
@@ -348,7 +364,8 @@ struct ModelShape {
             case .query, .key, .value, .fusedAttention, .gate, .up, .inner: keep(projection.outputSize, of: projection)
             case .attentionOutput: keep(projection.inputSize, of: projection)
             // ExpertRouting: what the experts say, since their weights have gradients.
-            case .down: if share(projection) < 1 { keep(projection.outputSize, of: projection) }
+            case .down:
+                if share(projection) < 1 { layer.kept.append(seen(projection.outputSize, of: projection)) }
             // A kind this table does not know: input and output, which is the most there can be.
             case .other: layer.kept += [projection.inputSize, projection.outputSize]
             }

@@ -13,6 +13,17 @@ package struct TrainBench: Sendable {
         package let name: String
         let configuration: String
         let targets: [String]
+        /// What the matrices are in the files that are published.
+        var published = DType.float32
+
+        /// The model with random weights, which are in memory what they are in the published files, or what they are
+        /// multiplied in where that is smaller.
+        func model(_ precision: JobManifest.Precision) throws -> any LanguageModel {
+            try ModelRegistry.random(
+                ModelConfiguration(Data(configuration.utf8), file: URL(filePath: "\(name).json")), seed: 0,
+                matrixType: precision.matrixType,
+                storedType: precision.matrixType == .float32 ? published : precision.matrixType)
+        }
     }
 
     /// The shapes that performance is quoted on.
@@ -25,7 +36,8 @@ package struct TrainBench: Sendable {
                  "num_key_value_heads": 3, "intermediate_size": 1536, "vocab_size": 49152, "tie_word_embeddings": true,
                  "max_position_embeddings": 2048, "rope_theta": 10000.0}
                 """,
-            targets: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]),
+            targets: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+            published: .bfloat16),
         Shape(
             name: "tinyllama-1.1b",
             configuration: """
@@ -33,7 +45,7 @@ package struct TrainBench: Sendable {
                  "num_key_value_heads": 4, "intermediate_size": 5632, "vocab_size": 32000, "max_position_embeddings": 2048,
                  "rope_theta": 10000.0}
                 """,
-            targets: ["q_proj", "v_proj"]),
+            targets: ["q_proj", "v_proj"], published: .bfloat16),
     ]
 
     package var shape: Shape
@@ -92,12 +104,9 @@ package struct TrainBench: Sendable {
     /// Runs the steps; `onStep` is told each one's seconds.
     package func run(onStep: (_ step: Int, _ seconds: Double) -> Void = { _, _ in }) throws -> Result {
         Parallel.threadCount = threads
-        let file = URL(filePath: "\(shape.name).json")
         let model =
             try base.map { try ModelRegistry.load(folder: $0, matrixType: precision.matrixType) }
-            ?? ModelRegistry.random(
-                ModelConfiguration(Data(shape.configuration.utf8), file: file), seed: 0,
-                matrixType: precision.matrixType)
+            ?? shape.model(precision)
         let adapter = try AttachedAdapter(
             LoRA(rank: rank, alpha: Double(2 * rank)), targets: TargetModules(.names(.list(targets ?? shape.targets))),
             to: model, seed: 0)
@@ -112,9 +121,11 @@ package struct TrainBench: Sendable {
             let (start, used) = (Trainer.monotonicSeconds(), ProcessUsage.cpuSeconds)
             var loss: Float = 0
             for part in parts {
-                let scored = model.score(part, scale: 1 / Float(targets), context: context)
-                scored.loss.backward()
-                loss += scored.loss.scalar
+                Autograd.keeping(model.products) {
+                    let scored = model.score(part, scale: 1 / Float(targets), context: context)
+                    scored.loss.backward()
+                    loss += scored.loss.scalar
+                }
             }
             optimizer.step(adapter.parameters, learningRate: 1e-4, gradientScale: 1)
             for parameter in adapter.parameters { parameter.zeroGradient() }

@@ -63,6 +63,18 @@ package struct TrainingForecast: Codable, Sendable {
     /// Whether the counts are a sample's.
     package var isSample: Bool { bytesRead < bytes }
 
+    /// How much larger the files of a split are than what was read of them, by split key of the manifest.
+    private var scales: [String: Double] = [:]
+
+    /// What a count in a split is multiplied by: 1 where its files were read whole. A split without files of its own is
+    /// a share of the training files.
+    package func scale(of split: String) -> Double { scales[split] ?? scales["train"] ?? 1 }
+
+    /// The test examples there will be; `nil` where there is no such split.
+    package var testExamples: Int? {
+        splits["test"].map { Int((Double($0.sequences) * scale(of: "test")).rounded()) }
+    }
+
     /// Data up to this size are read whole.
     private static let wholeBytes: Int64 = 32 << 20
 
@@ -91,6 +103,12 @@ package struct TrainingForecast: Codable, Sendable {
             let share = max(1 << 20, (Self.wholeBytes / 2) / Int64(max(files.count, 1)))
             work.sampleBytes = share
             bytesRead = files.reduce(0) { $0 + min($1.length, share) }
+            scales = data.mapValues { files in
+                let (all, read) = files.reduce((0.0, 0.0)) {
+                    ($0.0 + Double($1.length), $0.1 + Double(min($1.length, share)))
+                }
+                return all / max(read, 1)
+            }
         }
         let folder = FileManager.default.temporaryDirectory.appending(path: "lorajobs-plan-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
@@ -130,7 +148,7 @@ package struct TrainingForecast: Codable, Sendable {
     private mutating func plan(
         _ training: TokenDataset, _ manifest: JobManifest, _ task: JobTask, tokens: Int
     ) throws -> Set<Int> {
-        let scale = Double(bytes) / Double(max(bytesRead, 1))
+        let scale = scale(of: "train")
         let forecast = try StepForecast(training, manifest, task, scale: scale)
         tokensPerEpoch = Int(Double(tokens) * scale)
         (steps, stepsPerEpoch, trainedTokens) = (forecast.steps, forecast.stepsPerEpoch, forecast.trainedTokens)
@@ -159,7 +177,7 @@ package struct TrainingForecast: Codable, Sendable {
     /// The training of another manifest on the same sequences, at the same speed.
     private func seconds(of manifest: JobManifest, _ training: TokenDataset, _ task: JobTask) throws -> Double {
         let steps = try StepForecast(
-            training, manifest, task, scale: Double(bytes) / Double(max(bytesRead, 1)))
+            training, manifest, task, scale: scale(of: "train"))
         let memory = try MemoryEstimate(
             of: manifest, task, microBatches: steps.microBatches, longestSequence: longest)
         let folder = URL(filePath: manifest.base.path, directoryHint: .isDirectory)

@@ -66,8 +66,8 @@ enum Gemm {
         }
     }
 
-    /// `C[m×n] = alpha · A op(W) + beta · C` for a weight of floats or of bf16; A is then rounded to bf16 too, and the sums
-    /// are single precision.
+    /// `C[m×n] = alpha · A op(W) + beta · C` for a weight of floats or of bf16. A is rounded to what the weight's
+    /// ``Tensor/products`` are; the sums are single precision.
     ///
     /// The weight's own rows are the distance between its rows; `transposed` says that it lies `[n, k]`. What is to be
     /// added comes on top, in single precision; C is then dense.
@@ -85,34 +85,84 @@ enum Gemm {
             addend?.add(to: c, rows: m, columns: n)
             return
         }
-        guard weight.dtype == .bfloat16 else {
-            multiply(
-                m, n, k, alpha: alpha, a, lda: lda, transposed: false, weight.pointer, ldb: ldw, transposed: transposed,
-                beta: beta, c, ldc: ldc)
+        guard n > 0 else { return }
+        let isWidened = weight.products == .float32
+        guard weight.dtype == .bfloat16, !isWidened || ck_multiplies_widened() != 0 else {
+            if weight.dtype == .float32 {
+                multiply(
+                    m, n, k, alpha: alpha, a, lda: lda, transposed: false, weight.pointer, ldb: ldw,
+                    transposed: transposed, beta: beta, c, ldc: ldc)
+            } else {
+                multiplyWidened(
+                    m, n, k, alpha: alpha, a, lda: lda, weight, transposed: transposed, beta: beta, c, ldc: ldc)
+            }
             addend?.add(to: c, rows: m, columns: n)
             return
         }
         precondition(beta == 0 || beta == 1, "Gemm: beta \(beta)")
-        guard n > 0 else { return }
-        let w = weight.halves
+        let w = weight.halves, adds: Int32 = beta == 0 ? 0 : 1, isTransposed: Int32 = transposed ? 1 : 0
         func part(_ rows: Range<Int>, _ columns: Range<Int>) {
-            let (scratch, size) = BufferPool.take(Int(CK_BF16_SCRATCH))
+            let (scratch, size) = BufferPool.take(Int(isWidened ? CK_WIDENED_SCRATCH : CK_BF16_SCRATCH))
             let summand = addend?.part(rows, columns)
+            let x = a + rows.lowerBound * lda, y = c + rows.lowerBound * ldc + columns.lowerBound
+            let matrix = w + columns.lowerBound * (transposed ? ldw : 1)
             withUnsafePointer(to: summand ?? ck_low_rank()) { pointer in
-                ck_bf16_product(
-                    rows.count, columns.count, k, alpha, a + rows.lowerBound * lda, lda, 0,
-                    w + columns.lowerBound * (transposed ? ldw : 1), ldw, transposed ? 1 : 0, beta == 0 ? 0 : 1,
-                    c + rows.lowerBound * ldc + columns.lowerBound, ldc, summand == nil ? nil : pointer, scratch)
+                let pointer = summand == nil ? nil : pointer
+                if isWidened {
+                    ck_widened_product(
+                        rows.count, columns.count, k, alpha, x, lda, matrix, ldw, isTransposed, adds, y, ldc, pointer,
+                        scratch)
+                } else {
+                    ck_bf16_product(
+                        rows.count, columns.count, k, alpha, x, lda, 0, matrix, ldw, isTransposed, adds, y, ldc,
+                        pointer,
+                        scratch)
+                }
             }
             BufferPool.give(scratch, size)
         }
         guard m * n * k >= parallelThreshold, Parallel.threadCount > 1 else { return part(0..<m, 0..<n) }
-        // Cut by columns, each thread rearranges its own part of the weight only; narrow ones are not worth it.
-        if n >= 256 * Parallel.threadCount || n >= m {
+        // Cut by columns, each thread rearranges all of A and its part of the weight; cut by rows, the reverse. The weight
+        // is rearranged once for each block of rows. Whichever is fewer bytes:
+        let threads = Parallel.threadCount, height = Int(isWidened ? CK_WIDENED_ROWS : CK_BF16_ROWS)
+        func blocks(_ rows: Int) -> Int { (rows + height - 1) / height }
+        let byColumns = 2 * n / threads * blocks(m) + 4 * m
+        let byRows = 2 * n * blocks((m + threads - 1) / threads) + 4 * m / threads
+        if byColumns < byRows {
             Parallel.forEachRange(n, grain: 32) { part(0..<m, $0) }
         } else {
             Parallel.forEachRange(m, grain: 14) { part($0, 0..<n) }
         }
+    }
+
+    /// The inner size and the columns of a stretch of a weight that is widened at a time: 6 MB of floats, which stay in the
+    /// last cache. BLAS cuts the inner size so too, and adds up. For processors without `ck_widened_product`.
+    private static let stretch = (depth: 768, columns: 2048)
+
+    /// The product with a weight of bf16 in single precision: one stretch after the other is widened, which is exact, and
+    /// multiplied. Memory sees half the bytes of a weight of floats.
+    static func multiplyWidened(
+        _ m: Int, _ n: Int, _ k: Int, alpha: Float, _ a: UnsafePointer<Float>, lda: Int, _ weight: Tensor,
+        transposed: Bool, beta: Float, _ c: UnsafeMutablePointer<Float>, ldc: Int
+    ) {
+        let (w, ldw) = (weight.halves, weight.columns)
+        let wide = Storage(count: min(k, stretch.depth) * min(n, stretch.columns))
+        let floats = wide.pointer
+        for column in stride(from: 0, to: n, by: stretch.columns) {
+            let columns = min(stretch.columns, n - column)
+            for first in stride(from: 0, to: k, by: stretch.depth) {
+                let depth = min(stretch.depth, k - first)
+                let (rows, width) = transposed ? (columns, depth) : (depth, columns)
+                let start = w + (transposed ? column * ldw + first : first * ldw + column)
+                Parallel.forEachRange(rows, grain: 8) { range in
+                    for row in range { ckernels_f32_from_bf16(start + row * ldw, floats + row * width, width) }
+                }
+                multiply(
+                    m, columns, depth, alpha: alpha, a + first, lda: lda, transposed: false, floats, ldb: width,
+                    transposed: transposed, beta: first == 0 ? beta : 1, c + column, ldc: ldc)
+            }
+        }
+        withExtendedLifetime((wide, weight)) {}
     }
 
     /// One row: as fast as the weight can be read, each thread a stretch of it from end to end.

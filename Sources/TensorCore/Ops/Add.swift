@@ -12,9 +12,9 @@ extension Tensor {
         let node: Node? =
             Tensor.records([copy x, copy y]) ? Node(op: AddOp(), inputs: [x.node, y.node], shape: x.shape) : nil
         var target: Tensor
-        if isKnownUniquelyReferenced(&y.storage), y.storage.isWritable {
+        if Storage.takesOver(&y.storage) {
             target = y.detached()
-        } else if isKnownUniquelyReferenced(&x.storage), x.storage.isWritable {
+        } else if Storage.takesOver(&x.storage) {
             target = x.detached()
         } else {
             target = Tensor(uninitialized: x.shape)

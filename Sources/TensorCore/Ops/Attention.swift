@@ -50,8 +50,15 @@ private struct HeadColumns {
 
     /// The first element of `row` in head `head`.
     func pointer(_ row: Int, _ head: Int, _ size: Int) -> UnsafeMutablePointer<Float> {
-        tensor.pointer + row * tensor.columns + column + head * size
+        tensor.pointer + place(row, head, size)
     }
+
+    /// The same of what was rounded.
+    func halves(_ row: Int, _ head: Int, _ size: Int) -> UnsafePointer<UInt16> {
+        UnsafePointer(tensor.halves + place(row, head, size))
+    }
+
+    private func place(_ row: Int, _ head: Int, _ size: Int) -> Int { row * tensor.columns + column + head * size }
 }
 
 extension Tensor {
@@ -117,12 +124,32 @@ extension Tensor {
         Parallel.forEachItem(groups) { item in
             op.forward(shape.layout.sequences[item / shape.heads], head: item % shape.heads)
         }
-        return output.recorded(inputs, op)
+        return output.recorded(inputs, op.kept())
     }
 }
 
 extension HeadColumns {
     fileprivate func detached() -> HeadColumns { HeadColumns(tensor: tensor.detached(), column: column, input: input) }
+    fileprivate func kept() -> HeadColumns { HeadColumns(tensor: Kept(tensor).tensor, column: column, input: input) }
+
+    /// `count` rows of a head as the right side of products.
+    fileprivate func rows(
+        _ products: AttentionProducts, _ row: Int, _ head: Int, _ size: Int, count: Int
+    ) -> AttentionProducts.Rows {
+        tensor.dtype == .bfloat16
+            ? products.rows(rounded: halves(row, head, size), tensor.columns, count)
+            : products.rows(pointer(row, head, size), tensor.columns, count)
+    }
+
+    /// `count` rows of a head as the left side, and how far apart they are: where they lie, or widened into `scratch`.
+    fileprivate func left(
+        _ row: Int, _ head: Int, _ size: Int, count: Int, _ scratch: UnsafeMutablePointer<Float>
+    ) -> (UnsafePointer<Float>, stride: Int) {
+        guard tensor.dtype == .bfloat16 else { return (UnsafePointer(pointer(row, head, size)), tensor.columns) }
+        let start = halves(row, head, size)
+        for row in 0..<count { ckernels_f32_from_bf16(start + row * tensor.columns, scratch + row * size, size) }
+        return (UnsafePointer(scratch), size)
+    }
 }
 
 /// The sizes of one attention.
@@ -188,19 +215,26 @@ private struct AttentionOp: DifferentiableOp {
     let q: HeadColumns
     let k: HeadColumns
     let v: HeadColumns
+    /// F32; BF16 where `q`, `k` and `v` are.
     let output: Tensor
     /// log Σ exp of every query row and head: `[N, heads]`.
     let logSums: Tensor
     let shape: AttentionShape
+
+    /// The same for the backward pass. What products round to BF16 is kept so: they are none the worse for it.
+    func kept() -> AttentionOp {
+        guard shape.products == .bfloat16 else { return self }
+        return AttentionOp(
+            q: q.kept(), k: k.kept(), v: v.kept(), output: Kept(output).tensor, logSums: logSums, shape: shape)
+    }
 
     /// Computes one head of one sequence into `output` and `logSums`.
     func forward(_ sequence: AttentionLayout.Sequence, head: Int) {
         let d = shape.size
         let kvHead = head / (shape.heads / shape.keyValueHeads)
         let products = AttentionProducts(shape.products, size: d)
-        let keys = products.rows(k.pointer(sequence.keys.lowerBound, kvHead, d), k.tensor.columns, sequence.keys.count)
-        let values = products.rows(
-            v.pointer(sequence.keys.lowerBound, kvHead, d), v.tensor.columns, sequence.keys.count)
+        let keys = k.rows(products, sequence.keys.lowerBound, kvHead, d, count: sequence.keys.count)
+        let values = v.rows(products, sequence.keys.lowerBound, kvHead, d, count: sequence.keys.count)
         let scratch = Storage(count: shape.tile * sequence.keys.count)
         withExtendedLifetime(scratch) {
             let p = scratch.pointer
@@ -253,14 +287,15 @@ private struct AttentionOp: DifferentiableOp {
         let width = output.columns
         let area = shape.tile * sequence.keys.count
         let products = AttentionProducts(shape.products, size: d)
-        let allKeys = products.rows(
-            k.pointer(sequence.keys.lowerBound, kvHead, d), k.tensor.columns, sequence.keys.count)
-        let allValues = products.rows(
-            v.pointer(sequence.keys.lowerBound, kvHead, d), v.tensor.columns, sequence.keys.count)
-        // With a cap, its scores are needed beside the weights.
-        let scratch = Storage(count: (shape.cap == nil ? 2 : 3) * area)
+        let allKeys = k.rows(products, sequence.keys.lowerBound, kvHead, d, count: sequence.keys.count)
+        let allValues = v.rows(products, sequence.keys.lowerBound, kvHead, d, count: sequence.keys.count)
+        // With a cap, its scores are needed beside the weights; then what was kept, as floats: queries, a row of output.
+        let tiles = shape.cap == nil ? 2 : 3
+        let scratch = Storage(count: tiles * area + (shape.tile + 1) * d)
+        let out = Kept(asItIs: output)
         withExtendedLifetime(scratch) {
             let (p, ds) = (scratch.pointer, scratch.pointer + area)
+            let queryScratch = scratch.pointer + tiles * area, outScratch = queryScratch + shape.tile * d
             for head in kvHead * group..<(kvHead + 1) * group {
                 shape.forEachTile(sequence) { tile in
                     let (n, seen) = (tile.rows.count, tile.keys.count)
@@ -268,11 +303,11 @@ private struct AttentionOp: DifferentiableOp {
                     let firstKey = sequence.keys.lowerBound + tile.keys.lowerBound
                     let keys = allKeys.dropping(tile.keys.lowerBound), values = allValues.dropping(tile.keys.lowerBound)
                     let (dKeys, dValues) = (dk.pointer(firstKey, kvHead, d), dv.pointer(firstKey, kvHead, d))
-                    let queries = products.rows(q.pointer(first, head, d), q.tensor.columns, n)
+                    let queries = q.rows(products, first, head, d, count: n)
+                    let (query, queryStride) = q.left(first, head, d, count: n, queryScratch)
                     let dOut = gradient.pointer + first * width + head * d
                     let dOutRows = products.rows(dOut, width, n)
-                    let out = output.pointer + first * width + head * d
-                    products.multiply(n, seen, d, queries.floats, queries.stride, keys, transposed: true, p, seen)
+                    products.multiply(n, seen, d, query, queryStride, keys, transposed: true, p, seen)
                     products.multiply(n, seen, d, dOut, width, values, transposed: true, ds, seen)
                     for index in 0..<n {
                         let kernels = ck_kernels().pointee
@@ -289,7 +324,9 @@ private struct AttentionOp: DifferentiableOp {
                         shape.softmax(
                             row, width: seen, visible: visible,
                             logSum: logSums.pointer[(first + index) * shape.heads + head])
-                        let delta = kernels.dot(d, dOut + index * width, out + index * width)
+                        let place = (first + index) * width + head * d
+                        let delta = kernels.dot(
+                            d, dOut + index * width, out.floats(place..<place + d, outScratch))
                         kernels.softmax_row_backward(seen, shape.scale, delta, row, dRow, dRow)
                         if let cap = shape.cap, let capped { kernels.soft_cap_backward(seen, cap, capped, dRow) }
                     }

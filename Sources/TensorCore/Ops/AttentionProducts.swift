@@ -2,18 +2,19 @@ import CKernels
 
 /// The matrix products of one head of attention on the calling thread, in single precision or of operands rounded to bf16.
 struct AttentionProducts {
-    /// Rows of one head, as they lie and, for products of bf16, rounded.
-    struct Rows {
-        let floats: UnsafePointer<Float>
-        /// Between rows.
-        let stride: Int
-        /// Dense; `nil` for products in single precision.
-        fileprivate let halves: Storage?
-        fileprivate let first: Int
+    /// Rows of one head, the right side of products.
+    enum Rows {
+        /// As they lie, for products in single precision.
+        case floats(UnsafePointer<Float>, stride: Int)
+        /// Dense, from row `first`.
+        case rounded(Storage, first: Int)
 
         /// The same without the first `count` rows.
         func dropping(_ count: Int) -> Rows {
-            Rows(floats: floats + count * stride, stride: stride, halves: halves, first: first + count)
+            switch self {
+            case .floats(let start, let stride): .floats(start + count * stride, stride: stride)
+            case .rounded(let rows, let first): .rounded(rows, first: first + count)
+            }
         }
     }
 
@@ -37,10 +38,17 @@ struct AttentionProducts {
 
     /// Rows that will be the right side of products.
     func rows(_ floats: UnsafePointer<Float>, _ stride: Int, _ count: Int) -> Rows {
-        guard scratch != nil else { return Rows(floats: floats, stride: stride, halves: nil, first: 0) }
-        let halves = Storage(count: count * size, dtype: .bfloat16)
-        ck_kernels().pointee.round_rows_bf16(count, size, floats, stride, halves.halves)
-        return Rows(floats: floats, stride: stride, halves: halves, first: 0)
+        guard scratch != nil else { return .floats(floats, stride: stride) }
+        let rows = Storage(count: count * size, dtype: .bfloat16)
+        ck_kernels().pointee.round_rows_bf16(count, size, floats, stride, rows.halves)
+        return .rounded(rows, first: 0)
+    }
+
+    /// The same of rows that are rounded already, for products of bf16.
+    func rows(rounded halves: UnsafePointer<UInt16>, _ stride: Int, _ count: Int) -> Rows {
+        let rows = Storage(count: count * size, dtype: .bfloat16)
+        for row in 0..<count { (rows.halves + row * size).update(from: halves + row * stride, count: size) }
+        return .rounded(rows, first: 0)
     }
 
     /// `C [m×n] = A [m×k] · R`, or `A · Rᵀ` when `transposed`.
@@ -48,12 +56,13 @@ struct AttentionProducts {
         _ m: Int, _ n: Int, _ k: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ right: Rows, transposed: Bool,
         _ c: UnsafeMutablePointer<Float>, _ ldc: Int
     ) {
-        guard let scratch, let halves = right.halves else {
-            return Gemm.single(m, n, k, 1, a, lda, false, right.floats, right.stride, transposed, 0, c, ldc)
+        switch right {
+        case .floats(let b, let stride): Gemm.single(m, n, k, 1, a, lda, false, b, stride, transposed, 0, c, ldc)
+        case .rounded(let rows, let first):
+            ck_bf16_product(
+                m, n, k, 1, a, lda, 0, rows.halves + first * size, size, transposed ? 1 : 0, 0, c, ldc, nil,
+                scratch?.memory)
         }
-        ck_bf16_product(
-            m, n, k, 1, a, lda, 0, halves.halves + right.first * size, size, transposed ? 1 : 0, 0, c, ldc, nil,
-            scratch.memory)
     }
 
     /// `C [m×n] += Aᵀ · R` for `A [k×m]`.
@@ -61,10 +70,11 @@ struct AttentionProducts {
         _ m: Int, _ n: Int, _ k: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ right: Rows,
         _ c: UnsafeMutablePointer<Float>, _ ldc: Int
     ) {
-        guard let scratch, let halves = right.halves else {
-            return Gemm.single(m, n, k, 1, a, lda, true, right.floats, right.stride, false, 1, c, ldc)
+        switch right {
+        case .floats(let b, let stride): Gemm.single(m, n, k, 1, a, lda, true, b, stride, false, 1, c, ldc)
+        case .rounded(let rows, let first):
+            ck_bf16_product(
+                m, n, k, 1, a, lda, 1, rows.halves + first * size, size, 0, 1, c, ldc, nil, scratch?.memory)
         }
-        ck_bf16_product(
-            m, n, k, 1, a, lda, 1, halves.halves + right.first * size, size, 0, 1, c, ldc, nil, scratch.memory)
     }
 }

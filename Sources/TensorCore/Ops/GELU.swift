@@ -25,22 +25,23 @@ extension Tensor {
             case .tanh: ck_kernels().pointee.gelu_tanh(range.count, x + low, y + low)
             }
         }
-        return result.recorded([self], GELUOp(form: form, input: detached()))
+        return result.recorded([self], GELUOp(form: form, input: Kept(self)))
     }
 }
 
 private struct GELUOp: DifferentiableOp {
     let form: GELUForm
-    let input: Tensor
+    let input: Kept
 
     func backward(_ gradient: Tensor, into inputs: GradientSinks) {
         let result = Tensor(uninitialized: input.shape)
-        let (x, dy, dx) = (input.pointer, gradient.pointer, result.pointer)
-        Parallel.forEachRange(input.count, grain: 1024) { range in
+        let (dy, dx) = (gradient.pointer, result.pointer)
+        input.forEachPiece(grain: 1024) { range, scratch in
             let low = range.lowerBound
+            let x = input.floats(range, scratch)
             switch form {
-            case .erf: ck_kernels().pointee.gelu_erf_backward(range.count, x + low, dy + low, dx + low)
-            case .tanh: ck_kernels().pointee.gelu_tanh_backward(range.count, x + low, dy + low, dx + low)
+            case .erf: ck_kernels().pointee.gelu_erf_backward(range.count, x, dy + low, dx + low)
+            case .tanh: ck_kernels().pointee.gelu_tanh_backward(range.count, x, dy + low, dx + low)
             }
         }
         inputs.add(result, to: 0)

@@ -25,7 +25,7 @@ extension Tensor {
             kernel(range.count, g + low, u + low, y + low)
         }
         return result.recorded(
-            [gate, up], GatedUnitOp(activation: activation, gate: gate.detached(), up: up.detached()))
+            [gate, up], GatedUnitOp(activation: activation, gate: Kept(gate), up: Kept(up)))
     }
 
     /// The same for gate and up side by side in one tensor `[N, 2 · C]`, as Phi-3's `gate_up_proj` makes them; the result is
@@ -41,7 +41,7 @@ extension Tensor {
                 kernel(width, x + 2 * row * width, x + (2 * row + 1) * width, y + row * width)
             }
         }
-        return result.recorded([fused], FusedGatedUnitOp(activation: activation, input: fused.detached()))
+        return result.recorded([fused], FusedGatedUnitOp(activation: activation, input: Kept(fused)))
     }
 }
 
@@ -71,16 +71,17 @@ extension GateActivation {
 
 private struct GatedUnitOp: DifferentiableOp {
     let activation: GateActivation
-    let gate: Tensor
-    let up: Tensor
+    let gate: Kept
+    let up: Kept
 
     func backward(_ gradient: Tensor, into inputs: GradientSinks) {
         let dgate = Tensor(uninitialized: gate.shape), dup = Tensor(uninitialized: up.shape)
         let kernel = activation.backward
-        let (g, u, dy, dg, du) = (gate.pointer, up.pointer, gradient.pointer, dgate.pointer, dup.pointer)
-        Parallel.forEachRange(gate.count, grain: 1024) { range in
+        let (dy, dg, du) = (gradient.pointer, dgate.pointer, dup.pointer)
+        gate.forEachPiece(grain: 1024, others: 1) { range, scratch in
             let low = range.lowerBound
-            kernel(range.count, g + low, u + low, dy + low, dg + low, du + low)
+            let g = gate.floats(range, scratch), u = up.floats(range, scratch + range.count)
+            kernel(range.count, g, u, dy + low, dg + low, du + low)
         }
         inputs.add(dgate, to: 0)
         inputs.add(dup, to: 1)
@@ -89,17 +90,18 @@ private struct GatedUnitOp: DifferentiableOp {
 
 private struct FusedGatedUnitOp: DifferentiableOp {
     let activation: GateActivation
-    let input: Tensor
+    let input: Kept
 
     func backward(_ gradient: Tensor, into inputs: GradientSinks) {
         let result = Tensor(uninitialized: input.shape)
         let width = input.columns / 2
         let kernel = activation.backward
-        let (x, dy, dx) = (input.pointer, gradient.pointer, result.pointer)
-        Parallel.forEachRange(input.rows, grain: 4) { range in
-            for row in range {
-                let (gate, up) = (2 * row * width, (2 * row + 1) * width)
-                kernel(width, x + gate, x + up, dy + row * width, dx + gate, dx + up)
+        let (dy, dx) = (gradient.pointer, result.pointer)
+        input.forEachPiece(unit: 2 * width, grain: 4) { range, scratch in
+            let x = input.floats(range, scratch)
+            for gate in stride(from: 0, to: range.count, by: 2 * width) {
+                let place = range.lowerBound + gate
+                kernel(width, x + gate, x + gate + width, dy + place / 2, dx + place, dx + place + width)
             }
         }
         inputs.add(result, to: 0)

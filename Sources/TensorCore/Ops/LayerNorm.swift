@@ -19,34 +19,38 @@ extension Tensor {
         }
         return result.recorded(
             [self, weight, bias],
-            LayerNormOp(input: detached(), weight: weight.detached(), mean: mean, rstd: rstd))
+            LayerNormOp(input: Kept(self), weight: weight.detached(), mean: mean, rstd: rstd))
     }
 }
 
 private struct LayerNormOp: DifferentiableOp {
-    let input: Tensor
+    let input: Kept
     let weight: Tensor
     let mean: Tensor
     let rstd: Tensor
 
     func backward(_ gradient: Tensor, into inputs: GradientSinks) {
         let (rows, c) = (input.rows, input.columns)
-        let dx = Tensor(uninitialized: input.shape)
-        let (x, w, m, s) = (input.pointer, weight.pointer, mean.pointer, rstd.pointer)
-        let (dy, d) = (gradient.pointer, dx.pointer)
+        let (w, m, s, dy) = (weight.pointer, mean.pointer, rstd.pointer, gradient.pointer)
         if inputs.needs(1) || inputs.needs(2) {
             // Trained norms are small: their sums run on one thread, in row order.
-            let dw = Tensor(zeros: [c]), db = Tensor(zeros: [c])
-            ck_kernels().pointee.layer_norm_backward(rows, c, x, w, m, s, dy, d, dw.pointer, db.pointer)
+            let x = input.widened(), dx = Tensor(uninitialized: input.shape), dw = Tensor(zeros: [c]),
+                db = Tensor(zeros: [c])
+            ck_kernels().pointee.layer_norm_backward(
+                rows, c, x.pointer, w, m, s, dy, 0, dx.pointer, dw.pointer, db.pointer)
+            withExtendedLifetime(x) {}
             inputs.add(dw, to: 1)
             inputs.add(db, to: 2)
+            inputs.add(dx, to: 0)
         } else {
-            Parallel.forEachRange(rows, grain: 4) { range in
-                let low = range.lowerBound
-                ck_kernels().pointee.layer_norm_backward(
-                    range.count, c, x + low * c, w, m + low, s + low, dy + low * c, d + low * c, nil, nil)
+            inputs.accumulate(0) { dx, isFirst in
+                input.forEachPiece(unit: c, grain: 4) { range, scratch in
+                    let (low, row) = (range.lowerBound, range.lowerBound / c)
+                    ck_kernels().pointee.layer_norm_backward(
+                        range.count / c, c, input.floats(range, scratch), w, m + row, s + row, dy + low,
+                        isFirst ? 0 : 1, dx + low, nil, nil)
+                }
             }
         }
-        inputs.add(dx, to: 0)
     }
 }

@@ -42,7 +42,7 @@ extension Tensor {
         var result: Tensor
         if var target = addend.take() {
             target.node = nil
-            result = isKnownUniquelyReferenced(&target.storage) && target.storage.isWritable ? target : target.copied()
+            result = Storage.takesOver(&target.storage) ? target : target.copied()
         } else {
             result = Tensor(uninitialized: Array(shape.dropLast()) + [outputs])
         }
@@ -58,7 +58,7 @@ extension Tensor {
         }
         guard Tensor.records(parts) || addendNode != nil else { return result }
         let op = LinearOp(
-            input: weight.requiresGradient ? detached() : nil,
+            input: weight.requiresGradient ? Kept(self) : nil,
             weight: requiresGradient ? weight.detached() : nil,
             inputs: inputs, outputs: outputs, layout: layout, scale: scale)
         result.node = Node(op: op, inputs: [node, weight.node, bias?.node, addendNode], shape: result.shape)
@@ -67,7 +67,7 @@ extension Tensor {
 }
 
 private struct LinearOp: DifferentiableOp {
-    let input: Tensor?
+    let input: Kept?
     let weight: Tensor?
     let inputs: Int
     let outputs: Int
@@ -85,7 +85,7 @@ private struct LinearOp: DifferentiableOp {
                     beta: isFirst ? 0 : 1, dx, ldc: inputs)
             }
         }
-        if sinks.needs(1), let input {
+        if sinks.needs(1), let input = input?.widened() {
             sinks.accumulate(1) { dw, isFirst in
                 let beta: Float = isFirst ? 0 : 1
                 switch layout {
@@ -99,6 +99,7 @@ private struct LinearOp: DifferentiableOp {
                         dy, ldb: outputs, transposed: false, beta: beta, dw, ldc: outputs)
                 }
             }
+            withExtendedLifetime(input) {}
         }
         if sinks.needs(2) {
             sinks.accumulate(2) { db, isFirst in

@@ -55,7 +55,7 @@ extension Tensor {
         return result.recorded(
             [self, input, a, b],
             LowRankLinearOp(
-                input: a.requiresGradient ? input.detached() : nil, h: h, weight: weight.detached(), factors: factors,
+                input: a.requiresGradient ? Kept(input) : nil, h: h, weight: weight.detached(), factors: factors,
                 isOneInput: input.node === node, inputs: inputs, outputs: outputs, rank: rank, layout: layout))
     }
 }
@@ -102,7 +102,7 @@ private struct LowRankFactors {
 
 private struct LowRankLinearOp: DifferentiableOp {
     /// `nil` when A is not trained.
-    let input: Tensor?
+    let input: Kept?
     let h: Tensor
     let weight: Tensor
     let factors: LowRankFactors
@@ -130,19 +130,21 @@ private struct LowRankLinearOp: DifferentiableOp {
             }
         }
         if let input, sinks.needs(2) { addGradient(of: input, times: u, to: 2, sinks, isTransposed: false) }
-        if sinks.needs(3) { addGradient(of: gradient, times: h, to: 3, sinks, isTransposed: true) }
+        if sinks.needs(3) { addGradient(of: Kept(asItIs: gradient), times: h, to: 3, sinks, isTransposed: true) }
     }
 
     /// Adds `leftᵀ x`, or its transpose, without the rows that fill up the rank.
     private func addGradient(
-        of x: Tensor, times left: Tensor, to index: Int, _ sinks: GradientSinks, isTransposed: Bool
+        of x: Kept, times left: Tensor, to index: Int, _ sinks: GradientSinks, isTransposed: Bool
     ) {
-        let (n, ranks, rows) = (x.columns, left.columns, x.rows)
+        let (n, ranks) = (x.columns, left.columns)
         let product = Tensor(zeros: [ranks, n])
-        let (u, v, g) = (left.pointer, x.pointer, product.pointer)
-        Parallel.forEachRange(n, grain: 32) { range in
-            let low = range.lowerBound
-            ck_kernels().pointee.low_rank_gradient(rows, range.count, ranks, u, v + low, n, g + low, n)
+        let (u, g) = (left.pointer, product.pointer)
+        Parallel.forEachRange(n, grain: 32) { columns in
+            x.forEachBlock(columns: columns) { rows, v, stride in
+                ck_kernels().pointee.low_rank_gradient(
+                    rows.count, columns.count, ranks, u + rows.lowerBound * ranks, v, stride, g + columns.lowerBound, n)
+            }
         }
         sinks.accumulate(index) { gradient, isFirst in
             for row in 0..<rank {

@@ -10,19 +10,20 @@ extension Tensor {
         Parallel.forEachRange(count, grain: 1024) { range in
             ck_kernels().pointee.quick_gelu(range.count, x + range.lowerBound, y + range.lowerBound)
         }
-        return result.recorded([self], QuickGELUOp(input: detached()))
+        return result.recorded([self], QuickGELUOp(input: Kept(self)))
     }
 }
 
 private struct QuickGELUOp: DifferentiableOp {
-    let input: Tensor
+    let input: Kept
 
     func backward(_ gradient: Tensor, into inputs: GradientSinks) {
         let result = Tensor(uninitialized: input.shape)
-        let (x, dy, dx) = (input.pointer, gradient.pointer, result.pointer)
-        Parallel.forEachRange(input.count, grain: 1024) { range in
+        let (dy, dx) = (gradient.pointer, result.pointer)
+        input.forEachPiece(grain: 1024) { range, scratch in
             let low = range.lowerBound
-            ck_kernels().pointee.quick_gelu_backward(range.count, x + low, dy + low, dx + low)
+            let x = input.floats(range, scratch)
+            ck_kernels().pointee.quick_gelu_backward(range.count, x, dy + low, dx + low)
         }
         inputs.add(result, to: 0)
     }

@@ -19,32 +19,36 @@ extension Tensor {
             ck_kernels().pointee.rms_norm(range.count, c, eps, x + low * c, w, y + low * c, s + low)
         }
         return withExtendedLifetime(factor) {
-            result.recorded([self, weight], RMSNormOp(input: detached(), factor: factor, rstd: rstd))
+            result.recorded([self, weight], RMSNormOp(input: Kept(self), factor: factor, rstd: rstd))
         }
     }
 }
 
 private struct RMSNormOp: DifferentiableOp {
-    let input: Tensor
+    let input: Kept
     /// The weight with its offset.
     let factor: Tensor
     let rstd: Tensor
 
     func backward(_ gradient: Tensor, into inputs: GradientSinks) {
         let (rows, c) = (input.rows, input.columns)
-        let dx = Tensor(uninitialized: input.shape)
-        let (x, w, s, dy, d) = (input.pointer, factor.pointer, rstd.pointer, gradient.pointer, dx.pointer)
+        let (w, s, dy) = (factor.pointer, rstd.pointer, gradient.pointer)
         if inputs.needs(1) {
-            let dw = Tensor(zeros: [c])
-            ck_kernels().pointee.rms_norm_backward(rows, c, x, w, s, dy, d, dw.pointer)
+            // Trained norms are small: their sums run on one thread, in row order.
+            let x = input.widened(), dx = Tensor(uninitialized: input.shape), dw = Tensor(zeros: [c])
+            ck_kernels().pointee.rms_norm_backward(rows, c, x.pointer, w, s, dy, 0, dx.pointer, dw.pointer)
+            withExtendedLifetime(x) {}
             inputs.add(dw, to: 1)
+            inputs.add(dx, to: 0)
         } else {
-            Parallel.forEachRange(rows, grain: 4) { range in
-                let low = range.lowerBound
-                ck_kernels().pointee.rms_norm_backward(
-                    range.count, c, x + low * c, w, s + low, dy + low * c, d + low * c, nil)
+            inputs.accumulate(0) { dx, isFirst in
+                input.forEachPiece(unit: c, grain: 4) { range, scratch in
+                    let (low, row) = (range.lowerBound, range.lowerBound / c)
+                    ck_kernels().pointee.rms_norm_backward(
+                        range.count / c, c, input.floats(range, scratch), w, s + row, dy + low, isFirst ? 0 : 1,
+                        dx + low, nil)
+                }
             }
         }
-        inputs.add(dx, to: 0)
     }
 }

@@ -51,7 +51,7 @@ extension Tensor {
             "rotated: \(shape), head dimension \(headDimension), angles for \(angles.cosines.rows) rows")
         let source = node
         var result: Tensor
-        if isKnownUniquelyReferenced(&storage) && storage.isWritable {
+        if Storage.takesOver(&storage) {
             result = detached()
             rotate(result, by: angles, headDimension: headDimension, heads: heads, sign: 1)
         } else {

@@ -7,9 +7,9 @@ import Synchronization
 /// of the cheap ops. Sizes are rounded up to four classes per power of two; what a class wastes is never
 /// touched and so never resident. Where sizes differ from step to step, what is kept stays near what was ever in use at
 /// once: beyond, a request takes a buffer of up to twice its size, or as much as it asks for is given back first.
-enum BufferPool {
+package enum BufferPool {
     /// Every buffer starts on a cache line, and large ones on a huge page.
-    private static let largeBytes = 4 << 20
+    private static let largeBytes = 4 << 20, hugePage = 2 << 20
 
     private struct State {
         /// Addresses of free buffers by size class in bytes.
@@ -60,7 +60,7 @@ enum BufferPool {
     private static let state = Mutex(State())
 
     /// The bytes that a request for `byteCount` really gets.
-    static func sizeClass(_ byteCount: Int) -> Int {
+    package static func sizeClass(_ byteCount: Int) -> Int {
         let least = max(byteCount, 64)
         let power = 1 << (Int.bitWidth - 1 - (least - 1).leadingZeroBitCount)  // largest power of two below least
         let quarter = max(power / 4, 16)
@@ -82,19 +82,20 @@ enum BufferPool {
         }
         if let found, let pointer = UnsafeMutableRawPointer(bitPattern: found.address) { return (pointer, found.size) }
         for address in unused { Glibc.free(UnsafeMutableRawPointer(bitPattern: address)) }
-        if let pointer = allocate(size) { return (pointer, size) }
+        if let pointer = allocate(size, wanted: byteCount) { return (pointer, size) }
         // What is kept for later may be what is missing now.
         trim()
-        if let pointer = allocate(size) { return (pointer, size) }
+        if let pointer = allocate(size, wanted: byteCount) { return (pointer, size) }
         // No op can go on without its result, and none could hand an error on.
         MemoryExhaustion.end(size)
     }
 
-    private static func allocate(_ size: Int) -> UnsafeMutableRawPointer? {
+    private static func allocate(_ size: Int, wanted: Int) -> UnsafeMutableRawPointer? {
         let large = size >= largeBytes
         var pointer: UnsafeMutableRawPointer?
-        guard posix_memalign(&pointer, large ? 2 << 20 : 64, size) == 0, let pointer else { return nil }
-        if large { madvise(pointer, size, MADV_HUGEPAGE) }
+        guard posix_memalign(&pointer, large ? hugePage : 64, size) == 0, let pointer else { return nil }
+        // The last part of a huge page lies on small ones: a huge page is resident whole, however little of it is used.
+        if large { madvise(pointer, wanted / hugePage * hugePage, MADV_HUGEPAGE) }
         return pointer
     }
 

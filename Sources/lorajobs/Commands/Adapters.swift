@@ -101,8 +101,9 @@ struct Adapters: ParsableCommand {
                 adapters log, list and show tell of damaged versions from then on. No alias can be moved to one, and it \
                 cannot be exported.
 
-                With --sample 5% a twentieth of the files is read, another one each day, so that a nightly check has read \
-                everything after twenty days; when it finds damage, everything is read at once.
+                With --sample 5% a twentieth of the files is read; which one goes by the date, so that a check that runs \
+                every day has read everything after twenty days. One that runs once a week is to read everything. When \
+                damage is found, everything is read at once.
                 """)
 
         @OptionGroup var options: WorkspaceOptions

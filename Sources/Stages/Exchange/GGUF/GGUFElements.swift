@@ -44,6 +44,7 @@ enum GGUFElements: String {
     }
 
     func encode(_ tensor: Tensor) -> Data {
+        let tensor = tensor.converted(to: .float32)
         let floats = UnsafeBufferPointer(start: tensor.pointer, count: tensor.count)
         var data = Data(count: byteCount(of: tensor.shape))
         data.withUnsafeMutableBytes { bytes in

@@ -15,7 +15,8 @@ struct BenchTrain: ParsableCommand {
         abstract: "Time LoRA training steps on random weights of a known shape.",
         discussion: """
             gemm_ceiling_fraction compares a step with the model's own large products timed alone in the same process; \
-            product_ceiling_fraction counts the operations of attention and of the adapter as well.
+            product_ceiling_fraction counts the operations of attention and of the adapter as well. Matrices are in memory \
+            what the published files of the shape hold: bf16, except for gpt2.
             """)
 
     @Option(name: .long, help: "\(TrainBench.shapes.map(\.name).joined(separator: ", ")).")

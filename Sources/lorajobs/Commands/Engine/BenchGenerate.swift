@@ -9,7 +9,7 @@ struct BenchGenerate: ParsableCommand {
         abstract: "Time greedy generation on random weights of a known shape.",
         discussion: """
             read_ceiling_fraction compares the speed at which weights are read, each once a token, with what this machine \
-            reads from memory.
+            reads from memory. Matrices are in memory what the published files of the shape hold: bf16, except for gpt2.
             """)
 
     @Option(name: .long, help: "\(TrainBench.shapes.map(\.name).joined(separator: ", ")).")
