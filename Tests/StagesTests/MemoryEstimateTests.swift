@@ -89,11 +89,17 @@ import Testing
         func estimate(_ tokens: Int, _ change: (inout JobManifest) -> Void = { _ in }) throws -> MemoryEstimate {
             var manifest = JobManifest(name: "small", base: .random(config: "nowhere"))
             manifest.adapter.targets = .suffixes(["v_proj"])
+            manifest.train.precision = .fp32
             change(&manifest)
             return try MemoryEstimate(
                 ModelRegistry.outline(configuration(small)), manifest, microBatches: [tokens], longest: 64)
         }
         let plain = try estimate(256)
+        // What is kept as bf16 takes half; factors of the adapter do not.
+        let half = try estimate(256) { $0.train.precision = .bf16 }
+        #expect(half.activations < plain.activations * 6 / 10 && half.activations >= plain.activations / 2)
+        let full = try estimate(256) { ($0.train.precision, $0.adapter.method) = (.bf16, .full) }
+        #expect(full.activations >= plain.activations)
         #expect(try estimate(512).activations > plain.activations)
         #expect(try estimate(256) { $0.adapter.targets = .allLinear }.activations > plain.activations)
         #expect(try estimate(256) { $0.adapter.dropout = 0.1 }.activations >= plain.activations)
