@@ -87,7 +87,8 @@ import Testing
 
     @Test func moreTakesMore() throws {
         func estimate(_ tokens: Int, _ change: (inout JobManifest) -> Void = { _ in }) throws -> MemoryEstimate {
-            var manifest = JobManifest(name: "small", base: .random(config: "nowhere"))
+            // Weights that are drawn would be trained in single precision.
+            var manifest = JobManifest(name: "small", base: .folder("nowhere"))
             manifest.adapter.targets = .suffixes(["v_proj"])
             manifest.train.precision = .fp32
             change(&manifest)
