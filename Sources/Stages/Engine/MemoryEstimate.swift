@@ -285,9 +285,12 @@ struct ModelShape {
     private let groups: [(projections: [Projection], norms: [Parameter])]
     /// The share of the tokens that pass a projection.
     private let share: (Projection) -> Double
+    /// Whether attention multiplies what the matrices do; encoders' computes with floats.
+    private let roundsAttention: Bool
 
     init(_ model: any SequenceModel) {
         share = { model.tokenShare(of: $0) }
+        roundsAttention = model is any LanguageModel
         width = model.projections.first?.inputSize ?? 1
         headCount = model.heads.reduce(0) { $0 + $1.parameters.reduce(0) { $0 + $1.tensor.count } }
         /// `model.layers.3.self_attn.q_proj` to `model.layers.3`.
@@ -361,8 +364,19 @@ struct ModelShape {
         for projection in projections {
             switch Self.role(projection.path) {
             // AttentionOp: queries, keys, values, and its result; GELUTanhOp and GatedUnitOp: their inputs.
-            case .query, .key, .value, .fusedAttention, .gate, .up, .inner: keep(projection.outputSize, of: projection)
-            case .attentionOutput: keep(projection.inputSize, of: projection)
+            case .gate, .up, .inner: keep(projection.outputSize, of: projection)
+            case .query, .key, .value, .fusedAttention:
+                if roundsAttention {
+                    keep(projection.outputSize, of: projection)
+                } else {
+                    layer.kept.append(projection.outputSize)
+                }
+            case .attentionOutput:
+                if roundsAttention {
+                    keep(projection.inputSize, of: projection)
+                } else {
+                    layer.kept.append(projection.inputSize)
+                }
             // ExpertRouting: what the experts say, since their weights have gradients.
             case .down:
                 if share(projection) < 1 { layer.kept.append(seen(projection.outputSize, of: projection)) }

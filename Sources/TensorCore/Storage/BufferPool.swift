@@ -90,7 +90,13 @@ package enum BufferPool {
         MemoryExhaustion.end(size)
     }
 
+    /// Lets the system have back what is freed. Left to itself, glibc takes ever larger buffers from its heap once some were
+    /// freed, up to 32 MB, and what is freed between two others there stays resident: where sizes differ from step to step,
+    /// more than a quarter of the peak.
+    private static let returnsFreed = mallopt(M_MMAP_THRESHOLD, 1 << 20) == 1
+
     private static func allocate(_ size: Int, wanted: Int) -> UnsafeMutableRawPointer? {
+        _ = returnsFreed
         let large = size >= largeBytes
         var pointer: UnsafeMutableRawPointer?
         guard posix_memalign(&pointer, large ? hugePage : 64, size) == 0, let pointer else { return nil }
