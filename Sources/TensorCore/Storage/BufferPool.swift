@@ -92,7 +92,7 @@ package enum BufferPool {
 
     /// Lets the system have back what is freed. Left to itself, glibc takes ever larger buffers from its heap once some were
     /// freed, up to 32 MB, and what is freed between two others there stays resident: where sizes differ from step to step,
-    /// more than a quarter of the peak.
+    /// a sixth of the peak.
     private static let returnsFreed = mallopt(M_MMAP_THRESHOLD, 1 << 20) == 1
 
     private static func allocate(_ size: Int, wanted: Int) -> UnsafeMutableRawPointer? {
