@@ -9,7 +9,7 @@ import Synchronization
 /// once: beyond, a request takes a buffer of up to twice its size, or as much as it asks for is given back first.
 package enum BufferPool {
     /// Every buffer starts on a cache line, and large ones on a huge page.
-    private static let largeBytes = 4 << 20, hugePage = 2 << 20
+    private static let largeBytes = 4 << 20, hugePage = 2 << 20, mappedBytes = 1 << 20
 
     private struct State {
         /// Addresses of free buffers by size class in bytes.
@@ -45,11 +45,11 @@ package enum BufferPool {
         }
 
         /// Buffers that together have at least `size` bytes, or all there are, the largest first.
-        mutating func release(_ size: Int) -> [UInt] {
-            var released: [UInt] = [], bytes = 0
+        mutating func release(_ size: Int) -> [(address: UInt, size: Int)] {
+            var released: [(address: UInt, size: Int)] = [], bytes = 0
             for key in lists.keys.sorted(by: >) {
                 while bytes < size, let address = pop(key) {
-                    released.append(address)
+                    released.append((address, key))
                     bytes += key
                 }
             }
@@ -70,9 +70,10 @@ package enum BufferPool {
     /// A buffer of at least `byteCount` bytes with unspecified content, and how many it has.
     static func take(_ byteCount: Int) -> (pointer: UnsafeMutableRawPointer, size: Int) {
         let size = sizeClass(byteCount)
-        let (found, unused) = state.withLock { state -> ((address: UInt, size: Int)?, [UInt]) in
+        let (found, unused) = state.withLock {
+            state -> ((address: UInt, size: Int)?, [(address: UInt, size: Int)]) in
             var found = state.pop(size).map { (address: $0, size: size) }
-            var unused: [UInt] = []
+            var unused: [(address: UInt, size: Int)] = []
             if found == nil, !state.hasRoom(for: size) {
                 found = state.popLarger(size)
                 if found == nil { unused = state.release(size) }
@@ -81,7 +82,7 @@ package enum BufferPool {
             return (found, unused)
         }
         if let found, let pointer = UnsafeMutableRawPointer(bitPattern: found.address) { return (pointer, found.size) }
-        for address in unused { Glibc.free(UnsafeMutableRawPointer(bitPattern: address)) }
+        free(unused)
         if let pointer = allocate(size, wanted: byteCount) { return (pointer, size) }
         // What is kept for later may be what is missing now.
         trim()
@@ -90,19 +91,35 @@ package enum BufferPool {
         MemoryExhaustion.end(size)
     }
 
-    /// Lets the system have back what is freed. Left to itself, glibc takes ever larger buffers from its heap once some were
-    /// freed, up to 32 MB, and what is freed between two others there stays resident: where sizes differ from step to step,
-    /// a sixth of the peak.
-    private static let returnsFreed = mallopt(M_MMAP_THRESHOLD, 1 << 20) == 1
-
+    /// Buffers of a megabyte and more are mappings of their own, so that the system has back what is freed. glibc would take
+    /// ever larger ones from its heap once some were freed, up to 32 MB, and what is freed between two others there stays
+    /// resident: where sizes differ from step to step, a sixth of the peak.
     private static func allocate(_ size: Int, wanted: Int) -> UnsafeMutableRawPointer? {
-        _ = returnsFreed
-        let large = size >= largeBytes
-        var pointer: UnsafeMutableRawPointer?
-        guard posix_memalign(&pointer, large ? hugePage : 64, size) == 0, let pointer else { return nil }
+        guard size >= mappedBytes else {
+            var pointer: UnsafeMutableRawPointer?
+            return posix_memalign(&pointer, 64, size) == 0 ? pointer : nil
+        }
+        let large = size >= largeBytes, spare = large ? hugePage : 0
+        guard
+            let mapping = mmap(nil, size + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+            mapping != MAP_FAILED
+        else { return nil }
+        guard large else { return mapping }
+        let address = Int(bitPattern: mapping)
+        let head = (address + hugePage - 1) / hugePage * hugePage - address
+        let pointer = mapping + head
+        if head > 0 { munmap(mapping, head) }
+        if head < spare { munmap(pointer + size, spare - head) }
         // The last part of a huge page lies on small ones: a huge page is resident whole, however little of it is used.
-        if large { madvise(pointer, wanted / hugePage * hugePage, MADV_HUGEPAGE) }
+        madvise(pointer, wanted / hugePage * hugePage, MADV_HUGEPAGE)
         return pointer
+    }
+
+    private static func free(_ unused: [(address: UInt, size: Int)]) {
+        for buffer in unused {
+            let pointer = UnsafeMutableRawPointer(bitPattern: buffer.address)
+            if buffer.size >= mappedBytes { munmap(pointer, buffer.size) } else { Glibc.free(pointer) }
+        }
     }
 
     /// Takes back a buffer of the size that `take` told.
@@ -116,7 +133,6 @@ package enum BufferPool {
 
     /// Returns every free buffer to the system; called between phases whose sizes differ.
     static func trim() {
-        let unused = state.withLock { $0.release(.max) }
-        for address in unused { Glibc.free(UnsafeMutableRawPointer(bitPattern: address)) }
+        free(state.withLock { $0.release(.max) })
     }
 }
