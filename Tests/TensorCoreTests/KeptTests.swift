@@ -129,11 +129,13 @@ import Testing
             var x = Tensor([1, 2, 3, 4], shape: [4])
             let before = Kept(x)
             let place = x.pointer
-            x = Tensor.sum(consume x, Tensor([1, 1, 1, 1], shape: [4]))
+            // Held here too, so that the sum cannot go there.
+            let ones = Tensor([1, 1, 1, 1], shape: [4])
+            x = Tensor.sum(consume x, ones)
+            #expect(x.pointer == place && ones.values == [1, 1, 1, 1])
             let after = Kept(x)
             #expect(before.widened().values == [1, 2, 3, 4])
             #expect(after.widened().values == [2, 3, 4, 5])
-            _ = place
         }
     }
 }
