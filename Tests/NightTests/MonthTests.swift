@@ -244,6 +244,7 @@ import Testing
         let left = try nights.versions
         let production = try #require(try nights.production)
         #expect(left.count < count && left.contains(production), "\(left)")
+        #expect(collector.removed.isSuperset(of: [.version, .cachedOutput, .blob]), "\(collector.removed)")
         #expect(try nights.store.verify().isEmpty)
     }
 
@@ -274,6 +275,7 @@ import Testing
 private final class Collector: Sendable {
     private struct State {
         var rounds = 0
+        var removed: Set<Garbage.Kind> = []
         var isWanted = true
         var hasEnded = false
         var failure: String?
@@ -283,14 +285,20 @@ private final class Collector: Sendable {
 
     /// How often it has been through everything.
     var rounds: Int { state.withLock(\.rounds) }
+    /// The kinds of what it has removed.
+    var removed: Set<Garbage.Kind> { state.withLock(\.removed) }
     var failure: String? { state.withLock(\.failure) }
 
     init(_ workspace: Workspace, _ policy: RetentionPolicy, now: Date) {
         Thread.detachNewThread { [self] in
             while state.withLock(\.isWanted) {
                 do {
-                    _ = try GarbageCollector(workspace, policy, now: now).collect(throughTrash: rounds % 2 == 0)
-                    state.withLock { $0.rounds += 1 }
+                    let collector = GarbageCollector(workspace, policy, now: now)
+                    let removed = try collector.collect(throughTrash: rounds % 2 == 0)
+                    state.withLock {
+                        $0.rounds += 1
+                        $0.removed.formUnion(removed.map(\.kind))
+                    }
                 } catch {
                     state.withLock { ($0.failure, $0.isWanted) = ("\(error)", false) }
                 }

@@ -27,7 +27,8 @@ final class Nights {
     private var pinned = ""
 
     private final class Clock: Sendable {
-        let milliseconds = Atomic<Int64>(1_790_000_000_000)
+        /// From today, so that no file is younger than the night that made it.
+        let milliseconds = Atomic<Int64>(Int64(Date().timeIntervalSince1970 * 1000))
         var now: Int64 { milliseconds.load(ordering: .relaxed) }
     }
 
