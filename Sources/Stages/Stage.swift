@@ -41,5 +41,5 @@ package enum StageRegistry {
 
 /// Raised when the numbers an engine build produces change for equal inputs; part of every cache key and lineage.
 package enum Numerics {
-    package static let version = 5
+    package static let version = 6
 }

@@ -46,12 +46,15 @@ class Product(torch.autograd.Function):
 
 
 class Attention(torch.autograd.Function):
-    """softmax(scale · Q Kᵀ + mask) V over [batch, heads, rows, size]; backward with Σ dO·O, as in Dao et al. 2022."""
+    """softmax(scale · Q Kᵀ + mask) V over [batch, heads, rows, size], divided by the sums at the end; backward with
+    Σ dO·O, as in Dao et al. 2022."""
 
     @staticmethod
     def forward(context, q, k, v, mask, scale):
-        p = torch.softmax(scale * (rounded(q) @ rounded(k).mT) + mask, -1)
-        o = rounded(p) @ rounded(v)
+        scores = scale * (rounded(q) @ rounded(k).mT) + mask
+        p = torch.softmax(scores, -1)
+        e = torch.exp(scores - scores.amax(-1, keepdim=True))
+        o = rounded(e) @ rounded(v) / e.sum(-1, keepdim=True)
         context.save_for_backward(q, k, v, p, kept(o))
         context.scale = scale
         return o

@@ -318,11 +318,18 @@ final class Guarded {
             }
             let lse = logSum(Double(scale))
             let weights = x.map { exp(Double($0) * Double(scale) - lse) } + [0, 0, 0]
-            let row = buffer(x + [9, 9, 9]), again = buffer(x + [9, 9, 9])
-            let given = k.softmax_row(n, width, scale, row.pointer)
-            #expect(abs(Double(given) - lse) <= 2e-6 * max(1, abs(lse)))
-            expect(row.values, weights, within: 4e-6)
-            k.softmax_row_from_lse(n, width, scale, given, again.pointer)
+            let again = buffer(x + [9, 9, 9])
+            // In two stretches, what the first gave is multiplied by what the second returns.
+            for cut in Set([0, n / 3, n]) {
+                var (maximum, sum) = (-Float.infinity, Float(0))
+                let row = buffer(x + [9, 9, 9])
+                _ = k.softmax_stretch(cut, cut, scale, &maximum, &sum, row.pointer)
+                let factor = k.softmax_stretch(n - cut, width - cut, scale, &maximum, &sum, row.pointer + cut)
+                #expect(abs(Double(maximum * scale + log(sum)) - lse) <= 2e-6 * max(1, abs(lse)))
+                let values = row.values.enumerated().map { $0 < cut ? $1 * factor / sum : $1 / sum }
+                expect(values, weights, within: 4e-6)
+            }
+            k.softmax_row_from_lse(n, width, scale, Float(lse), again.pointer)
             expect(again.values, weights, within: 8e-6)
             #expect(abs(Double(k.log_sum_exp(n, buffer(x).pointer)) - logSum(1)) <= 2e-6 * max(1, abs(logSum(1))))
             let scaled = buffer(x)
@@ -333,7 +340,9 @@ final class Guarded {
                 var broken = x
                 broken[place] = .nan
                 #expect(k.log_sum_exp(n, buffer(broken).pointer).isNaN)
-                #expect(k.softmax_row(n, n, scale, buffer(broken).pointer).isNaN)
+                var (maximum, sum) = (-Float.infinity, Float(0))
+                _ = k.softmax_stretch(n, n, scale, &maximum, &sum, buffer(broken).pointer)
+                #expect(sum.isNaN)
             }
         }
     }

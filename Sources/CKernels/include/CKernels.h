@@ -88,10 +88,12 @@ typedef struct ck_table {
     void (*rotate_halves)(size_t rows, size_t heads, size_t head_dim, size_t dim, float sign, const float *cosines,
                           const float *sines, float *x, size_t row_stride);
 
-    // One row of causal or full attention weights: p = exp(scale·s − lse), where lse = log Σ exp(scale·s) over the
-    // first n entries; entries n..<width become 0. In place; returns lse.
-    float (*softmax_row)(size_t n, size_t width, float scale, float *s);
-    // Same with a known lse: recomputes the weights in the backward pass.
+    // A stretch of a row of scores: the first n become exp(scale·(s − m)), where m is the largest so far, this stretch's
+    // included; entries n..<width become 0. In place. maximum (at first −∞) and sum (0) hold m and Σ exp(scale·(s − m)) of all
+    // stretches so far; returns what anything summed up with the earlier m is to be multiplied by (Milakov, Gimelshein 2018,
+    // arXiv 1805.02867). scale > 0.
+    float (*softmax_stretch)(size_t n, size_t width, float scale, float *maximum, float *sum, float *s);
+    // Attention weights of known lse = log Σ exp(scale·s): p = exp(scale·s − lse) for the first n, 0 up to width.
     void (*softmax_row_from_lse)(size_t n, size_t width, float scale, float lse, float *s);
     // ds = p · (dp − delta) · scale; ds may be dp
     void (*softmax_row_backward)(size_t width, float scale, float delta, const float *p, const float *dp, float *ds);

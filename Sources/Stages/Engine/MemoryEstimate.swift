@@ -182,8 +182,8 @@ package struct MemoryEstimate: Codable, Sendable, Equatable {
         }
         // Gemm: the stretch of a matrix of BF16 that is widened for products in single precision.
         if isHalf, manifest.trainingPrecision.matrixType == .float32 { transient += 6 << 20 }
-        // AttentionOp: two tiles a thread, three with a cap.
-        transient += Int64(manifest.run.threads) * 2 * 64 * 4 * Int64(longest)
+        // AttentionOp: two pieces a thread.
+        transient += Int64(manifest.run.threads) * 2 * 256 * 4 * Int64(min(longest, 256))
         process = Self.program + Int64(manifest.run.threads) * Self.perThread
     }
 

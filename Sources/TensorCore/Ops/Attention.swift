@@ -1,65 +1,5 @@
 import CKernels
-
-/// Which rows of a batch attend to which: sequences lie one after another without padding.
-package struct AttentionLayout {
-    /// One sequence: its query rows, and the key rows it sees.
-    package struct Sequence {
-        package let queries: Range<Int>
-        package let keys: Range<Int>
-
-        package init(queries: Range<Int>, keys: Range<Int>) {
-            self.queries = queries
-            self.keys = keys
-        }
-    }
-
-    package let sequences: [Sequence]
-    /// Whether the last query sees every key of its sequence, the one before it all but one, and so on.
-    package let isCausal: Bool
-    /// How many keys a query sees at most, its own the last of them; all by default. Only with `isCausal`.
-    package var window: Int?
-
-    package init(sequences: [Sequence], isCausal: Bool) {
-        self.sequences = sequences
-        self.isCausal = isCausal
-    }
-
-    /// The same with a sliding window.
-    ///
-    /// - Precondition: the layout is causal.
-    package func windowed(_ window: Int?) -> AttentionLayout {
-        precondition(isCausal || window == nil, "a window needs a causal layout")
-        var layout = self
-        layout.window = window
-        return layout
-    }
-
-    /// Sequences that attend within themselves.
-    package init(rows: [Range<Int>], isCausal: Bool) {
-        self.init(sequences: rows.map { Sequence(queries: $0, keys: $0) }, isCausal: isCausal)
-    }
-}
-
-/// The heads of one operand of attention: columns of a tensor `[N, …]`.
-private struct HeadColumns {
-    let tensor: Tensor
-    /// First column of head 0.
-    let column: Int
-    /// Which input of the op the tensor is.
-    let input: Int
-
-    /// The first element of `row` in head `head`.
-    func pointer(_ row: Int, _ head: Int, _ size: Int) -> UnsafeMutablePointer<Float> {
-        tensor.pointer + place(row, head, size)
-    }
-
-    /// The same of what was rounded.
-    func halves(_ row: Int, _ head: Int, _ size: Int) -> UnsafePointer<UInt16> {
-        UnsafePointer(tensor.halves + place(row, head, size))
-    }
-
-    private func place(_ row: Int, _ head: Int, _ size: Int) -> Int { row * tensor.columns + column + head * size }
-}
+import Glibc
 
 extension Tensor {
     /// Scaled dot-product attention with grouped heads (Vaswani et al. 2017; Ainslie et al. 2023, arXiv 2305.13245).
@@ -67,11 +7,12 @@ extension Tensor {
     /// `P = softmax(scale · Q Kᵀ + mask)`, `O = P V`, per sequence and head; query head h reads key/value head
     /// `h / (heads / keyValueHeads)`. With a cap the scores are `cap · tanh(scale · Q Kᵀ / cap)` (Gemma 2, arXiv 2408.00118).
     /// Shapes: query `[N, heads · D]`, key and value `[M, keyValueHeads · D]`, result
-    /// `[N, heads · D]`. The weights P are made in tiles of query rows and never kept: backward makes them again from the log of
-    /// each row's sum (Dao et al. 2022, arXiv 2205.14135), so memory is linear in the context.
+    /// `[N, heads · D]`. The weights P are made in pieces (``AttentionBlock``) and never kept: the result is the sum of what
+    /// pieces give, each against the largest score so far, divided at the end; backward makes the weights again from the log
+    /// of each row's sum (Dao et al. 2022, arXiv 2205.14135). So memory is linear in the context.
     ///
-    /// - Parameter products: the type to which the operands of all products are rounded; sums and softmax are single
-    ///   precision either way.
+    /// - Parameter products: the type to which the operands of all products are rounded, the weights before they are divided
+    ///   by their sum in the forward pass; sums and softmax are single precision either way.
     /// - Precondition: the shapes above; `heads` a multiple of `keyValueHeads`; the layout inside the rows.
     package static func attention(
         query: Tensor, key: Tensor, value: Tensor, heads: Int, keyValueHeads: Int, scale: Float, cap: Float? = nil,
@@ -120,35 +61,13 @@ extension Tensor {
         let logSums = Tensor(uninitialized: [rows, shape.heads])
         let op = AttentionOp(
             q: q.detached(), k: k.detached(), v: v.detached(), output: output, logSums: logSums, shape: shape)
-        let groups = shape.layout.sequences.count * shape.heads
-        Parallel.forEachItem(groups) { item in
-            op.forward(shape.layout.sequences[item / shape.heads], head: item % shape.heads)
+        let heads = shape.layout.sequences.count * shape.heads
+        let parts = shape.parts(of: heads, most: shape.mostBlocks)
+        Parallel.forEachItem(heads * parts) { item in
+            let (part, head) = (item % parts, item / parts)
+            op.forward(shape.layout.sequences[head / shape.heads], head: head % shape.heads, part: part, of: parts)
         }
         return output.recorded(inputs, op.kept())
-    }
-}
-
-extension HeadColumns {
-    fileprivate func detached() -> HeadColumns { HeadColumns(tensor: tensor.detached(), column: column, input: input) }
-    fileprivate func kept() -> HeadColumns { HeadColumns(tensor: Kept(tensor).tensor, column: column, input: input) }
-
-    /// `count` rows of a head as the right side of products.
-    fileprivate func rows(
-        _ products: AttentionProducts, _ row: Int, _ head: Int, _ size: Int, count: Int
-    ) -> AttentionProducts.Rows {
-        tensor.dtype == .bfloat16
-            ? products.rows(rounded: halves(row, head, size), tensor.columns, count)
-            : products.rows(pointer(row, head, size), tensor.columns, count)
-    }
-
-    /// `count` rows of a head as the left side, and how far apart they are: where they lie, or widened into `scratch`.
-    fileprivate func left(
-        _ row: Int, _ head: Int, _ size: Int, count: Int, _ scratch: UnsafeMutablePointer<Float>
-    ) -> (UnsafePointer<Float>, stride: Int) {
-        guard tensor.dtype == .bfloat16 else { return (UnsafePointer(pointer(row, head, size)), tensor.columns) }
-        let start = halves(row, head, size)
-        for row in 0..<count { ckernels_f32_from_bf16(start + row * tensor.columns, scratch + row * size, size) }
-        return (UnsafePointer(scratch), size)
     }
 }
 
@@ -163,51 +82,34 @@ private struct AttentionShape {
     let layout: AttentionLayout
     let products: DType
 
-    /// Query rows whose weights are in memory at once, per thread: as many as the kernels of the products like.
-    var tile: Int { products == .bfloat16 ? 70 : 64 }
-
-    /// Query rows of a sequence and the keys that any of them sees, both counted within the sequence.
-    struct Tile {
-        let rows: Range<Int>
-        let keys: Range<Int>
+    /// Blocks of the longest sequence.
+    var mostBlocks: Int {
+        let height = AttentionBlock.heights(products).block
+        return layout.sequences.reduce(1) { max($0, ($1.queries.count + height - 1) / height) }
     }
 
-    /// Calls `body` with each tile.
-    func forEachTile(_ sequence: AttentionLayout.Sequence, _ body: (Tile) -> Void) {
-        let count = sequence.queries.count
-        for low in stride(from: 0, to: count, by: tile) {
-            let high = min(low + tile, count)
-            let first = visibleKeys(sequence, row: low).lowerBound
-            body(Tile(rows: low..<high, keys: first..<visibleKeys(sequence, row: high - 1).upperBound))
+    /// Into how many parts heads are cut so that all threads have as much to do: a few of them may leave one idle for half
+    /// of the time.
+    func parts(of heads: Int, most: Int) -> Int {
+        let threads = Parallel.threadCount
+        guard heads < 8 * threads, let parts = (1...threads).first(where: { heads * $0 % threads == 0 }) else {
+            return 1
         }
+        return min(parts, most)
     }
 
-    /// The keys of its sequence that query row `row` sees.
-    func visibleKeys(_ sequence: AttentionLayout.Sequence, row: Int) -> Range<Int> {
-        guard layout.isCausal else { return 0..<sequence.keys.count }
-        let end = sequence.keys.count - sequence.queries.count + row + 1
-        return max(0, end - (layout.window ?? end))..<end
+    /// What a row of a piece sees, counted from the piece's first key; empty where that is nothing.
+    func visible(_ sequence: AttentionLayout.Sequence, row: Int, in keys: Range<Int>) -> Range<Int> {
+        layout.visibleKeys(sequence, row: row).clamped(to: keys).shifted(by: -keys.lowerBound)
     }
 
-    /// Turns a row of products into weights, and everything outside `visible` into zero.
+    /// Caps what is visible of a row of products, if there is a cap.
     ///
-    /// - Parameters:
-    ///   - visible: counted from the row's first element.
-    ///   - logSum: known in the backward pass.
-    /// - Returns: log Σ exp of the scores.
-    @discardableResult func softmax(
-        _ row: UnsafeMutablePointer<Float>, width: Int, visible: Range<Int>, logSum: Float? = nil
-    ) -> Float {
-        let kernels = ck_kernels().pointee
-        let start = row + visible.lowerBound
-        if let cap { kernels.soft_cap(visible.count, scale, cap, start) }
-        let factor = cap == nil ? scale : 1
-        row.update(repeating: 0, count: visible.lowerBound)
-        guard let logSum else {
-            return kernels.softmax_row(visible.count, width - visible.lowerBound, factor, start)
-        }
-        kernels.softmax_row_from_lse(visible.count, width - visible.lowerBound, factor, logSum, start)
-        return logSum
+    /// - Returns: the factor that scores still lack.
+    func capped(_ scores: UnsafeMutablePointer<Float>, count: Int) -> Float {
+        guard let cap else { return scale }
+        ck_kernels().pointee.soft_cap(count, scale, cap, scores)
+        return 1
     }
 }
 
@@ -228,32 +130,54 @@ private struct AttentionOp: DifferentiableOp {
             q: q.kept(), k: k.kept(), v: v.kept(), output: Kept(output).tensor, logSums: logSums, shape: shape)
     }
 
-    /// Computes one head of one sequence into `output` and `logSums`.
-    func forward(_ sequence: AttentionLayout.Sequence, head: Int) {
-        let d = shape.size
+    /// Computes every block of one head of one sequence that belongs to a part into `output` and `logSums`.
+    func forward(_ sequence: AttentionLayout.Sequence, head: Int, part: Int, of parts: Int) {
+        let blocks = shape.layout.blocks(sequence, shape.products).enumerated().filter { $0.offset % parts == part }
+            .map(\.element)
+        guard let height = blocks.first?.rows.count else { return }
+        let kernels = ck_kernels().pointee
+        let (d, stride) = (shape.size, output.columns)
         let kvHead = head / (shape.heads / shape.keyValueHeads)
         let products = AttentionProducts(shape.products, size: d)
         let keys = k.rows(products, sequence.keys.lowerBound, kvHead, d, count: sequence.keys.count)
         let values = v.rows(products, sequence.keys.lowerBound, kvHead, d, count: sequence.keys.count)
-        let scratch = Storage(count: shape.tile * sequence.keys.count)
+        // Scores of a piece, and of every row the largest so far and the sum that belongs to it.
+        let area = blocks.reduce(0) { max($0, $1.area) }
+        let scratch = Storage(count: area + 2 * height)
         withExtendedLifetime(scratch) {
-            let p = scratch.pointer
-            shape.forEachTile(sequence) { tile in
-                let (rows, width) = (tile.rows, tile.keys.count)
-                let first = sequence.queries.lowerBound + rows.lowerBound
-                let firstKey = tile.keys.lowerBound
-                products.multiply(
-                    rows.count, width, d, q.pointer(first, head, d), q.tensor.columns, keys.dropping(firstKey),
-                    transposed: true, p, width)
-                for row in rows {
-                    let index = row - rows.lowerBound
-                    let visible = shape.visibleKeys(sequence, row: row).shifted(by: -firstKey)
-                    logSums.pointer[(first + index) * shape.heads + head] = shape.softmax(
-                        p + index * width, width: width, visible: visible)
+            let (p, maxima, sums) = (scratch.pointer, scratch.pointer + area, scratch.pointer + area + height)
+            for block in blocks {
+                let first = sequence.queries.lowerBound + block.rows.lowerBound
+                let out = output.pointer + first * stride + head * d
+                maxima.update(repeating: -.infinity, count: block.rows.count)
+                sums.update(repeating: 0, count: block.rows.count)
+                for piece in block.pieces {
+                    let (rows, width) = (piece.rows, piece.keys.count)
+                    let low = rows.lowerBound - block.rows.lowerBound
+                    products.multiply(
+                        rows.count, width, d, q.pointer(first + low, head, d), q.tensor.columns,
+                        keys.dropping(piece.keys.lowerBound), transposed: true, p, width)
+                    for index in 0..<rows.count {
+                        let visible = shape.visible(sequence, row: rows.lowerBound + index, in: piece.keys)
+                        let row = p + index * width, start = row + visible.lowerBound
+                        row.update(repeating: 0, count: visible.lowerBound)
+                        let factor = kernels.softmax_stretch(
+                            visible.count, width - visible.lowerBound, shape.capped(start, count: visible.count),
+                            maxima + low + index, sums + low + index, start)
+                        guard !piece.isFirst, factor != 1 else { continue }
+                        let y = out + (low + index) * stride
+                        kernels.scale(d, factor, y, y)
+                    }
+                    products.multiply(
+                        rows.count, d, width, p, width, values.dropping(piece.keys.lowerBound), transposed: false,
+                        adds: !piece.isFirst, out + low * stride, stride)
                 }
-                products.multiply(
-                    rows.count, d, width, p, width, values.dropping(firstKey), transposed: false,
-                    output.pointer + first * output.columns + head * d, output.columns)
+                let factor = shape.cap == nil ? shape.scale : 1
+                for index in 0..<block.rows.count {
+                    let y = out + index * stride
+                    kernels.scale(d, 1 / sums[index], y, y)
+                    logSums.pointer[(first + index) * shape.heads + head] = maxima[index] * factor + log(sums[index])
+                }
             }
         }
     }
@@ -269,71 +193,101 @@ private struct AttentionOp: DifferentiableOp {
             HeadColumns(tensor: gradients[part.input] ?? part.tensor, column: part.column, input: part.input)
         }
         let (dq, dk, dv) = (columns(q), columns(k), columns(v))
-        // A thread owns a key/value head of a sequence, and with it every query head that reads it.
-        Parallel.forEachItem(shape.layout.sequences.count * shape.keyValueHeads) { item in
-            let sequence = shape.layout.sequences[item / shape.keyValueHeads]
-            backward(sequence, kvHead: item % shape.keyValueHeads, gradient, dq, dk, dv)
+        // A thread owns a key/value head of a sequence, and with it every query head that reads it; where that would leave
+        // others idle, a part of it, and the parts' gradients of keys and values are added up in their order.
+        let heads = shape.layout.sequences.count * shape.keyValueHeads
+        let parts = shape.parts(of: heads, most: shape.mostBlocks * (shape.heads / shape.keyValueHeads))
+        func zeros() -> HeadColumns {
+            HeadColumns(tensor: Tensor(zeros: [k.tensor.rows, shape.keyValueHeads * shape.size]), column: 0, input: 0)
+        }
+        let sums = [(dk, dv)] + (1..<parts).map { _ in (zeros(), zeros()) }
+        Parallel.forEachItem(heads * parts) { item in
+            let (part, head) = (item % parts, item / parts)
+            let (dk, dv) = sums[part]
+            backward(
+                shape.layout.sequences[head / shape.keyValueHeads], kvHead: head % shape.keyValueHeads, part: part,
+                of: parts, gradient, dq, dk, dv)
+        }
+        for (dKeys, dValues) in sums.dropFirst() {
+            for (part, sum) in [(dKeys, dk), (dValues, dv)] {
+                Parallel.forEachRange(part.tensor.rows, grain: 8) { rows in
+                    let kernels = ck_kernels().pointee
+                    for row in rows {
+                        kernels.axpy(part.tensor.columns, 1, part.pointer(row, 0, 0), sum.pointer(row, 0, 0))
+                    }
+                }
+            }
         }
         for (input, tensor) in gradients where inputs.needs(input) { inputs.add(tensor, to: input) }
     }
 
-    /// `dV += Pᵀ dO`, `dP = dO Vᵀ`, `dS = P (dP − Σ dO·O) · scale`, `dQ = dS K`, `dK += dSᵀ Q`, tile by tile.
+    /// `dV += Pᵀ dO`, `dP = dO Vᵀ`, `dS = P (dP − Σ dO·O) · scale`, `dQ += dS K`, `dK += dSᵀ Q`, piece by piece.
     private func backward(
-        _ sequence: AttentionLayout.Sequence, kvHead: Int, _ gradient: Tensor,
+        _ sequence: AttentionLayout.Sequence, kvHead: Int, part: Int, of parts: Int, _ gradient: Tensor,
         _ dq: HeadColumns, _ dk: HeadColumns, _ dv: HeadColumns
     ) {
+        let kernels = ck_kernels().pointee
         let d = shape.size
         let group = shape.heads / shape.keyValueHeads
-        let width = output.columns
-        let area = shape.tile * sequence.keys.count
+        let stride = output.columns
         let products = AttentionProducts(shape.products, size: d)
         let allKeys = k.rows(products, sequence.keys.lowerBound, kvHead, d, count: sequence.keys.count)
         let allValues = v.rows(products, sequence.keys.lowerBound, kvHead, d, count: sequence.keys.count)
-        // With a cap, its scores are needed beside the weights; then what was kept, as floats: queries, a row of output.
-        let tiles = shape.cap == nil ? 2 : 3
-        let scratch = Storage(count: tiles * area + (shape.tile + 1) * d)
+        let blocks = shape.layout.blocks(sequence, shape.products)
+        let height = blocks.first?.rows.count ?? 0, area = blocks.reduce(0) { max($0, $1.area) }
+        // Weights and their gradients; with a cap, a row of capped scores; Σ dO·O of every row; then what was kept, as
+        // floats: queries, a row of output.
+        let scratch = Storage(count: 2 * area + (shape.cap == nil ? 0 : area) + height + (height + 1) * d)
         let out = Kept(asItIs: output)
         withExtendedLifetime(scratch) {
-            let (p, ds) = (scratch.pointer, scratch.pointer + area)
-            let queryScratch = scratch.pointer + tiles * area, outScratch = queryScratch + shape.tile * d
+            let (p, ds, scores) = (scratch.pointer, scratch.pointer + area, scratch.pointer + 2 * area)
+            let deltas = scores + (shape.cap == nil ? 0 : area)
+            let queryScratch = deltas + height, outScratch = queryScratch + height * d
             for head in kvHead * group..<(kvHead + 1) * group {
-                shape.forEachTile(sequence) { tile in
-                    let (n, seen) = (tile.rows.count, tile.keys.count)
-                    let first = sequence.queries.lowerBound + tile.rows.lowerBound
-                    let firstKey = sequence.keys.lowerBound + tile.keys.lowerBound
-                    let keys = allKeys.dropping(tile.keys.lowerBound), values = allValues.dropping(tile.keys.lowerBound)
-                    let (dKeys, dValues) = (dk.pointer(firstKey, kvHead, d), dv.pointer(firstKey, kvHead, d))
-                    let queries = q.rows(products, first, head, d, count: n)
-                    let (query, queryStride) = q.left(first, head, d, count: n, queryScratch)
-                    let dOut = gradient.pointer + first * width + head * d
-                    let dOutRows = products.rows(dOut, width, n)
-                    products.multiply(n, seen, d, query, queryStride, keys, transposed: true, p, seen)
-                    products.multiply(n, seen, d, dOut, width, values, transposed: true, ds, seen)
-                    for index in 0..<n {
-                        let kernels = ck_kernels().pointee
-                        let row = p + index * seen, dRow = ds + index * seen
-                        let visible = shape.visibleKeys(sequence, row: tile.rows.lowerBound + index)
-                            .shifted(by: -tile.keys.lowerBound)
-                        var capped: UnsafeMutablePointer<Float>?
-                        if let cap = shape.cap {
-                            let scores = scratch.pointer + 2 * area
-                            scores.update(from: row, count: seen)
-                            kernels.soft_cap(seen, shape.scale, cap, scores)
-                            capped = scores
-                        }
-                        shape.softmax(
-                            row, width: seen, visible: visible,
-                            logSum: logSums.pointer[(first + index) * shape.heads + head])
-                        let place = (first + index) * width + head * d
-                        let delta = kernels.dot(
-                            d, dOut + index * width, out.floats(place..<place + d, outScratch))
-                        kernels.softmax_row_backward(seen, shape.scale, delta, row, dRow, dRow)
-                        if let cap = shape.cap, let capped { kernels.soft_cap_backward(seen, cap, capped, dRow) }
+                let before = head % group * blocks.count
+                for (number, block) in blocks.enumerated() where (before + number) % parts == part {
+                    let first = sequence.queries.lowerBound + block.rows.lowerBound
+                    let queries = q.rows(products, first, head, d, count: block.rows.count)
+                    let (query, queryStride) = q.left(first, head, d, count: block.rows.count, queryScratch)
+                    let dOut = gradient.pointer + first * stride + head * d
+                    let dOutRows = products.rows(dOut, stride, block.rows.count)
+                    for index in 0..<block.rows.count {
+                        let place = (first + index) * stride + head * d
+                        deltas[index] = kernels.dot(d, dOut + index * stride, out.floats(place..<place + d, outScratch))
                     }
-                    products.addTransposed(seen, d, n, p, seen, dOutRows, dValues, dv.tensor.columns)
-                    products.multiply(
-                        n, d, seen, ds, seen, keys, transposed: false, dq.pointer(first, head, d), dq.tensor.columns)
-                    products.addTransposed(seen, d, n, ds, seen, queries, dKeys, dk.tensor.columns)
+                    for piece in block.pieces {
+                        let (n, seen) = (piece.rows.count, piece.keys.count)
+                        let low = piece.rows.lowerBound - block.rows.lowerBound
+                        let firstKey = sequence.keys.lowerBound + piece.keys.lowerBound
+                        let keys = allKeys.dropping(piece.keys.lowerBound)
+                        let values = allValues.dropping(piece.keys.lowerBound)
+                        products.multiply(
+                            n, seen, d, query + low * queryStride, queryStride, keys, transposed: true, p, seen)
+                        products.multiply(n, seen, d, dOut + low * stride, stride, values, transposed: true, ds, seen)
+                        for index in 0..<n {
+                            let row = p + index * seen, dRow = ds + index * seen
+                            let visible = shape.visible(
+                                sequence, row: piece.rows.lowerBound + index, in: piece.keys)
+                            let start = row + visible.lowerBound
+                            row.update(repeating: 0, count: visible.lowerBound)
+                            let scale = shape.capped(start, count: visible.count)
+                            if shape.cap != nil { scores.update(from: row, count: seen) }
+                            kernels.softmax_row_from_lse(
+                                visible.count, seen - visible.lowerBound, scale,
+                                logSums.pointer[(first + low + index) * shape.heads + head], start)
+                            kernels.softmax_row_backward(seen, shape.scale, deltas[low + index], row, dRow, dRow)
+                            if let cap = shape.cap { kernels.soft_cap_backward(seen, cap, scores, dRow) }
+                        }
+                        products.addTransposed(
+                            seen, d, n, p, seen, dOutRows.dropping(low), dv.pointer(firstKey, kvHead, d),
+                            dv.tensor.columns)
+                        products.multiply(
+                            n, d, seen, ds, seen, keys, transposed: false, adds: true,
+                            dq.pointer(first + low, head, d), dq.tensor.columns)
+                        products.addTransposed(
+                            seen, d, n, ds, seen, queries.dropping(low), dk.pointer(firstKey, kvHead, d),
+                            dk.tensor.columns)
+                    }
                 }
             }
         }

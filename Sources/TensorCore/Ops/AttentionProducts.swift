@@ -51,16 +51,18 @@ struct AttentionProducts {
         return .rounded(rows, first: 0)
     }
 
-    /// `C [m×n] = A [m×k] · R`, or `A · Rᵀ` when `transposed`.
+    /// `C [m×n] = A [m×k] · R`, or `A · Rᵀ` when `transposed`; added to what is there when `adds`.
     func multiply(
         _ m: Int, _ n: Int, _ k: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ right: Rows, transposed: Bool,
-        _ c: UnsafeMutablePointer<Float>, _ ldc: Int
+        adds: Bool = false, _ c: UnsafeMutablePointer<Float>, _ ldc: Int
     ) {
         switch right {
-        case .floats(let b, let stride): Gemm.single(m, n, k, 1, a, lda, false, b, stride, transposed, 0, c, ldc)
+        case .floats(let b, let stride):
+            Gemm.single(m, n, k, 1, a, lda, false, b, stride, transposed, adds ? 1 : 0, c, ldc)
         case .rounded(let rows, let first):
             ck_bf16_product(
-                m, n, k, 1, a, lda, 0, rows.halves + first * size, size, transposed ? 1 : 0, 0, c, ldc, nil,
+                m, n, k, 1, a, lda, 0, rows.halves + first * size, size, transposed ? 1 : 0, adds ? 1 : 0, c,
+                ldc, nil,
                 scratch?.memory)
         }
     }
@@ -76,5 +78,50 @@ struct AttentionProducts {
             ck_bf16_product(
                 m, n, k, 1, a, lda, 1, rows.halves + first * size, size, 0, 1, c, ldc, nil, scratch?.memory)
         }
+    }
+}
+
+/// The heads of one operand of attention: columns of a tensor `[N, …]`.
+struct HeadColumns {
+    let tensor: Tensor
+    /// First column of head 0.
+    let column: Int
+    /// Which input of the op the tensor is.
+    let input: Int
+
+    /// The first element of `row` in head `head`.
+    func pointer(_ row: Int, _ head: Int, _ size: Int) -> UnsafeMutablePointer<Float> {
+        tensor.pointer + place(row, head, size)
+    }
+
+    /// The same of what was rounded.
+    func halves(_ row: Int, _ head: Int, _ size: Int) -> UnsafePointer<UInt16> {
+        UnsafePointer(tensor.halves + place(row, head, size))
+    }
+
+    private func place(_ row: Int, _ head: Int, _ size: Int) -> Int { row * tensor.columns + column + head * size }
+
+    /// For use outside the tape.
+    func detached() -> HeadColumns { HeadColumns(tensor: tensor.detached(), column: column, input: input) }
+    /// For the backward pass of products of bf16.
+    func kept() -> HeadColumns { HeadColumns(tensor: Kept(tensor).tensor, column: column, input: input) }
+
+    /// `count` rows of a head as the right side of products.
+    func rows(
+        _ products: AttentionProducts, _ row: Int, _ head: Int, _ size: Int, count: Int
+    ) -> AttentionProducts.Rows {
+        tensor.dtype == .bfloat16
+            ? products.rows(rounded: halves(row, head, size), tensor.columns, count)
+            : products.rows(pointer(row, head, size), tensor.columns, count)
+    }
+
+    /// `count` rows of a head as the left side, and how far apart they are: where they lie, or widened into `scratch`.
+    func left(
+        _ row: Int, _ head: Int, _ size: Int, count: Int, _ scratch: UnsafeMutablePointer<Float>
+    ) -> (UnsafePointer<Float>, stride: Int) {
+        guard tensor.dtype == .bfloat16 else { return (UnsafePointer(pointer(row, head, size)), tensor.columns) }
+        let start = halves(row, head, size)
+        for row in 0..<count { ckernels_f32_from_bf16(start + row * tensor.columns, scratch + row * size, size) }
+        return (UnsafePointer(scratch), size)
     }
 }
