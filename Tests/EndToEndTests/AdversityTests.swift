@@ -8,7 +8,7 @@ import Testing
 @testable import Orchestration
 
 /// A world that misbehaves: each trouble ends in a clear state, and in progress without hands once it is over.
-@Suite(.serialized, .timeLimit(.minutes(10))) struct AdversityTests {
+@Suite(.serialized, .timeLimit(.minutes(30))) struct AdversityTests {
     private let often = ["LORAJOBS_CHECKPOINT_SECONDS": "0.2"]
 
     private func sound(_ shop: Workshop, at location: SourceLocation = #_sourceLocation) throws {

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// What is wrong gets one clear message, and does not touch what is right.
-@Suite(.timeLimit(.minutes(10))) struct BadInputTests {
+@Suite(.timeLimit(.minutes(30))) struct BadInputTests {
     /// A manifest that is refused: the finding that says why, and words of its message or hint.
     private struct Refused {
         var name: String

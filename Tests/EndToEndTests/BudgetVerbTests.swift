@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Budgets, forecasts and quiet hours, with the built program.
-@Suite(.timeLimit(.minutes(10))) struct BudgetVerbTests {
+@Suite(.timeLimit(.minutes(30))) struct BudgetVerbTests {
     @Test func aBudgetEndsWithAVersionThatCanBeMadeAgain() async throws {
         guard let shop = try await Workshop.make() else { return }
         let manifest = shop.manifest(steps: 50_000).replacing(

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// What `kill -9` costs: at most a checkpoint interval of time, and never a different result.
-@Suite(.timeLimit(.minutes(10))) struct CrashTests {
+@Suite(.timeLimit(.minutes(30))) struct CrashTests {
     private let often = ["LORAJOBS_CHECKPOINT_SECONDS": "0.2"]
     /// Steps of some seconds, so that there is time to interrupt.
     private let steps = 600

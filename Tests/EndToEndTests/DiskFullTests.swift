@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// A workspace on a file system that runs full: it waits, says why, and goes on by itself.
-@Suite(.timeLimit(.minutes(10))) struct DiskFullTests {
+@Suite(.timeLimit(.minutes(30))) struct DiskFullTests {
     /// A shop on a small file system in memory; `nil` when that is not permitted here, and the test is skipped.
     private func smallShop(test: String = #function) async throws -> Workshop? {
         try await Workshop.make(test: test) { folder in

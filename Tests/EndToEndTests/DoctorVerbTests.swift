@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// `doctor` and `backup` as a shell sees them.
-@Suite(.timeLimit(.minutes(10))) struct DoctorVerbTests {
+@Suite(.timeLimit(.minutes(30))) struct DoctorVerbTests {
     private let temporary: TemporaryFolder
     private let program: Program
 

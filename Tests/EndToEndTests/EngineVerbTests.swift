@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// The engine by hand, against numbers that other programs computed.
-@Suite(.timeLimit(.minutes(10))) struct EngineVerbTests {
+@Suite(.timeLimit(.minutes(30))) struct EngineVerbTests {
     private let temporary: TemporaryFolder
     private let program: Program
 

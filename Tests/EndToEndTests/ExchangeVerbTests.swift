@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Adapters that come from elsewhere, go elsewhere, are compared and are made again.
-@Suite(.timeLimit(.minutes(10))) struct ExchangeVerbTests {
+@Suite(.timeLimit(.minutes(30))) struct ExchangeVerbTests {
     @Test func anAdapterIsLintedImportedAndExported() async throws {
         guard let shop = try await Workshop.make() else { return }
         let program = shop.program

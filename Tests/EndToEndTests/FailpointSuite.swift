@@ -7,7 +7,7 @@ import Testing
 
 /// Every failpoint, met by the real programs in each way something can go wrong there: the daemon is started again,
 /// and nothing is lost, nothing is done twice, and every invariant holds.
-@Suite(.serialized, .timeLimit(.minutes(15))) struct FailpointSuite {
+@Suite(.serialized, .timeLimit(.minutes(30))) struct FailpointSuite {
     /// Points that no job gets to: tried elsewhere.
     static let elsewhere: Set<Failpoint> = [
         // `CollectTests`: no daemon collects.

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// From a file in the inbox to a version in the store, with a daemon that watches.
-@Suite(.timeLimit(.minutes(10))) struct InboxTests {
+@Suite(.timeLimit(.minutes(30))) struct InboxTests {
     @Test func aDroppedManifestBecomesAnAdapter() async throws {
         guard let shop = try await Workshop.make() else { return }
         try await shop.startDaemon()

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Submitting, following and looking at jobs that really train.
-@Suite(.timeLimit(.minutes(10))) struct JobVerbTests {
+@Suite(.timeLimit(.minutes(30))) struct JobVerbTests {
     @Test func submitWaitsAndChangesValues() async throws {
         guard let shop = try await Workshop.make() else { return }
         try await shop.startDaemon()

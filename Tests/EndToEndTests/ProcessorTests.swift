@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// One binary for every processor: whole jobs with each set of kernels that this one has.
-@Suite(.timeLimit(.minutes(10))) struct ProcessorTests {
+@Suite(.timeLimit(.minutes(30))) struct ProcessorTests {
     /// From what every processor has upwards; what this one lacks is replaced by the next below.
     private static let variants = ["plain", "avx2", "avx512"]
     /// What OpenBLAS is held to.

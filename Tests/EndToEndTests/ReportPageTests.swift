@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// The reports that jobs leave, and what a browser makes of them.
-@Suite(.timeLimit(.minutes(10))) struct ReportPageTests {
+@Suite(.timeLimit(.minutes(30))) struct ReportPageTests {
     @Test func everyJobLeavesAPageThatABrowserShows() async throws {
         guard let shop = try await Workshop.make() else { return }
         let program = shop.program

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Jobs that recur, as people handle them.
-@Suite(.timeLimit(.minutes(10))) struct ScheduleVerbTests {
+@Suite(.timeLimit(.minutes(30))) struct ScheduleVerbTests {
     @Test func schedulesAreShownPausedAndRunByHand() async throws {
         guard let shop = try await Workshop.make() else { return }
         let none = try await shop.program.run("schedule")

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Stopping on request, of real trainings: nothing is lost, and the result is that of an uninterrupted one.
-@Suite(.timeLimit(.minutes(10))) struct StopTests {
+@Suite(.timeLimit(.minutes(30))) struct StopTests {
     private let often = ["LORAJOBS_CHECKPOINT_SECONDS": "0.2"]
     private let steps = 600
     private let weights = "Artifacts/adapters/tone/1/adapter_model.safetensors"

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Sweeps with the built program: real trials, their table, and the winner's version.
-@Suite(.timeLimit(.minutes(10))) struct SweepVerbTests {
+@Suite(.timeLimit(.minutes(30))) struct SweepVerbTests {
     @Test func aSweepEndsInATableAndTheWinnerInAVersion() async throws {
         guard let shop = try await Workshop.make() else { return }
         let manifest = shop.manifest(steps: 12)

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Verbs that need no training, as a shell sees them: exit code, standard output, standard error.
-@Suite(.timeLimit(.minutes(10))) struct WorkspaceVerbTests {
+@Suite(.timeLimit(.minutes(30))) struct WorkspaceVerbTests {
     private let temporary: TemporaryFolder
     private let program: Program
 

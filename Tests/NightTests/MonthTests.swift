@@ -7,7 +7,7 @@ import Testing
 @testable import Orchestration
 
 /// A month of nights of one adapter, each of which something happens in.
-@Suite(.serialized, .timeLimit(.minutes(10))) struct MonthTests {
+@Suite(.serialized, .timeLimit(.minutes(30))) struct MonthTests {
     // MARK: What the adapter is to learn
 
     private static let things = [

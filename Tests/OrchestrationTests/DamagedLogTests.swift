@@ -8,7 +8,7 @@ import Testing
 @testable import Orchestration
 
 /// A line of the store's log that cannot be read: it costs what reads it, and nothing else.
-@Suite(.timeLimit(.minutes(10))) struct DamagedLogTests {
+@Suite(.timeLimit(.minutes(30))) struct DamagedLogTests {
     private func say(_ outcome: String, champion: Int? = nil, in space: TestWorkspace) throws {
         let verdict = GateVerdict(
             outcome: try #require(GateVerdict.Outcome(rawValue: outcome)), alias: "production", champion: champion,

@@ -8,7 +8,7 @@ import Testing
 @testable import Orchestration
 
 /// What becomes of a gate's verdict: the alias, the log, the job and the queue, with stages that are a script.
-@Suite(.timeLimit(.minutes(10))) struct GateTests {
+@Suite(.timeLimit(.minutes(30))) struct GateTests {
     /// Lets the package stage write a verdict into the record.
     private func say(_ outcome: String, champion: Int? = nil, weights: String? = nil, in space: TestWorkspace) throws {
         let verdict = GateVerdict(

@@ -7,7 +7,7 @@ import Testing
 @testable import Orchestration
 
 /// The file of the queue is gone: nobody makes an empty one in its place.
-@Suite(.timeLimit(.minutes(10))) struct LostQueueTests {
+@Suite(.timeLimit(.minutes(30))) struct LostQueueTests {
     private func lose(_ test: TestWorkspace) {
         for ending in ["", "-wal", "-shm"] { unlink(test.workspace.database.path + ending) }
     }

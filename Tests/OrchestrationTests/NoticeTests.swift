@@ -10,7 +10,7 @@ import Testing
 @testable import Orchestration
 
 /// Who is told of what, by a server that is really asked and folders that are really written.
-@Suite(.timeLimit(.minutes(10))) struct NoticeTests {
+@Suite(.timeLimit(.minutes(30))) struct NoticeTests {
     private static let all = NoticeEvent.allCases
 
     private func hook(_ server: LoopbackServer, _ events: [NoticeEvent] = all, retries: Int = 20) -> NoticeTarget {
