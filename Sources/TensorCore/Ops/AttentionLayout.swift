@@ -40,7 +40,7 @@ package struct AttentionLayout {
 
 /// Query rows of a sequence, and the pieces of their scores: what is in memory at once.
 ///
-/// A piece has at most ``area`` scores, so that they stay in the second cache from the product that makes them to the one
+/// A piece has at most some 70,000 scores, so that they stay in the second cache from the product that makes them to the one
 /// that reads them, however long the context. The keys that every row sees are cut into stretches for all rows, since a
 /// product first rearranges its right side, which takes as long for 64 rows as for 256. What only some see, near the
 /// diagonal and at the edge of a window, belongs to strips of fewer rows, which leave less of it to be thrown away.
